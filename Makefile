@@ -1,0 +1,57 @@
+# Everything here sets itself up: python3 (with venv), gcc, make and a package index are enough.
+#   make demo    run the demo on a private server
+#   make test    all tests; a part: make test PYTEST_ARGS="tests/unit -q"
+#   make lint    what CI checks without running anything
+#   make bench   benchmarks; BENCH_ARGS as for pytest
+#   make clean   remove what was built, the venv too
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_ARGS ?=
+EXTRAS := dev,uvloop,embedded,cli,starlette,otel
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+INSTALLED := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
+CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/_codec/*.pxi)
+CODE_DIRS := src tests $(wildcard benchmarks examples)
+
+.DEFAULT_GOAL := test
+.PHONY: demo test lint bench build clean
+
+build: $(COMPILED)
+
+# The extension is left out of this step: pip hides what the compiler says, the next rule shows it.
+$(INSTALLED): pyproject.toml
+	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "helix-fast needs Python 3.10 or newer: make PYTHON=python3.11 ...")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(COMPILED): $(INSTALLED) $(CODEC) setup.py
+	$(PY) setup.py -q build_ext --inplace
+	@if ls src/helix_fast/_codec.*.so >/dev/null 2>&1; then touch $@; fi
+
+demo: build
+	$(BIN)/helix-fast demo $(DEMO_ARGS)
+
+test: build
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+bench: build
+	$(PY) -m pytest benchmarks -o python_files='bench_*.py' --benchmark-only $(BENCH_ARGS)
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PY) -m mypy --strict src tests/typing tests/support
+	$(BIN)/cython-lint src
+	$(PY) -m mypy.stubtest helix_fast._codec
+	$(PY) .ci/check_file_length.py $(CODE_DIRS)
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f src/helix_fast/_codec.*.so src/helix_fast/_codec.c src/helix_fast/_codec.html
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,84 @@
+"""Builds the one extension, `helix_fast._codec`; everything else stands in pyproject.toml.
+
+Environment:
+    HELIX_FAST_NO_EXTENSION=1        leave the extension out: plain Python only.
+    HELIX_FAST_REQUIRE_EXTENSION=1   fail where it does not compile (release wheels), instead of going on without it.
+    HELIX_FAST_SANITIZE=address,undefined   build with these sanitizers, for tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCE = "src/helix_fast/_codec.pyx"
+ROOT = Path(__file__).resolve().parent
+WITHOUT_EXTENSION = """
+********************************************************************************
+helix-fast: the compiled codec could not be built (%s).
+helix-fast is installed WITHOUT it: the plain Python codec does the same, slower.
+A C compiler and the Python headers (gcc, python3-dev) are what is needed.
+********************************************************************************
+"""
+
+
+def asked(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def codec_extension() -> Extension:
+    compile_args = ["/O2"] if sys.platform == "win32" else ["-O3"]
+    link_args: list[str] = []
+    sanitizers = os.environ.get("HELIX_FAST_SANITIZE")
+    if sanitizers:
+        # -O1 keeps the stack of a report readable.
+        compile_args = [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g", "-O1"]
+        link_args = [f"-fsanitize={sanitizers}"]
+    return Extension(
+        "helix_fast._codec",
+        [SOURCE],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        optional=not (asked("HELIX_FAST_REQUIRE_EXTENSION") or sanitizers),
+    )
+
+
+class BuildCodec(build_ext):
+    """`build_ext` that goes on in plain Python where no compiler works, and says so."""
+
+    def finalize_options(self) -> None:
+        # Here, not at import: commands that only ask for metadata need no translation of the source.
+        from Cython.Build import cythonize
+
+        self.distribution.ext_modules = cythonize(
+            self.distribution.ext_modules,
+            include_path=["src"],
+            build_dir="build/cython",
+            compiler_directives={
+                "language_level": 3,
+                "freethreading_compatible": True,
+                "boundscheck": False,
+                "wraparound": False,
+                "initializedcheck": False,
+                "embedsignature": True,
+            },
+        )
+        super().finalize_options()
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            if not ext.optional:
+                raise
+            # A library of an older build would be loaded in place of what was asked for.
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+            sys.stderr.write(WITHOUT_EXTENSION % error)
+
+
+wanted = (ROOT / SOURCE).exists() and not asked("HELIX_FAST_NO_EXTENSION")
+setup(ext_modules=[codec_extension()] if wanted else [], cmdclass={"build_ext": BuildCodec})
