@@ -1,0 +1,59 @@
+"""The codec that this process uses: the compiled one, or its plain Python twin.
+
+`HELIX_FAST_PURE=1` in the environment forces Python; where the extension was not built or does not load, Python it is too.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+ACCELERATED: bool
+"""Whether the names here are those of the compiled codec."""
+
+if TYPE_CHECKING:
+    from helix_fast._codec import (
+        AppendFramer,
+        Batch,
+        ChunkEncoder,
+        Sequencer,
+        Window,
+        check_finite,
+        frame_command,
+        join_lines,
+        parse_push,
+        split_lines,
+    )
+else:
+    ACCELERATED = os.environ.get("HELIX_FAST_PURE") != "1"
+    if ACCELERATED:
+        try:
+            from helix_fast import _codec as _chosen
+        except ImportError:
+            ACCELERATED = False
+    if not ACCELERATED:
+        from helix_fast import _codec_py as _chosen
+    AppendFramer = _chosen.AppendFramer
+    Batch = _chosen.Batch
+    ChunkEncoder = _chosen.ChunkEncoder
+    Sequencer = _chosen.Sequencer
+    Window = _chosen.Window
+    check_finite = _chosen.check_finite
+    frame_command = _chosen.frame_command
+    join_lines = _chosen.join_lines
+    parse_push = _chosen.parse_push
+    split_lines = _chosen.split_lines
+
+__all__ = [
+    "ACCELERATED",
+    "AppendFramer",
+    "Batch",
+    "ChunkEncoder",
+    "Sequencer",
+    "Window",
+    "check_finite",
+    "frame_command",
+    "join_lines",
+    "parse_push",
+    "split_lines",
+]
