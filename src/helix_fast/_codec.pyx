@@ -1,0 +1,327 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=True
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""The codec: chunks, entries and commands as bytes. Declarations are in `_codec.pxd`; the oracle of its tests is `_codec_py.py`.
+
+Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: sequence and time are arguments.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsUnsignedLongLong, PyLong_Check, PyLong_CheckExact
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport UINT64_MAX, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memchr, memcpy
+
+
+cdef extern from *:
+    """
+    /* Bytes that JSON wants escaped: controls, quote, backslash. 0: none; 'u': \\u00XX; else the letter after the backslash. */
+    static const char helix_control_escapes[33] = "uuuuuuuubtnufruuuuuuuuuuuuuuuuuu";
+    static const char helix_hex_digits[17] = "0123456789abcdef";
+    static const char helix_pairs[201] =
+        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+        "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+    static inline char helix_escape(unsigned char c) {
+        return c < 0x20 ? helix_control_escapes[c] : (c == '"' || c == '\\\\') ? (char)c : 0;
+    }
+
+    /* Whether any of eight bytes wants escaping: the classic "has a byte less than n" on whole words, so the byte order is all one. */
+    static inline int helix_word_escapes(const char *p) {
+        const uint64_t ones = 0x0101010101010101ULL, high = 0x8080808080808080ULL;
+        uint64_t x, quote, slash;
+        memcpy(&x, p, 8);
+        quote = x ^ (ones * 0x22);
+        slash = x ^ (ones * 0x5c);
+        return (((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high ? 1 : 0;
+    }
+    """
+    const char* helix_hex_digits
+    const char* helix_pairs
+    char helix_escape(unsigned char c) noexcept nogil
+    bint helix_word_escapes(const char* p) noexcept nogil
+
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void* PyUnicode_1BYTE_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    const Py_ssize_t PY_SSIZE_T_MAX
+
+
+cdef const char* TEXT_HEAD = b'{"type":"text_delta","delta":"'
+cdef enum:
+    TEXT_HEAD_LENGTH = 30
+
+
+# ---------------------------------------------------------------- arguments
+
+cdef inline uint64_t u64(object value, str name) except? 0:
+    if PyLong_CheckExact(value) or (PyLong_Check(value) and not isinstance(value, bool)):
+        try:
+            return PyLong_AsUnsignedLongLong(value)
+        except OverflowError:
+            raise OverflowError(f"{name} is outside 0..{UINT64_MAX}") from None
+    raise TypeError(f"{name} must be int, not {type(value).__name__}")
+
+
+cdef inline int require_bytes(object value, str name) except -1:
+    if type(value) is not bytes:
+        raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
+    return 0
+
+
+cdef inline int read_text(Text* out, object text, str name) except -1:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be str, not {type(text).__name__}")
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        out.data = <const char*> PyUnicode_1BYTE_DATA(text)
+        out.length = PyUnicode_GET_LENGTH(text)
+    else:
+        out.data = PyUnicode_AsUTF8AndSize(text, &out.length)
+    if out.length > PY_SSIZE_T_MAX // 8:    # six bytes a character at worst: only 32-bit machines can come here
+        raise OverflowError(f"{name} is too long")
+    out.escaped = escaped_length(out.data, out.length)
+    return 0
+
+
+# ---------------------------------------------------------------- text
+
+cdef inline Py_ssize_t clean_length(const char* text, Py_ssize_t length) noexcept nogil:
+    """Length of the prefix that needs no escaping."""
+    cdef Py_ssize_t at = 0
+    while at + 8 <= length:
+        if helix_word_escapes(text + at):
+            break
+        at += 8
+    else:
+        if length >= 8 and not helix_word_escapes(text + length - 8):
+            return length
+    while at < length and not helix_escape(<unsigned char> text[at]):
+        at += 1
+    return at
+
+
+cdef inline Py_ssize_t escaped_length(const char* text, Py_ssize_t length) noexcept nogil:
+    cdef Py_ssize_t at = clean_length(text, length)
+    cdef Py_ssize_t total = length
+    cdef char letter
+    while at < length:
+        letter = helix_escape(<unsigned char> text[at])
+        if letter:
+            total += 5 if letter == c"u" else 1
+        at += 1
+    return total
+
+
+cdef inline char* put(char* out, const char* data, Py_ssize_t length) noexcept nogil:
+    memcpy(out, data, <size_t> length)
+    return out + length
+
+
+cdef char* put_escaped(char* out, const char* text, Py_ssize_t length) noexcept nogil:
+    cdef Py_ssize_t at = 0, run
+    cdef unsigned char byte
+    cdef char letter
+    while True:
+        run = clean_length(text + at, length - at)
+        out = put(out, text + at, run)
+        at += run
+        if at == length:
+            return out
+        byte = <unsigned char> text[at]
+        letter = helix_escape(byte)
+        at += 1
+        out[0] = c"\\"
+        out[1] = letter
+        out += 2
+        if letter == c"u":
+            out[0] = c"0"
+            out[1] = c"0"
+            out[2] = helix_hex_digits[byte >> 4]
+            out[3] = helix_hex_digits[byte & 15]
+            out += 4
+
+
+cdef inline char* put_text(char* out, const Text* text) noexcept nogil:
+    if text.escaped == text.length:
+        return put(out, text.data, text.length)
+    return put_escaped(out, text.data, text.length)
+
+
+cdef inline void write_number(Number* number, uint64_t value) noexcept nogil:
+    cdef int at = DIGITS
+    cdef uint64_t rest
+    while value >= 100:
+        rest = value % 100
+        value //= 100
+        at -= 2
+        memcpy(number.text + at, helix_pairs + 2 * rest, 2)
+    if value >= 10:
+        at -= 2
+        memcpy(number.text + at, helix_pairs + 2 * value, 2)
+    else:
+        at -= 1
+        number.text[at] = <char> (c"0" + value)
+    number.start = at
+
+
+cdef inline char* put_number(char* out, const Number* number) noexcept nogil:
+    return put(out, number.text + number.start, DIGITS - number.start)
+
+
+cdef inline char* put_length(char* out, char mark, uint64_t value) noexcept nogil:
+    """A RESP length line: `$5` or `*3`."""
+    cdef Number number
+    write_number(&number, value)
+    out[0] = mark
+    out = put_number(out + 1, &number)
+    return put(out, b"\r\n", 2)
+
+
+cdef inline char* put_chunk(char* out, const Text* delta, bytes tail, const Number* stamp) noexcept:
+    out = put(out, TEXT_HEAD, TEXT_HEAD_LENGTH)
+    out = put_text(out, delta)
+    out = put(out, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
+    out = put_number(out, stamp)
+    out[0] = c"}"
+    return out + 1
+
+
+cdef inline Py_ssize_t chunk_length(const Text* delta, bytes tail, const Number* stamp) noexcept:
+    return TEXT_HEAD_LENGTH + delta.escaped + PyBytes_GET_SIZE(tail) + DIGITS - stamp.start + 1
+
+
+cdef bytes escape(object text, str name):
+    cdef Text source
+    cdef bytes result
+    read_text(&source, text, name)
+    result = PyBytes_FromStringAndSize(NULL, source.escaped)
+    put_text(PyBytes_AS_STRING(result), &source)
+    return result
+
+
+@cython.final
+cdef class ChunkEncoder:
+    """Encodes one agent's `text_delta` chunks. Immutable; may be shared between threads."""
+
+    def __cinit__(self, agent_id, agent_type=None):
+        tail = b'","agentId":"' + escape(agent_id, "agent_id")
+        if agent_type is not None:
+            tail += b'","agentType":"' + escape(agent_type, "agent_type")
+        self.tail = tail + b'","timestamp":'
+
+    def encode_text(self, delta, timestamp):
+        """One `text_delta` as one line of JSON; see the stub for the contract."""
+        cdef Text text
+        cdef Number stamp
+        cdef bytes chunk
+        read_text(&text, delta, "delta")
+        write_number(&stamp, u64(timestamp, "timestamp"))
+        chunk = PyBytes_FromStringAndSize(NULL, chunk_length(&text, self.tail, &stamp))
+        put_chunk(PyBytes_AS_STRING(chunk), &text, self.tail, &stamp)
+        return chunk
+
+
+@cython.final
+cdef class Batch:
+    """Chunks being gathered for one entry, newline separated. Owned by one thread at a time."""
+
+    def __cinit__(self):
+        self.buffer = NULL
+        self.capacity = self.size = self.count = 0
+
+    def __dealloc__(self):
+        free(self.buffer)
+
+    cdef char* extend(self, Py_ssize_t length) noexcept nogil:
+        cdef Py_ssize_t separator = 1 if self.count else 0
+        cdef Py_ssize_t needed, capacity
+        cdef char* grown
+        if length > PY_SSIZE_T_MAX - self.size - separator:
+            return NULL
+        needed = self.size + separator + length
+        if needed > self.capacity:
+            capacity = self.capacity if self.capacity else FIRST_CAPACITY
+            while capacity < needed:
+                capacity = capacity * 2 if capacity <= PY_SSIZE_T_MAX // 2 else needed
+            grown = <char*> realloc(self.buffer, <size_t> capacity)
+            if grown == NULL:
+                return NULL
+            self.buffer = grown
+            self.capacity = capacity
+        if separator:
+            self.buffer[self.size] = c"\n"
+        self.size = needed
+        self.count += 1
+        return self.buffer + needed - length
+
+    def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
+        """Append one `text_delta`; the new size."""
+        cdef Text text
+        cdef Number stamp
+        cdef char* out
+        cdef Py_ssize_t size
+        read_text(&text, delta, "delta")
+        write_number(&stamp, u64(timestamp, "timestamp"))
+        with cython.critical_section(self):
+            out = self.extend(chunk_length(&text, encoder.tail, &stamp))
+            if out != NULL:
+                put_chunk(out, &text, encoder.tail, &stamp)
+            size = self.size
+        if out == NULL:
+            raise MemoryError
+        return size
+
+    def add(self, chunk):
+        """Append one encoded chunk; the new size."""
+        cdef const char* data
+        cdef char* out
+        cdef Py_ssize_t length, size
+        require_bytes(chunk, "chunk")
+        data = PyBytes_AS_STRING(chunk)
+        length = PyBytes_GET_SIZE(chunk)
+        if length == 0:
+            raise ValueError("chunk is empty")
+        if memchr(data, c"\n", <size_t> length) != NULL:
+            raise ValueError("chunk has a newline inside: it would be read as two")
+        with cython.critical_section(self):
+            out = self.extend(length)
+            if out != NULL:
+                put(out, data, length)
+            size = self.size
+        if out == NULL:
+            raise MemoryError
+        return size
+
+    def take(self):
+        """The body; the batch is empty afterwards."""
+        cdef char* buffer
+        cdef Py_ssize_t capacity, size, count
+        # The buffer leaves the object while Python allocates: an allocation may let another thread into the critical section.
+        with cython.critical_section(self):
+            buffer, capacity, size, count = self.buffer, self.capacity, self.size, self.count
+            self.buffer = NULL
+            self.capacity = self.size = self.count = 0
+        try:
+            body = PyBytes_FromStringAndSize(buffer, size)
+            size = count = 0
+        finally:
+            # After a MemoryError the chunks go back; otherwise the empty buffer, for the next batch.
+            with cython.critical_section(self):
+                if self.buffer == NULL and (count or capacity <= KEPT_CAPACITY):
+                    self.buffer, self.capacity, self.size, self.count = buffer, capacity, size, count
+                    buffer = NULL
+            free(buffer)
+        return body
+
+
+# ---------------------------------------------------------------- RESP
+
+include "_codec/frame.pxi"
+include "_codec/lines.pxi"
+include "_codec/finite.pxi"
+include "_codec/sequence.pxi"

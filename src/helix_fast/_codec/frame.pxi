@@ -1,0 +1,195 @@
+"""RESP framing of appends and commands, and the reading of published payloads."""
+
+
+cdef enum:
+    LINE = DIGITS + 3           # a RESP length line at its longest: mark, digits, CRLF
+
+
+cdef bytes bulk(bytes part):
+    return b"$%d\r\n%b\r\n" % (len(part), part)
+
+
+@cython.final
+cdef class AppendFramer:
+    """RESP of one stream's appends. Immutable; may be shared between threads."""
+
+    def __cinit__(self, key, channel, publish=b"PUBLISH"):
+        require_bytes(key, "key")
+        require_bytes(channel, "channel")
+        require_bytes(publish, "publish")
+        head = bulk(b"XADD") + bulk(key) + bulk(b"NOMKSTREAM")
+        self.head = b"*9\r\n" + head
+        self.trim_head = b"*12\r\n" + head + bulk(b"MINID") + bulk(b"=")
+        self.publish_head = b"*3\r\n" + bulk(publish) + bulk(channel)
+
+    def xadd(self, term, first, count, body, nonce, min_id=None):
+        """RESP of the append of one batch; see the stub for the contract."""
+        cdef uint64_t start, length
+        cdef Number term_text, first_text, last_text
+        cdef char before[3 * LINE + 2 * DIGITS + 16]
+        cdef char after[2 * LINE + DIGITS + 48]
+        cdef char* middle
+        cdef char* end
+        cdef char* out
+        cdef bytes head, frame
+        write_number(&term_text, u64(term, "term"))
+        start = u64(first, "first")
+        length = u64(count, "count")
+        require_bytes(body, "body")
+        require_bytes(nonce, "nonce")
+        if min_id is not None:
+            require_bytes(min_id, "min_id")
+        if start < 1 or length < 1:
+            raise ValueError("first and count must be at least 1")
+        if length - 1 > UINT64_MAX - start:
+            raise OverflowError(f"the last sequence is above {UINT64_MAX}")
+        write_number(&first_text, start)
+        write_number(&last_text, start + length - 1)
+
+        middle = put_length(before, c"$", 2 * DIGITS - term_text.start - first_text.start + 1)
+        middle = put_number(middle, &term_text)
+        middle[0] = c"-"
+        middle = put_number(middle + 1, &first_text)
+        middle = put(middle, b"\r\n$5\r\nchunk\r\n", 13)
+        middle = put_length(middle, c"$", PyBytes_GET_SIZE(body))
+
+        end = put(after, b"\r\n$8\r\nsequence\r\n", 16)
+        end = put_length(end, c"$", DIGITS - last_text.start)
+        end = put_number(end, &last_text)
+        end = put(end, b"\r\n$6\r\nwriter\r\n", 14)
+        end = put_length(end, c"$", PyBytes_GET_SIZE(nonce))
+
+        head = self.head if min_id is None else self.trim_head + bulk(min_id)
+        frame = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(head) + (middle - before) + PyBytes_GET_SIZE(body)
+                                          + (end - after) + PyBytes_GET_SIZE(nonce) + 2)
+        out = put(PyBytes_AS_STRING(frame), PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
+        out = put(out, before, middle - before)
+        out = put(out, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        out = put(out, after, end - after)
+        out = put(out, PyBytes_AS_STRING(nonce), PyBytes_GET_SIZE(nonce))
+        put(out, b"\r\n", 2)
+        return frame
+
+    def publish(self, term, first, last, body):
+        """RESP of the publication of one batch; see the stub for the contract."""
+        cdef uint64_t start, stop
+        cdef Number number
+        cdef char position[3 * DIGITS + 3]
+        cdef char line[LINE]
+        cdef char* end
+        cdef char* line_end
+        cdef char* out
+        cdef bytes frame
+        write_number(&number, u64(term, "term"))
+        start = u64(first, "first")
+        stop = u64(last, "last")
+        require_bytes(body, "body")
+        if stop < start:
+            raise ValueError("last is below first")
+        end = put_number(position, &number)
+        end[0] = c"-"
+        write_number(&number, start)
+        end = put_number(end + 1, &number)
+        end[0] = c":"
+        write_number(&number, stop)
+        end = put_number(end + 1, &number)
+        end[0] = c"\n"
+        end += 1
+        line_end = put_length(line, c"$", (end - position) + PyBytes_GET_SIZE(body))
+        frame = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(self.publish_head) + (line_end - line)
+                                          + (end - position) + PyBytes_GET_SIZE(body) + 2)
+        out = put(PyBytes_AS_STRING(frame), PyBytes_AS_STRING(self.publish_head), PyBytes_GET_SIZE(self.publish_head))
+        out = put(out, line, line_end - line)
+        out = put(out, position, end - position)
+        out = put(out, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        put(out, b"\r\n", 2)
+        return frame
+
+
+cdef object as_argument(object value):
+    if isinstance(value, (bytes, str)):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value).encode("ascii")
+    if isinstance(value, float):
+        return float.__repr__(value).encode("ascii")
+    raise TypeError(f"a command argument must be bytes, str, int or float, not {type(value).__name__}")
+
+
+cdef inline int argument_span(object part, const char** data, Py_ssize_t* length) except -1:
+    if isinstance(part, bytes):
+        data[0] = PyBytes_AS_STRING(part)
+        length[0] = PyBytes_GET_SIZE(part)
+    elif PyUnicode_IS_COMPACT_ASCII(part):
+        data[0] = <const char*> PyUnicode_1BYTE_DATA(part)
+        length[0] = PyUnicode_GET_LENGTH(part)
+    else:
+        data[0] = PyUnicode_AsUTF8AndSize(part, length)
+    return 0
+
+
+def frame_command(args):
+    """Any command as RESP; see the stub for the contract."""
+    cdef tuple parts
+    cdef bytes frame
+    cdef const char* data = NULL
+    cdef Py_ssize_t length = 0, total
+    cdef char line[LINE]
+    cdef char* out
+    if isinstance(args, (str, bytes)):
+        raise TypeError(f"args must be a sequence of arguments, not {type(args).__name__}")
+    parts = tuple(args)
+    if not parts:
+        raise ValueError("a command needs at least its name")
+    for part in parts:
+        if not isinstance(part, (bytes, str)):
+            parts = tuple([as_argument(value) for value in parts])
+            break
+    total = put_length(line, c"*", len(parts)) - line
+    for part in parts:
+        argument_span(part, &data, &length)
+        if length > PY_SSIZE_T_MAX - LINE - 2 - total:
+            raise OverflowError("the command is too long")
+        total += put_length(line, c"$", length) - line + length + 2
+    frame = PyBytes_FromStringAndSize(NULL, total)
+    out = put_length(PyBytes_AS_STRING(frame), c"*", len(parts))
+    for part in parts:
+        argument_span(part, &data, &length)
+        out = put_length(out, c"$", length)
+        out = put(out, data, length)
+        out = put(out, b"\r\n", 2)
+    return frame
+
+
+cdef const char* parse_number(const char* at, const char* end, char stop, uint64_t* value) noexcept nogil:
+    """Reads a canonical decimal and the character after it. Returns what follows; NULL: malformed."""
+    cdef const char* start = at
+    cdef uint64_t digit
+    value[0] = 0
+    while at < end and c"0" <= at[0] <= c"9":
+        digit = <uint64_t> (at[0] - c"0")
+        if value[0] > (UINT64_MAX - digit) // 10:
+            return NULL
+        value[0] = value[0] * 10 + digit
+        at += 1
+    if at == start or at == end or at[0] != stop or (start[0] == c"0" and at - start > 1):
+        return NULL
+    return at + 1
+
+
+def parse_push(payload):
+    """(term, first, last, body) of a published payload; see the stub for the contract."""
+    cdef uint64_t term = 0, first = 0, last = 0
+    cdef const char* at
+    cdef const char* end
+    require_bytes(payload, "payload")
+    at = PyBytes_AS_STRING(payload)
+    end = at + PyBytes_GET_SIZE(payload)
+    at = parse_number(at, end, c"-", &term)
+    if at != NULL:
+        at = parse_number(at, end, c":", &first)
+    if at != NULL:
+        at = parse_number(at, end, c"\n", &last)
+    if at == NULL or last < first:
+        raise ValueError("malformed push payload")
+    return term, first, last, PyBytes_FromStringAndSize(at, end - at)

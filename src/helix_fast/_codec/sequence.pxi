@@ -1,0 +1,74 @@
+"""Bookkeeping of a stream's sequences, writer side and reader side."""
+
+
+@cython.final
+cdef class Sequencer:
+    """The next sequence of a stream, writer side: one range in flight at most. Owned by one thread at a time."""
+
+    def __cinit__(self, last=0):
+        self.last = u64(last, "last")
+        self.flying = 0
+
+    def reserve(self, count):
+        """First sequence of a new range in flight."""
+        cdef uint64_t length = u64(count, "count")
+        if length < 1:
+            raise ValueError("count must be at least 1")
+        if self.flying:
+            raise RuntimeError("a range is in flight already")
+        if length > UINT64_MAX - self.last:
+            raise OverflowError(f"the last sequence is above {UINT64_MAX}")
+        self.flying = length
+        return self.last + 1
+
+    def commit(self):
+        """The range in flight became part of the stream; its last sequence."""
+        if not self.flying:
+            raise RuntimeError("no range is in flight")
+        self.last += self.flying
+        self.flying = 0
+        return self.last
+
+    def rollback(self):
+        """The range in flight did not become part of the stream."""
+        self.flying = 0
+
+    def jump(self, last):
+        """Another writer moved the stream to `last`; drops what is in flight."""
+        cdef uint64_t moved = u64(last, "last")
+        if moved < self.last:
+            raise ValueError(f"a stream does not go back: {moved} is below {self.last}")
+        self.last = moved
+        self.flying = 0
+
+
+@cython.final
+cdef class Window:
+    """What a reader has seen: contiguity, and dropping what was seen. Owned by one thread at a time."""
+
+    def __cinit__(self, after=0):
+        self.last = u64(after, "after")
+
+    def offer(self, first, last):
+        """What to do with an entry of first..last; see the stub for the contract."""
+        cdef uint64_t start = u64(first, "first"), stop = u64(last, "last"), seen
+        require_range(start, stop)
+        if stop <= self.last:
+            return -1
+        if start - 1 > self.last:
+            return -2
+        seen = self.last - start + 1
+        self.last = stop
+        return seen
+
+    def overlaps(self, first, last):
+        """Whether first..last is partly seen, partly new."""
+        cdef uint64_t start = u64(first, "first"), stop = u64(last, "last")
+        require_range(start, stop)
+        return start <= self.last < stop
+
+
+cdef inline int require_range(uint64_t first, uint64_t last) except -1:
+    if first < 1 or last < first:
+        raise ValueError("a range starts at 1 or later and does not end before it starts")
+    return 0
