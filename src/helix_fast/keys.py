@@ -1,0 +1,112 @@
+"""Every key and channel name, the hash tags in them, and the check of ids: nowhere else.
+
+All keys of one session (stream, lock) carry its id in braces, so that a cluster keeps them in one slot and a script
+can touch them together. The names are documented in docs/wire-format.md; readers in other languages rely on them.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from .errors import InvalidArgumentError, InvalidIdError
+
+MAX_ID_BYTES = 512
+INDEX_SHARDS = 64
+_FORBIDDEN = frozenset("{}")
+
+
+def check_id(value: object, what: str = "id") -> str:
+    """Return ``value`` if it can be part of a key; else raise InvalidIdError. ``what`` names it in the message."""
+    if not isinstance(value, str):
+        raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
+    if not value:
+        raise InvalidIdError(f"{what} is empty")
+    if not value.isprintable() or not _FORBIDDEN.isdisjoint(value):
+        raise InvalidIdError(f"{what} {value!r} has braces or characters that are not printable")
+    # isprintable() refuses surrogates, so encoding cannot fail
+    if len(value) > MAX_ID_BYTES // 4 and len(value.encode()) > MAX_ID_BYTES:
+        raise InvalidIdError(f"{what} is {len(value.encode())} bytes long, {MAX_ID_BYTES} are allowed")
+    return value
+
+
+def check_prefix(value: object) -> str:
+    """Return ``value`` if it can be a key prefix: a str of printable characters without braces, or empty."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"key_prefix must be a str, not {type(value).__name__}")
+    if value and (not value.isprintable() or not _FORBIDDEN.isdisjoint(value)):
+        raise InvalidArgumentError(f"key_prefix {value!r} has braces or characters that are not printable")
+    return value
+
+
+class StreamKeys:
+    """Names of one stream, as bytes: ``stream`` ``meta`` ``lease`` and the pub/sub ``channel``."""
+
+    __slots__ = ("channel", "lease", "meta", "stream")
+
+    def __init__(self, prefix: str, stream_id: str) -> None:
+        base = f"{prefix}stream:{{{check_id(stream_id, 'stream_id')}}}".encode()
+        self.stream = base
+        self.meta = base + b":meta"
+        self.lease = base + b":lease"
+        self.channel = base + b":push"
+
+
+def stream_control(prefix: str) -> bytes:
+    """Channel on which a process hears of stops, pauses and take-overs of the streams that it writes."""
+    return f"{prefix}stream-control".encode()
+
+
+class SessionKeys:
+    """Names of one session's state, as bytes."""
+
+    __slots__ = ("checkpoint_data", "checkpoints", "custom", "hash", "operations", "subagents")
+
+    def __init__(self, prefix: str, session_id: str) -> None:
+        base = f"{prefix}session:{{{check_id(session_id, 'session_id')}}}".encode()
+        self.hash = base
+        self.custom = base + b":custom"
+        self.checkpoints = base + b":checkpoints"
+        self.checkpoint_data = base + b":checkpoint-data"
+        self.subagents = base + b":subagents"
+        self.operations = base + b":operations"
+
+    def messages(self, generation: int | str) -> bytes:
+        """The message log of one generation."""
+        return self.hash + f":messages:{generation}".encode()
+
+    def staging(self, step_id: str) -> bytes:
+        """What the tool calls of one step have staged."""
+        return self.hash + f":staging:{check_id(step_id, 'step_id')}".encode()
+
+
+class UsageKeys:
+    """Names of one session's usage, as bytes. ``prefix`` has no trailing colon here, as on the reference page."""
+
+    __slots__ = ("entries", "ids", "totals")
+
+    def __init__(self, prefix: str, session_id: str) -> None:
+        tag = f"{{{check_id(session_id, 'session_id')}}}"
+        self.entries = f"{prefix}:usage:entries:{tag}".encode()
+        self.totals = f"{prefix}:usage:totals:{tag}".encode()
+        self.ids = f"{prefix}:usage:ids:{tag}".encode()
+
+
+def usage_shard(session_id: str) -> int:
+    """Shard of the index in which a session is listed. CRC-32, so that every process and language agrees."""
+    return zlib.crc32(session_id.encode()) % INDEX_SHARDS
+
+
+def usage_index(prefix: str, shard: int) -> bytes:
+    """One shard of the index of sessions that have usage; each has a hash tag of its own, to spread over a cluster."""
+    return f"{prefix}:usage:sessions:{{{shard:02d}}}".encode()
+
+
+class LockKeys:
+    """Names of one lock: ``lock`` (STRING with TTL), ``fence`` (last token), ``released`` (pub/sub channel)."""
+
+    __slots__ = ("fence", "lock", "released")
+
+    def __init__(self, prefix: str, session_id: str) -> None:
+        self.lock = f"{prefix}lock:{{{check_id(session_id, 'session_id')}}}".encode()
+        self.fence = self.lock + b":fence"
+        self.released = self.lock + b":released"

@@ -1,0 +1,39 @@
+-- Append a batch at whatever the next sequence is: for a while, where several processes keep colliding on one stream.
+--
+-- KEYS[1] stream   KEYS[2] meta
+-- ARGV[1] term      the writer's term
+-- ARGV[2] count     chunks in the batch
+-- ARGV[3] body      the chunks, one a line
+-- ARGV[4] nonce     of this batch
+-- ARGV[5] after     a sequence known to be before the batch: where a repeated call looks for itself
+-- ARGV[6] minid     what to trim, '' for nothing
+-- ARGV[7] publish   PUBLISH or SPUBLISH
+-- ARGV[8] channel   of pushes to readers
+--
+-- Reply: first sequence of the batch as text, or false where stream_inspect must tell why not.
+-- Idempotent by the nonce: a batch that is there already is found and not added again.
+
+local function field(entry, name)
+  for i = 1, #entry, 2 do
+    if entry[i] == name then return entry[i + 1] end
+  end
+end
+
+local term, count = ARGV[1], tonumber(ARGV[2])
+local known = redis.call('HMGET', KEYS[2], 'term', 'status')
+if known[1] ~= term or known[2] == 'ended' or known[2] == 'failed' then return false end
+local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if not top then return false end
+local last = tonumber(field(top[2], 'sequence'))
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], term .. '-' .. string.format('%.0f', ARGV[5] + 1), '+')) do
+  if field(entry[2], 'writer') == ARGV[4] then return string.match(entry[1], '%d+$') end
+end
+local first, final = string.format('%.0f', last + 1), string.format('%.0f', last + count)
+local id = term .. '-' .. first
+if ARGV[6] == '' then
+  redis.call('XADD', KEYS[1], 'NOMKSTREAM', id, 'chunk', ARGV[3], 'sequence', final, 'writer', ARGV[4])
+else
+  redis.call('XADD', KEYS[1], 'NOMKSTREAM', 'MINID', '=', ARGV[6], id, 'chunk', ARGV[3], 'sequence', final, 'writer', ARGV[4])
+end
+redis.call(ARGV[7], ARGV[8], id .. ':' .. final .. '\n' .. ARGV[3])
+return first

@@ -1,0 +1,40 @@
+-- End a stream, for good or for bad. The end is an entry that nothing can follow: its id is the largest term there is.
+--
+-- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
+-- ARGV[1] status    ended or failed
+-- ARGV[2] value     the output as JSON, or the error
+-- ARGV[3] token     fencing token in decimal, '' for none
+-- ARGV[4] ttl       seconds, '0' to keep
+-- ARGV[5] updated   ISO time for the reader's eye
+-- ARGV[6] publish   PUBLISH or SPUBLISH
+-- ARGV[7] channel   of pushes to readers
+--
+-- Reply: 'done' | 'ended' or 'failed' (it was over before) | 'none' (no such stream) | the token seen, where ours is smaller.
+-- Idempotent: a repeated call finds the end.
+
+local function field(entry, name)
+  for i = 1, #entry, 2 do
+    if entry[i] == name then return entry[i + 1] end
+  end
+end
+
+local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local known = redis.call('HMGET', KEYS[2], 'status', 'fence')
+if not top then return 'none' end
+local token, fence = ARGV[3], known[2]
+if token ~= '' and fence and (#token < #fence or #token == #fence and token < fence) then return fence end
+if known[1] == 'ended' or known[1] == 'failed' then return known[1] end
+local name = ARGV[1] == 'ended' and 'output' or 'error'
+local last = field(top[2], 'sequence') or '0'
+redis.call('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', ARGV[1], name, ARGV[2])
+redis.call('HSET', KEYS[2], 'status', ARGV[1], name, ARGV[2], 'updatedAt', ARGV[5])
+redis.call('HDEL', KEYS[2], 'leases')
+if token ~= '' then redis.call('HSET', KEYS[2], 'fence', token) end
+redis.call('DEL', KEYS[3])
+local ttl = tonumber(ARGV[4])
+if ttl > 0 then
+  redis.call('EXPIRE', KEYS[1], ttl)
+  redis.call('EXPIRE', KEYS[2], ttl)
+end
+redis.call(ARGV[6], ARGV[7], '!')
+return 'done'

@@ -1,0 +1,19 @@
+-- A writer closes in good order: its lease must not be missed. The lease itself stays while another writer holds one.
+--
+-- KEYS[1] meta   KEYS[2] lease
+-- ARGV[1] writer   nonce of the process's sequencer
+--
+-- Reply: 1. Idempotent.
+
+local leases = redis.call('HGET', KEYS[1], 'leases')
+if leases then
+  local from, to = string.find(leases, ARGV[1] .. ',', 1, true)
+  if from then leases = string.sub(leases, 1, from - 1) .. string.sub(leases, to + 1) end
+  if leases == '' then
+    redis.call('HDEL', KEYS[1], 'leases')
+    redis.call('DEL', KEYS[2])
+  else
+    redis.call('HSET', KEYS[1], 'leases', leases)
+  end
+end
+return 1

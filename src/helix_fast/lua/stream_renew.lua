@@ -1,0 +1,23 @@
+-- Renew a writer's lease and the TTLs, and tell it whether it was asked to stop.
+--
+-- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
+-- ARGV[1] writer   nonce of the process's sequencer
+-- ARGV[2] term     the writer's term: one of an older term renews nothing
+-- ARGV[3] lease    milliseconds, '0' for none
+-- ARGV[4] ttl      seconds, '0' to keep
+--
+-- Reply: {stop, reason, status}, or false where the stream is gone, over, or of another term.
+
+local known = redis.call('HMGET', KEYS[2], 'term', 'status', 'leases', 'stop', 'stopReason')
+if known[1] ~= ARGV[2] or known[2] == 'ended' or known[2] == 'failed' or redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local lease, ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
+if lease > 0 then
+  local leases = known[3] or ''
+  if not string.find(leases, ARGV[1], 1, true) then redis.call('HSET', KEYS[2], 'leases', leases .. ARGV[1] .. ',') end
+  if redis.call('PTTL', KEYS[3]) < lease then redis.call('SET', KEYS[3], ARGV[1], 'PX', lease) end
+end
+if ttl > 0 then
+  redis.call('EXPIRE', KEYS[1], ttl)
+  redis.call('EXPIRE', KEYS[2], ttl)
+end
+return {known[4] or '0', known[5] or '', known[2]}

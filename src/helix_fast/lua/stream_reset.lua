@@ -1,0 +1,54 @@
+-- Start a new life of a stream: a new, larger term and epoch, no chunks; sequences go on growing.
+--
+-- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
+-- ARGV[1] operation   id of this call
+-- ARGV[2] token       fencing token in decimal, '' for none
+-- ARGV[3] ttl         seconds, '0' to keep
+-- ARGV[4] updated     ISO time for the reader's eye
+-- ARGV[5] publish     PUBLISH or SPUBLISH
+-- ARGV[6] channel     of pushes to readers
+--
+-- Reply: {'reset', epoch} | {'none'} | {'stale', token seen}. Idempotent by the operation.
+
+local function field(entry, name)
+  for i = 1, #entry, 2 do
+    if entry[i] == name then return entry[i + 1] end
+  end
+end
+
+local function base36(n)
+  local digits, text = '0123456789abcdefghijklmnopqrstuvwxyz', ''
+  repeat
+    local d = n % 36
+    text = string.sub(digits, d + 1, d + 1) .. text
+    n = (n - d) / 36
+  until n == 0
+  return text
+end
+
+local stream, meta = KEYS[1], KEYS[2]
+local known = redis.call('HMGET', meta, 'term', 'epoch', 'fence', 'resetBy', 'createdAt')
+local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+if not top then return {'none'} end
+if known[4] == ARGV[1] then return {'reset', known[2]} end
+local token, fence = ARGV[2], known[3]
+if token ~= '' and fence and (#token < #fence or #token == #fence and token < fence) then return {'stale', fence} end
+
+local time = redis.call('TIME')
+local number = math.max(time[1] * 1000000 + time[2], known[1] and tonumber(known[1]) + 1 or 0)
+local term, epoch = string.format('%.0f', number), base36(number)
+local last = field(top[2], 'sequence') or '0'
+-- the key itself must go: an end entry's id would refuse everything after it
+redis.call('DEL', stream, meta, KEYS[3])
+redis.call('XADD', stream, term .. '-' .. last, 'sequence', last, 'event', 'reset')
+redis.call('HSET', meta, 'status', 'active', 'term', term, 'terms', term .. ':' .. string.format('%.0f', last + 1), 'epoch', epoch,
+  'base', last, 'resetBy', ARGV[1], 'createdAt', known[5] or ARGV[4], 'updatedAt', ARGV[4])
+if token ~= '' then fence = token end
+if fence then redis.call('HSET', meta, 'fence', fence) end
+local ttl = tonumber(ARGV[3])
+if ttl > 0 then
+  redis.call('EXPIRE', stream, ttl)
+  redis.call('EXPIRE', meta, ttl)
+end
+redis.call(ARGV[5], ARGV[6], '!')
+return {'reset', epoch}

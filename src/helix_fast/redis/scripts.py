@@ -1,0 +1,34 @@
+"""The Lua scripts of ``lua/``: loaded once, sent by digest, and by their text where a server does not know them yet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
+
+from .. import codec
+
+Argument = bytes | str | int | float
+
+
+class Script:
+    """One script: its text and the digest that names it on a server."""
+
+    __slots__ = ("body", "name", "sha")
+
+    def __init__(self, name: str, body: bytes) -> None:
+        self.name = name
+        self.body = body
+        self.sha = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
+
+    def frame(self, keys: Sequence[bytes], args: Sequence[Argument], *, by_text: bool = False) -> bytes:
+        """The request that runs it, as RESP: EVALSHA, or EVAL with the whole text."""
+        head = (b"EVAL", self.body) if by_text else (b"EVALSHA", self.sha)
+        return codec.frame_command([*head, len(keys), *keys, *args])
+
+
+@lru_cache(maxsize=None)
+def script(name: str) -> Script:
+    """The script ``lua/<name>.lua``."""
+    return Script(name, resources.files("helix_fast").joinpath("lua", f"{name}.lua").read_bytes())

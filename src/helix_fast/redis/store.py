@@ -1,0 +1,122 @@
+"""What the five stores share: the way to the server, retries, scripts, error callbacks and closing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from .. import codec
+from ..errors import HelixError, InvalidArgumentError, StoreClosedError, StoreResponseError
+from ..keys import check_prefix
+from ..transport.retry import Retry
+from ..transport.topology import Topology, from_client, from_url
+from .scripts import Argument, Script
+
+ErrorCallback = Callable[[HelixError], object]
+Self = TypeVar("Self", bound="RedisStore")
+
+
+class RedisStore:
+    """Base of the stores on Redis.
+
+    Args:
+        redis: a URL (``redis://``, ``rediss://``, ``unix://``) or a ``redis.asyncio`` client, whose connection settings
+            are taken over; the client itself is neither used nor closed.
+        client: the same, by its name on the reference page.
+        host, port, username, password, db: where neither is given.
+        key_prefix: put before every key.
+        logger: where background errors go that nobody listens for; default ``helix_fast``.
+        topology: the connections of a Helix, shared by its stores and closed by it.
+
+    Raises:
+        InvalidArgumentError, InvalidUrlError: settings that make no sense; nothing is connected yet.
+    """
+
+    def __init__(
+        self,
+        redis: Any = None,
+        *,
+        client: Any = None,
+        host: str = "localhost",
+        port: int = 6379,
+        username: str | None = None,
+        password: str | None = None,
+        db: int | None = None,
+        key_prefix: str = "helix:",
+        logger: logging.Logger | None = None,
+        topology: Topology | None = None,
+    ) -> None:
+        self.key_prefix = check_prefix(key_prefix)
+        self._logger = logger if logger is not None else logging.getLogger("helix_fast")
+        self._owns_topology = topology is None
+        self._callbacks: list[ErrorCallback] = []
+        self._closed = False
+        target = redis if redis is not None else client
+        if redis is not None and client is not None:
+            raise InvalidArgumentError("pass a URL or client once, not both as 'redis' and as 'client'")
+        if topology is not None:
+            self._topology = topology
+        elif target is None:
+            if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+                raise InvalidArgumentError(f"port must be an integer from 1 to 65535, not {port!r}")
+            self._topology = from_url(
+                "redis://", host=host, port=port, username=username, password=password, db=db or 0
+            )
+        elif isinstance(target, str):
+            self._topology = from_url(target, username=username, password=password, db=db)
+        else:
+            self._topology = from_client(target)
+        self._retry = Retry(self._topology.retry_timeout)
+
+    def on(self, event: str, callback: ErrorCallback) -> None:
+        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one there is."""
+        if event != "error":
+            raise InvalidArgumentError(f"no event {event!r}; there is only 'error'")
+        if not callable(callback):
+            raise InvalidArgumentError("callback must be callable")
+        self._callbacks.append(callback)
+
+    def report(self, error: HelixError) -> None:
+        """Hand an error of background work to the callbacks, or to the log where there is none."""
+        if not self._callbacks:
+            self._logger.error("%s: %s", type(error).__name__, error)
+        for callback in self._callbacks:
+            try:
+                callback(error)
+            except Exception:
+                self._logger.exception("an error callback failed")
+
+    async def close(self) -> None:
+        """Close the store, and its connections where no Helix shares them. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            if self._owns_topology:
+                await self._topology.close()
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    # requests
+
+    async def _command(self, tag: str, *args: Argument) -> Any:
+        """Run a command that is safe to repeat, on the server of ``tag``."""
+        frame = codec.frame_command(args)
+        return await self._attempts(tag, frame)
+
+    async def _run(self, script: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
+        """Run a script that is safe to repeat (it is read-only, or idempotent by an operation id)."""
+        try:
+            return await self._attempts(tag, script.frame(keys, args))
+        except StoreResponseError as error:
+            if error.server_code != "NOSCRIPT":
+                raise
+        return await self._attempts(tag, script.frame(keys, args, by_text=True))
+
+    async def _attempts(self, tag: str, frame: bytes) -> Any:
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        return await self._retry.run(lambda: self._topology.call(tag, frame), lambda: self._topology.reached(tag))

@@ -1,0 +1,310 @@
+"""Chunk structs, tagged by ``type``, in the wire form of the reference page: JSON with camelCase keys.
+
+Fields that the wire carries and a struct does not know are kept in ``extra`` and written back; a type that is not
+known becomes :class:`UnknownChunk`. Wrong data is refused here, with MalformedChunkError, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Union, cast
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from .. import codec
+from ..errors import MalformedChunkError
+
+# Wire name of `extra`: never a field of anybody's chunk, and never written.
+_EXTRA: Final = "~helix_fast.extra"
+
+
+class Chunk(
+    msgspec.Struct, tag_field="type", rename="camel", omit_defaults=True, forbid_unknown_fields=True, kw_only=True
+):
+    """What every chunk carries.
+
+    A writer fills ``agent_id``, ``agent_type`` and ``timestamp`` (Unix milliseconds) where they are None.
+    ``step`` is the agent's step. ``extra`` holds fields that this version does not know, by their wire names.
+    """
+
+    agent_id: str | None = None
+    agent_type: str | None = None
+    timestamp: int | None = None
+    step: int | None = None
+    extra: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name=_EXTRA)
+
+    @property
+    def type(self) -> str:
+        """The chunk's ``type`` on the wire."""
+        return str(self.__struct_config__.tag)
+
+
+class TextDeltaChunk(Chunk, tag="text_delta"):
+    """A piece of the text that the model writes."""
+
+    delta: str
+
+
+class ThinkingChunk(Chunk, tag="thinking"):
+    """A piece of the model's reasoning."""
+
+    content: str
+    is_complete: bool = msgspec.field(default_factory=bool)
+
+
+class ToolStartChunk(Chunk, tag="tool_start"):
+    """A tool call begins."""
+
+    tool_call_id: str
+    tool_name: str
+    arguments: Any = None
+
+
+class ToolEndChunk(Chunk, tag="tool_end"):
+    """A tool call is over."""
+
+    tool_call_id: str
+    result: Any = None
+    success: bool | None = None
+    error: str | None = None
+
+
+class SubAgentStartChunk(Chunk, tag="subagent_start"):
+    """A sub-agent begins."""
+
+    sub_session_id: str | None = None
+    sub_agent_type: str | None = None
+    tool_call_id: str | None = None
+
+
+class SubAgentEndChunk(Chunk, tag="subagent_end"):
+    """A sub-agent is over."""
+
+    sub_session_id: str | None = None
+    sub_agent_type: str | None = None
+    tool_call_id: str | None = None
+    result: Any = None
+    success: bool | None = None
+    error: str | None = None
+
+
+class StatePatchChunk(Chunk, tag="state_patch"):
+    """The custom state changed: RFC 6902 operations."""
+
+    patches: list[dict[str, Any]]
+
+
+class CustomChunk(Chunk, tag="custom"):
+    """An event of the application."""
+
+    event_name: str
+    data: Any = None
+
+
+class ErrorChunk(Chunk, tag="error"):
+    """Something went wrong; ``recoverable`` says whether the run goes on."""
+
+    error: str
+    recoverable: bool | None = None
+
+
+class OutputChunk(Chunk, tag="output"):
+    """The agent's final output."""
+
+    output: Any = None
+
+
+class RunInterruptedChunk(Chunk, tag="run_interrupted"):
+    """The run was interrupted."""
+
+    reason: str | None = None
+    checkpoint_id: str | None = None
+
+
+class RunResumedChunk(Chunk, tag="run_resumed"):
+    """The run goes on."""
+
+    checkpoint_id: str | None = None
+    mode: str | None = None
+
+
+class CheckpointCreatedChunk(Chunk, tag="checkpoint_created"):
+    """A checkpoint was made."""
+
+    checkpoint_id: str | None = None
+    step_count: int | None = None
+
+
+class StreamResyncChunk(Chunk, tag="stream_resync"):
+    """The reader must load the state anew: the stream goes on from somewhere else."""
+
+    reason: str | None = None
+    checkpoint_id: str | None = None
+    from_sequence: int | None = None
+
+
+class UnknownChunk(msgspec.Struct, frozen=True):
+    """A chunk of a type that this version does not know; ``data`` is the whole wire object, ``type`` included."""
+
+    data: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        """The chunk's ``type`` on the wire."""
+        return cast(str, self.data["type"])
+
+    def __getattr__(self, name: str) -> Any:
+        """Fields by their wire name or its snake_case form, where that is no name of this class."""
+        if not name.startswith("__"):
+            data = self.data
+            if name in data:
+                return data[name]
+            head, *rest = name.split("_")
+            camel = head + "".join(part.capitalize() for part in rest)
+            if camel in data:
+                return data[camel]
+        raise AttributeError(name)
+
+
+AnyKnownChunk = Union[  # noqa: UP007  msgspec reads it at run time on Python 3.10
+    TextDeltaChunk,
+    ThinkingChunk,
+    ToolStartChunk,
+    ToolEndChunk,
+    SubAgentStartChunk,
+    SubAgentEndChunk,
+    StatePatchChunk,
+    CustomChunk,
+    ErrorChunk,
+    OutputChunk,
+    RunInterruptedChunk,
+    RunResumedChunk,
+    CheckpointCreatedChunk,
+    StreamResyncChunk,
+]
+StreamChunk = Union[AnyKnownChunk, UnknownChunk]  # noqa: UP007
+KNOWN_CHUNKS: Final[dict[str, type[Chunk]]] = {
+    str(struct.__struct_config__.tag): struct for struct in AnyKnownChunk.__args__
+}
+
+_encode = msgspec.json.Encoder().encode
+_decode_known = msgspec.json.Decoder(AnyKnownChunk).decode
+_decode_known_list = msgspec.json.Decoder(list[AnyKnownChunk]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+# Types whose values can hold no NaN and no foreign object once msgspec has encoded them.
+_PLAIN = frozenset({TextDeltaChunk, ThinkingChunk, ErrorChunk, RunInterruptedChunk, RunResumedChunk})
+
+
+def encode_chunk(
+    chunk: StreamChunk | dict[str, Any], agent_id: str | None = None, agent_type: str | None = None, now: int = 0
+) -> bytes:
+    """Encode a chunk to one line of JSON.
+
+    A struct's missing ``agent_id``, ``agent_type`` and ``timestamp`` are taken from the arguments; a dict is in wire
+    form already and goes out as it is.
+
+    Raises:
+        MalformedChunkError: no object, no string ``type``, NaN or Infinity, text that is no Unicode, values that JSON
+            does not have, or a known type with missing or wrong fields.
+    """
+    try:
+        if isinstance(chunk, Chunk):
+            # msgspec does not check types when a struct is made, so a wrong field would only be noticed by a reader
+            wire = _known_to_wire(chunk, agent_id, agent_type, now)
+            return wire
+        data = chunk.data if isinstance(chunk, UnknownChunk) else chunk
+        if not isinstance(data, dict):
+            raise MalformedChunkError(None, chunk, f"expected an object, got {type(chunk).__name__}")
+        kind = data.get("type")
+        if not isinstance(kind, str):
+            raise MalformedChunkError(None, chunk, "'type' is missing or no string")
+        codec.check_finite(data)
+        wire = _encode(data)
+        if kind in KNOWN_CHUNKS:
+            decode_chunk(wire)
+        return wire
+    except MalformedChunkError as error:
+        error.data = chunk
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MalformedChunkError(None, chunk, str(error)) from error
+
+
+def _known_to_wire(chunk: Chunk, agent_id: str | None, agent_type: str | None, now: int) -> bytes:
+    own = (chunk.agent_id, chunk.agent_type, chunk.timestamp)
+    try:
+        # Filling the caller's own struct and putting it back costs less than half of a copy.
+        if own[0] is None:
+            chunk.agent_id = agent_id
+        if own[1] is None:
+            chunk.agent_type = agent_type
+        if own[2] is None and now:
+            chunk.timestamp = now
+        if chunk.extra is not UNSET:
+            data = msgspec.to_builtins(chunk)
+            data.pop(_EXTRA)
+            data = {**data, **{key: value for key, value in chunk.extra.items() if key not in data}}
+            codec.check_finite(data)
+            wire = _encode(data)
+        else:
+            if type(chunk) not in _PLAIN:
+                codec.check_finite(chunk)
+            wire = _encode(chunk)
+    finally:
+        chunk.agent_id, chunk.agent_type, chunk.timestamp = own
+    decode_chunk(wire)
+    return wire
+
+
+def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
+    """Decode one chunk.
+
+    Raises:
+        MalformedChunkError: with ``sequence`` and the bytes, where they are no chunk.
+    """
+    try:
+        return cast(StreamChunk, _decode_known(data))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        fields = _decode_object(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedChunkError(sequence, data, str(error)) from error
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        raise MalformedChunkError(sequence, data, "'type' is missing or no string")
+    struct = KNOWN_CHUNKS.get(kind)
+    if struct is None:
+        return UnknownChunk(fields)
+    names = {name for name in struct.__struct_encode_fields__ if name != _EXTRA} | {"type"}
+    known = {name: value for name, value in fields.items() if name in names}
+    extra = {name: value for name, value in fields.items() if name not in names}
+    # null where a field is absent by default: some writers spell it out
+    try:
+        chunk = msgspec.convert(known, struct)
+    except msgspec.ValidationError as error:
+        raise MalformedChunkError(sequence, data, str(error)) from error
+    if extra:
+        chunk.extra = extra
+    return cast(StreamChunk, chunk)
+
+
+def decode_lines(body: bytes, last: int, after: int) -> tuple[int, list[StreamChunk | MalformedChunkError]]:
+    """Decode the chunks of an entry that come after sequence ``after``.
+
+    ``last`` is the sequence of the entry's last chunk. Returns the sequence of the first decoded chunk and the chunks;
+    where bytes are no chunk, the error stands in its place.
+    """
+    first, _count, array = codec.join_lines(body, last, after)
+    try:
+        return first, _decode_known_list(array)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    first, lines = codec.split_lines(body, last, after)
+    chunks: list[StreamChunk | MalformedChunkError] = []
+    for sequence, line in enumerate(lines, first):
+        try:
+            chunks.append(decode_chunk(line, sequence))
+        except MalformedChunkError as error:
+            chunks.append(error)
+    return first, chunks

@@ -1,0 +1,170 @@
+"""The auto-pipelining connection: what is sent in one turn of the event loop leaves in one write.
+
+All stores and all tasks of a process share one lane per node. Every request has a slot in a queue and every reply is
+given to the slot at its head, so a caller that stopped waiting never shifts another's reply. Blocking and pub/sub
+commands have no place here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import BufferFullError, HelixError, StoreClosedError, StoreConnectionError, StoreTimeoutError
+from .link import Connector, Link, logger
+
+OnReply = Callable[[Any], None]
+"""Given the reply, or the exception that stands for it: StoreResponseError from the server, StoreConnectionError when
+the connection broke (the request may or may not have been executed)."""
+
+
+class Lane(Link):
+    """One connection shared by any number of callers.
+
+    Args:
+        connector: makes the connection.
+        target: the server's name for messages.
+        timeout: seconds without any reply, while one is due, after which the connection is given up.
+        max_buffered_bytes: bytes waiting to be written beyond which ``call`` waits.
+    """
+
+    def __init__(
+        self, connector: Connector, target: str, *, timeout: float = 5.0, max_buffered_bytes: int = 64 << 20
+    ) -> None:
+        super().__init__(connector, target, timeout=timeout)
+        self.max_buffered_bytes = max_buffered_bytes
+        self.requests = 0
+        self._out: list[bytes] = []
+        self._queued: list[OnReply | None] = []
+        self._buffered = 0
+        self._waiting: deque[OnReply | None] = deque()
+        self._flush_scheduled = False
+        self._paused = False
+        self._progress = 0
+        self._watcher: asyncio.TimerHandle | None = None
+        self._room: asyncio.Future[None] | None = None
+
+    def send(self, frame: bytes, on_reply: OnReply | None = None) -> None:
+        """Queue one request (one RESP command). ``on_reply`` None means that nobody wants the reply.
+
+        Raises:
+            StoreClosedError: the lane is closed.
+        """
+        if self.closed:
+            raise StoreClosedError(f"the connection to {self.target} is closed")
+        self.requests += 1
+        self._out.append(frame)
+        self._queued.append(on_reply)
+        self._buffered += len(frame)
+        if not self._flush_scheduled:
+            if self._transport is None:
+                self._demand()
+            else:
+                self._flush_scheduled = True
+                asyncio.get_running_loop().call_soon(self._flush)
+
+    async def call(self, frame: bytes) -> Any:
+        """Send one request and wait for its reply. Cancelling the wait does not take the request back.
+
+        Raises:
+            StoreResponseError: the server answered with an error.
+            StoreConnectionError: the connection broke; the request may have been executed.
+            BufferFullError: the server takes nothing in and the buffer stayed full for ``timeout``.
+        """
+        if self._buffered > self.max_buffered_bytes:
+            await self._wait_for_room()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def settle(reply: Any) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.send(frame, settle)
+        reply = await future
+        if isinstance(reply, HelixError):
+            raise reply
+        return reply
+
+    async def _wait_for_room(self) -> None:
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.timeout
+        while self._buffered > self.max_buffered_bytes and not self.closed:
+            if self._room is None or self._room.done():
+                self._room = loop.create_future()
+            await asyncio.wait([self._room], timeout=max(0.0, give_up - loop.time()))
+            if loop.time() >= give_up:
+                raise BufferFullError(f"{self._buffered} bytes wait to be sent to {self.target}")
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        transport = self._transport
+        if transport is None or self._paused or not self._out:
+            return
+        self._waiting.extend(self._queued)
+        self._queued.clear()
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        self._buffered = 0
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        transport.write(data)
+        if self._watcher is None:
+            self._watch(self._progress, 0)
+
+    def _watch(self, seen: int, quiet: int) -> None:
+        """Give the connection up when replies are due and none at all has come for ``timeout`` seconds."""
+        self._watcher = None
+        if not self._waiting:
+            return
+        quiet = quiet + 1 if self._progress == seen else 0
+        if quiet > 4:
+            self._abort(StoreTimeoutError(f"{self.target} did not answer for {self.timeout:g} s"))
+            return
+        loop = asyncio.get_running_loop()
+        self._watcher = loop.call_later(self.timeout / 4, self._watch, self._progress, quiet)
+
+    def _handle(self, reply: Any) -> None:
+        self._progress += 1
+        if not self._waiting:
+            self._abort(StoreConnectionError(f"{self.target} sent a reply that nobody asked for"))
+            return
+        self._settle(self._waiting.popleft(), reply)
+
+    def _settle(self, on_reply: OnReply | None, reply: Any) -> None:
+        if on_reply is not None:
+            try:
+                on_reply(reply)
+            except Exception:
+                # One caller's bug must not cost the others their replies.
+                logger.exception("a reply handler failed")
+
+    def pause_writing(self) -> None:
+        """The socket takes no more: frames gather until it does."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The socket takes more."""
+        self._paused = False
+        self._flush()
+
+    def _opened(self) -> None:
+        self._paused = False
+        self._flush()
+
+    def _broken(self, error: HelixError) -> None:
+        # Requests not yet written fail too: their callers decide whether to repeat them, and when.
+        slots = [*self._waiting, *self._queued]
+        self._waiting.clear()
+        self._queued.clear()
+        self._out.clear()
+        self._buffered = 0
+        self._paused = False
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        for slot in slots:
+            self._settle(slot, error)

@@ -1,0 +1,179 @@
+"""A connection that redis-py sets up and we then read and write ourselves: what a lane and a hub have in common.
+
+redis-py does the connecting (TLS, AUTH, SELECT, Sentinel, credential providers); the transport is then taken over with
+``set_protocol`` and replies are parsed by hiredis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+import hiredis
+import redis.exceptions
+
+from ..errors import (
+    HelixError,
+    StoreAuthenticationError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
+    StoreTimeoutError,
+)
+
+logger = logging.getLogger("helix_fast.transport")
+
+INCOMPLETE: Final = object()
+Connector = Callable[[], Awaitable[Any]]
+"""Makes and connects one redis-py asyncio connection, speaking RESP2 and bytes."""
+
+
+def wrap_error(error: BaseException, target: str) -> HelixError:
+    """The HelixError for an error of redis-py or of a socket; ``target`` names the server without credentials."""
+    if isinstance(error, HelixError):
+        return error
+    if isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError)):
+        return StoreAuthenticationError(f"{target} refused the credentials: {error}")
+    if isinstance(error, redis.exceptions.ResponseError):
+        text = str(error)
+        if text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")) or "AUTH" in text:
+            return StoreAuthenticationError(f"{target} refused the credentials: {text}")
+        return StoreResponseError(text)
+    if isinstance(error, (redis.exceptions.TimeoutError, asyncio.TimeoutError)):
+        return StoreTimeoutError(f"no connection to {target} in time")
+    return StoreConnectionError(f"cannot connect to {target}: {error or type(error).__name__}")
+
+
+class Link(asyncio.Protocol):
+    """One connection to one server that comes back by itself when it is needed.
+
+    ``generation`` counts the connections made so far: who remembers it can tell that there was a break in between.
+    Connecting is tried once for each demand, not sooner than a growing, jittered delay after a failure; retrying is
+    for the callers, who know what is safe to repeat.
+    """
+
+    def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0) -> None:
+        self.target = target
+        self.timeout = timeout
+        self.generation = 0
+        self.closed = False
+        self._connector = connector
+        self._transport: asyncio.Transport | None = None
+        self._held: Any = None  # the redis-py objects whose finalizers would close our transport
+        self._connecting: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._reader = hiredis.Reader()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands now."""
+        return self._transport is not None
+
+    # what the two kinds do differently
+
+    def _opened(self) -> None:
+        """A connection stands; ``generation`` is its number."""
+        raise NotImplementedError
+
+    def _broken(self, error: HelixError) -> None:
+        """The connection is gone, or could not be made."""
+        raise NotImplementedError
+
+    def _handle(self, reply: Any) -> None:
+        """One reply or push."""
+        raise NotImplementedError
+
+    # connecting
+
+    def _demand(self) -> None:
+        if self._transport is None and self._connecting is None and not self.closed:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(), name=f"connect {self.target}")
+
+    async def _connect(self) -> None:
+        error: HelixError | None = None
+        try:
+            if self._failures:
+                ceiling = min(1.0, 0.005 * 2 ** min(self._failures, 10))
+                await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
+            self._take_over(await self._connector())
+        except asyncio.CancelledError:
+            error = StoreClosedError(f"the connection to {self.target} was closed")
+            raise
+        except Exception as cause:  # whatever a driver, resolver or TLS library may raise: it is handed to the waiters
+            error = wrap_error(cause, self.target)
+            error.__cause__ = cause if error is not cause else cause.__cause__
+        finally:
+            self._connecting = None
+            if error is not None:
+                self._failures += 1
+                self._broken(error)
+
+    def _take_over(self, connection: Any) -> None:
+        writer = connection._writer
+        transport = cast(asyncio.Transport, writer.transport)
+        # redis-py's Connection believes itself disconnected from here on, so that its finalizer leaves us alone
+        self._held = (connection, connection._reader, writer)
+        connection._reader = connection._writer = None
+        self._reader = hiredis.Reader(replyError=StoreResponseError, notEnoughData=INCOMPLETE)
+        self._transport = transport
+        self._failures = 0
+        self.generation += 1
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=1 << 20)
+        if transport.is_closing():  # it broke between redis-py's handshake and us
+            self.connection_lost(None)
+            return
+        self._opened()
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came and hand out each reply."""
+        reader = self._reader
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                self._handle(reply)
+        except hiredis.ProtocolError as error:
+            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: everything that waits is told."""
+        if self._transport is None:
+            return
+        error = StoreConnectionError(f"lost the connection to {self.target}" + (f": {exc}" if exc else ""))
+        error.__cause__ = exc
+        self._drop(error)
+
+    def _abort(self, error: HelixError) -> None:
+        transport = self._transport
+        if transport is not None:
+            self._drop(error)
+            transport.abort()
+
+    def _drop(self, error: HelixError) -> None:
+        self._transport = self._held = None
+        self._broken(error)
+
+    async def close(self) -> None:
+        """Close the connection; whatever still waits gets StoreClosedError. Safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        task, transport, held = self._connecting, self._transport, self._held
+        self._abort_gently(StoreClosedError(f"the connection to {self.target} was closed"))
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if transport is not None:
+            await asyncio.sleep(0)  # let the transport close its socket before its objects are collected
+        del held
+
+    def _abort_gently(self, error: HelixError) -> None:
+        transport = self._transport
+        if transport is not None:
+            transport.close()
+        self._drop(error)

@@ -1,0 +1,55 @@
+"""Which failures may be tried again, and for how long. What is safe to repeat is known by the callers, not here."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ..errors import HelixError, StoreConnectionError, StoreResponseError
+
+T = TypeVar("T")
+
+# Answers of a server that is starting, failing over or moving slots: the same request will succeed soon.
+TRANSIENT_CODES: Final = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "BUSY"})
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed soon."""
+    if isinstance(error, StoreConnectionError):
+        return error.retryable
+    return isinstance(error, StoreResponseError) and error.server_code in TRANSIENT_CODES
+
+
+class Retry:
+    """How long one operation is tried: ``timeout`` seconds from its first failure, with growing, jittered pauses."""
+
+    def __init__(self, timeout: float = 10.0) -> None:
+        self.timeout = timeout
+
+    async def run(self, attempt: Callable[[], Awaitable[T]], reachable: Callable[[], bool]) -> T:
+        """Call ``attempt`` until it succeeds, fails for good, or time is up; then the last error goes up.
+
+        ``reachable`` tells whether the server was ever reached: when it was not, a wrong address is more likely than
+        a passing fault, and the first error goes up at once.
+        """
+        failures = 0
+        give_up = 0.0
+        while True:
+            try:
+                return await attempt()
+            except HelixError as error:
+                now = asyncio.get_running_loop().time()
+                give_up = give_up or now + self.timeout
+                if not is_transient(error) or not reachable() or now >= give_up:
+                    raise
+            await asyncio.sleep(pause(failures))
+            failures += 1
+
+
+def pause(failures: int) -> float:
+    """Seconds to wait after so many failures in a row (0 = the first): none, then from 5 ms up to 0.5 s."""
+    if failures == 0:
+        return 0.0
+    return min(0.5, 0.005 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret
