@@ -1,8 +1,8 @@
 """The codec's contract, for the compiled module and for its twin `_codec_py`. Bytes in, values out: no I/O, no clock.
 
-Sequences, terms and timestamps are integers in 0..18446744073709551615: another value is OverflowError, another type (bool too) TypeError.
-Arguments of type bytes take bytes only: no bytearray, no memoryview (TypeError). A str with a lone surrogate is UnicodeEncodeError, a
-ValueError. A call that raises has changed nothing.
+Sequences, terms and timestamps are integers in 0..18446744073709551615: another value is OverflowError, another type
+(bool too) TypeError. Arguments of type bytes take bytes only: no bytearray, no memoryview (TypeError). A str with a
+lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has changed nothing.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import final
 class ChunkEncoder:
     """Encodes the `text_delta` chunks of one agent: holds all bytes of them that never change.
 
-    Immutable; may be shared between threads. Wire form: the reference page, "Stream chunks" (`type`, `delta`, `agentId`, `agentType`,
+    Immutable; may be shared between threads. Wire form: the reference page's (`type`, `delta`, `agentId`, `agentType`,
     `timestamp`).
 
     Args:
@@ -26,14 +26,14 @@ class ChunkEncoder:
 
     def __new__(cls, agent_id: str, agent_type: str | None = None) -> ChunkEncoder: ...
     def encode_text(self, delta: str, timestamp: int) -> bytes:
-        r"""One `text_delta` as one line of JSON, byte for byte what `msgspec.json.encode` makes of the same fields in this order.
+        r"""One `text_delta` as one line of JSON: byte for byte what `msgspec.json.encode` makes of the same fields.
 
         Args:
             delta: the text; any length, may be empty.
             timestamp: Unix milliseconds, 0..2**64-1.
 
         Returns:
-            `{"type":"text_delta","delta":"...","agentId":"...","agentType":"...","timestamp":123}`, never with a newline inside.
+            `{"type":"text_delta","delta":"...","agentId":"...","agentType":"...","timestamp":123}`, in one line.
 
         Raises:
             TypeError: delta is no str, or timestamp no int.
@@ -149,7 +149,7 @@ def parse_push(payload: bytes) -> tuple[int, int, int, bytes]:
     """(term, first, last, body) of a published payload. The body may be empty.
 
     Raises:
-        ValueError: malformed: no such head, a number that is not canonical decimal or above 64 bits, or last below first.
+        ValueError: no such head, a number that is not canonical decimal or above 64 bits, or last below first.
         TypeError: it is not bytes.
     """
 
@@ -174,8 +174,9 @@ def split_lines(body: bytes, last: int, after: int) -> tuple[int, list[bytes]]:
     """
 
 def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
-    r"""As `split_lines`, but as one JSON array, so that one msgspec call decodes a batch. That a line is JSON is not checked: compare the
-    length of what was decoded with the count.
+    r"""As `split_lines`, but as one JSON array, so that one msgspec call decodes a batch.
+
+    That a line is one JSON value is not checked: compare the length of what was decoded with the count.
 
     Returns:
         (sequence of the first element, elements, array). Nothing wanted, or an empty body: (last + 1, 0, b"[]").
@@ -188,10 +189,13 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
     """
 
 def check_finite(value: object) -> None:
-    """Refuse what JSON cannot hold but msgspec would write as null or as a string. Walks dict, list, tuple and msgspec structs.
+    """Refuse what JSON cannot hold but msgspec would write as null or as a string.
+
+    Walks dict, list, tuple and msgspec structs.
 
     Raises:
-        ValueError: a NaN or Infinity (the message names the path: `data.x[3]`), or more than 512 levels, as a cycle has. Never RecursionError.
+        ValueError: a NaN or Infinity (the message names the path: `data.x[3]`), or more than 512 levels, as in a cycle;
+            never RecursionError.
         TypeError: a dict key that is no str.
     """
 
@@ -231,7 +235,10 @@ class Sequencer:
         """
 
     def rollback(self) -> None:
-        """The range in flight did not become part of the stream; its sequences are reserved again next. Nothing in flight: no effect."""
+        """The range in flight did not become part of the stream: its sequences are the next to be reserved.
+
+        With nothing in flight, no effect: so it may follow `jump`, which drops the range itself.
+        """
 
     def jump(self, last: int) -> None:
         """Another writer moved the stream to `last`. Drops what is in flight.
@@ -258,7 +265,9 @@ class Window:
         """What to do with an entry that covers first..last.
 
         Returns:
-            n >= 0: take it without its first n chunks, `last` is seen now; -1: all of it was seen, drop it; -2: a hole before it, read the log.
+            n >= 0: take it without its first n chunks; `last` is seen now.
+            -1: all of it was seen, drop it.
+            -2: a hole before it, read the log.
 
         Raises:
             ValueError: first is 0 or last is below first.

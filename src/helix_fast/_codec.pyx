@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=True
-# cython: binding=False, embedsignature=True, embedsignature.format=clinic
-"""The codec: chunks, entries and commands as bytes. Declarations are in `_codec.pxd`; the oracle of its tests is `_codec_py.py`.
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
+"""The codec: chunks, entries and commands as bytes. Declarations are in `_codec.pxd`, the oracle is `_codec_py.py`.
 
 Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: sequence and time are arguments.
 """
@@ -17,7 +17,7 @@ from libc.string cimport memchr, memcpy
 
 cdef extern from *:
     """
-    /* Bytes that JSON wants escaped: controls, quote, backslash. 0: none; 'u': \\u00XX; else the letter after the backslash. */
+    /* What JSON wants escaped: controls, quote, backslash. 'u': as \\u00XX; else the letter after the backslash. */
     static const char helix_control_escapes[33] = "uuuuuuuubtnufruuuuuuuuuuuuuuuuuu";
     static const char helix_hex_digits[17] = "0123456789abcdef";
     static const char helix_pairs[201] =
@@ -28,7 +28,7 @@ cdef extern from *:
         return c < 0x20 ? helix_control_escapes[c] : (c == '"' || c == '\\\\') ? (char)c : 0;
     }
 
-    /* Whether any of eight bytes wants escaping: the classic "has a byte less than n" on whole words, so the byte order is all one. */
+    /* Whether any of eight bytes wants escaping: "has a byte less than n" on a whole word, in any byte order. */
     static inline int helix_word_escapes(const char *p) {
         const uint64_t ones = 0x0101010101010101ULL, high = 0x8080808080808080ULL;
         uint64_t x, quote, slash;
@@ -301,7 +301,7 @@ cdef class Batch:
         """The body; the batch is empty afterwards."""
         cdef char* buffer
         cdef Py_ssize_t capacity, size, count
-        # The buffer leaves the object while Python allocates: an allocation may let another thread into the critical section.
+        # The buffer leaves the object while Python allocates: that may let another thread into the critical section.
         with cython.critical_section(self):
             buffer, capacity, size, count = self.buffer, self.capacity, self.size, self.count
             self.buffer = NULL
@@ -321,7 +321,7 @@ cdef class Batch:
 
 # ---------------------------------------------------------------- RESP
 
-include "_codec/frame.pxi"
-include "_codec/lines.pxi"
-include "_codec/finite.pxi"
-include "_codec/sequence.pxi"
+include "_codec_frame.pxi"
+include "_codec_lines.pxi"
+include "_codec_finite.pxi"
+include "_codec_sequence.pxi"

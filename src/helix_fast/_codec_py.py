@@ -1,7 +1,7 @@
 """The codec in plain Python: the oracle of every codec test, and the fallback where nothing compiles.
 
-Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: sequence and time are arguments. Every name, result and
-error type is that of `_codec.pyx`; where the two differ, one of them is wrong. Sequences, terms and timestamps are unsigned 64-bit.
+Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: sequence and time are arguments. Every
+name, result and error type is that of `_codec.pyx`, and `_codec.pyi` is the contract of both.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _argument(value: object) -> bytes:
     if isinstance(value, str):
         return str.encode(value, "utf-8")
     if isinstance(value, int) and not isinstance(value, bool):
-        return b"%d" % value
+        return int.__repr__(value).encode("ascii")
     if isinstance(value, float):
         return float.__repr__(value).encode("ascii")
     raise TypeError(f"a command argument must be bytes, str, int or float, not {type(value).__name__}")
@@ -258,7 +258,7 @@ def _dict_children(item: dict[Any, object], trail: list[str]) -> Iterator[tuple[
 
 def _path(trail: list[str]) -> str:
     path = "".join(trail)
-    return (path[1:] if path.startswith(".") else path) or "value"
+    return path.removeprefix(".") or "value"
 
 
 @final

@@ -1,6 +1,6 @@
 """The codec that this process uses: the compiled one, or its plain Python twin.
 
-`HELIX_FAST_PURE=1` in the environment forces Python; where the extension was not built or does not load, Python it is too.
+`HELIX_FAST_PURE=1` in the environment forces Python; so does an extension that was not built or does not load.
 """
 
 from __future__ import annotations

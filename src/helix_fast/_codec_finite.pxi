@@ -65,8 +65,7 @@ def check_finite(value):
         return
     if fault == TOO_DEEP:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-    path = "".join(reversed(trail[1:]))
-    path = (path[1:] if path.startswith(".") else path) or "value"
+    path = "".join(reversed(trail[1:])).removeprefix(".") or "value"
     if fault == KEY_NOT_STR:
         raise TypeError(f"{path}: a key must be str, not {trail[0]}")
     raise ValueError(f"{path}: {trail[0]} is no JSON number")
