@@ -43,8 +43,8 @@ cdef class Batch:
 
 
 cdef class AppendFramer:
-    cdef bytes head             # RESP of 'XADD key NOMKSTREAM', with the count of 9 arguments
-    cdef bytes trim_head        # the same with 12 arguments and 'MINID ='
+    cdef bytes head             # RESP of 'XADD key NOMKSTREAM', with the count of 10 arguments
+    cdef bytes trim_head        # the same with 13 arguments and 'MINID ='
     cdef bytes publish_head     # RESP of 'PUBLISH channel', with the count of 3 arguments
 
 

@@ -18,8 +18,8 @@ cdef class AppendFramer:
         require_bytes(channel, "channel")
         require_bytes(publish, "publish")
         head = bulk(b"XADD") + bulk(key) + bulk(b"NOMKSTREAM")
-        self.head = b"*9\r\n" + head
-        self.trim_head = b"*12\r\n" + head + bulk(b"MINID") + bulk(b"=")
+        self.head = b"*10\r\n" + head
+        self.trim_head = b"*13\r\n" + head + bulk(b"MINID") + bulk(b"=")
         self.publish_head = b"*3\r\n" + bulk(publish) + bulk(channel)
 
     def xadd(self, term, first, count, body, nonce, min_id=None):

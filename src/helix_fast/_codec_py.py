@@ -120,8 +120,8 @@ class AppendFramer:
 
     def __init__(self, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> None:
         head = _bulk(b"XADD", _bytes(key, "key"), b"NOMKSTREAM")
-        self._head = b"*9\r\n" + head
-        self._trim_head = b"*12\r\n" + head + _bulk(b"MINID", b"=")
+        self._head = b"*10\r\n" + head
+        self._trim_head = b"*13\r\n" + head + _bulk(b"MINID", b"=")
         channel = _bytes(channel, "channel")
         self._publish_head = b"*3\r\n" + _bulk(_bytes(publish, "publish"), channel)
 
