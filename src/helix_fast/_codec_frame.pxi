@@ -28,10 +28,13 @@ cdef class AppendFramer:
         cdef Number term_text, first_text, last_text
         cdef char before[3 * LINE + 2 * DIGITS + 16]
         cdef char after[2 * LINE + DIGITS + 48]
+        cdef char trim[LINE]
         cdef char* middle
         cdef char* end
         cdef char* out
-        cdef bytes head, frame
+        cdef char* trim_end = trim
+        cdef Py_ssize_t trimmed = 0
+        cdef bytes head = self.head, frame
         write_number(&term_text, u64(term, "term"))
         start = u64(first, "first")
         length = u64(count, "count")
@@ -39,6 +42,9 @@ cdef class AppendFramer:
         require_bytes(nonce, "nonce")
         if min_id is not None:
             require_bytes(min_id, "min_id")
+            head = self.trim_head
+            trim_end = put_length(trim, c"$", PyBytes_GET_SIZE(min_id))
+            trimmed = (trim_end - trim) + PyBytes_GET_SIZE(min_id) + 2
         if start < 1 or length < 1:
             raise ValueError("first and count must be at least 1")
         if length - 1 > UINT64_MAX - start:
@@ -59,10 +65,13 @@ cdef class AppendFramer:
         end = put(end, b"\r\n$6\r\nwriter\r\n", 14)
         end = put_length(end, c"$", PyBytes_GET_SIZE(nonce))
 
-        head = self.head if min_id is None else self.trim_head + bulk(min_id)
-        frame = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(head) + (middle - before) + PyBytes_GET_SIZE(body)
-                                          + (end - after) + PyBytes_GET_SIZE(nonce) + 2)
+        frame = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(head) + trimmed + (middle - before)
+                                          + PyBytes_GET_SIZE(body) + (end - after) + PyBytes_GET_SIZE(nonce) + 2)
         out = put(PyBytes_AS_STRING(frame), PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
+        if trimmed:
+            out = put(out, trim, trim_end - trim)
+            out = put(out, PyBytes_AS_STRING(min_id), PyBytes_GET_SIZE(min_id))
+            out = put(out, b"\r\n", 2)
         out = put(out, before, middle - before)
         out = put(out, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         out = put(out, after, end - after)
@@ -109,6 +118,10 @@ cdef class AppendFramer:
 cdef object as_argument(object value):
     if isinstance(value, (bytes, str)):
         return value
+    cdef Number number
+    if PyLong_CheckExact(value) and 0 <= value <= UINT64_MAX:
+        write_number(&number, u64(value, "argument"))
+        return PyBytes_FromStringAndSize(number.text + number.start, DIGITS - number.start)
     if isinstance(value, int) and not isinstance(value, bool):
         return int.__repr__(value).encode("ascii")
     if isinstance(value, float):
