@@ -199,6 +199,16 @@ class StreamDeletedError(StreamClosedError):
         super().__init__(stream_id, "deleted", unsent)
 
 
+class StreamNotFoundError(StreamError):
+    """The operation needs a stream that does not exist."""
+
+    code = "stream_not_found"
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"no stream {stream_id!r}", hint="create it with create_writer() or create()")
+        self.stream_id = stream_id
+
+
 class SequenceGapError(StreamError):
     """Chunks asked for are no longer kept (trimmed), or were lost by the server.
 
@@ -373,6 +383,29 @@ class PatchError(SessionError, ValueError):
     code = "patch"
 
 
+class SubAgentRefNotFoundError(SessionError):
+    """The session has no reference to that sub-agent."""
+
+    code = "sub_agent_ref_not_found"
+
+    def __init__(self, session_id: str, sub_session_id: str) -> None:
+        super().__init__(
+            f"session {session_id!r} has no sub-agent {sub_session_id!r}", hint="add it with add_sub_agent_refs()"
+        )
+        self.session_id = session_id
+        self.sub_session_id = sub_session_id
+
+
+class CheckpointStateError(SessionError):
+    """The state was asked of a checkpoint that was listed or created, not loaded."""
+
+    code = "checkpoint_state"
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(f"the state of {checkpoint_id!r} is not loaded", hint="load it with get_checkpoint()")
+        self.checkpoint_id = checkpoint_id
+
+
 # --- usage -------------------------------------------------------------------------------------------------------
 
 
@@ -403,3 +436,14 @@ class LockLostError(LockError):
 
     code = "lock_lost"
     default_hint = "another holder may have it; writes with this fencing token are refused"
+
+
+class MalformedLockError(LockError, ValueError):
+    """What is stored under a lock's key is no lock; ``key`` names it."""
+
+    code = "malformed_lock"
+    default_hint = "something else writes to this key; a lock is JSON with owner, fencingToken and acquiredAt"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key

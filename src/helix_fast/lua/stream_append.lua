@@ -9,8 +9,10 @@
 -- ARGV[6] minid     what to trim, '' for nothing
 -- ARGV[7] publish   PUBLISH or SPUBLISH
 -- ARGV[8] channel   of pushes to readers
+-- ARGV[9] repeated  '1' where an earlier call's reply was lost
 --
--- Reply: first sequence of the batch as text, or false where stream_inspect must tell why not.
+-- Reply: first sequence of the batch as text | false where stream_inspect must tell why not
+-- | 'unknown' where the entry of a lost reply would have been trimmed by now
 -- Idempotent by the nonce: a batch that is there already is found and not added again.
 
 local function field(entry, name)
@@ -27,6 +29,10 @@ if not top then return false end
 local last = tonumber(field(top[2], 'sequence'))
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], term .. '-' .. string.format('%.0f', ARGV[5] + 1), '+')) do
   if field(entry[2], 'writer') == ARGV[4] then return string.match(entry[1], '%d+$') end
+end
+if ARGV[9] == '1' then
+  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
+  if tonumber(string.match(oldest, '%d+$')) > ARGV[5] + 1 then return 'unknown' end
 end
 local first, final = string.format('%.0f', last + 1), string.format('%.0f', last + count)
 local id = term .. '-' .. first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from .. import codec
@@ -15,6 +15,7 @@ from .scripts import Argument, Script
 
 ErrorCallback = Callable[[HelixError], object]
 Self = TypeVar("Self", bound="RedisStore")
+T = TypeVar("T")
 
 
 class RedisStore:
@@ -67,7 +68,8 @@ class RedisStore:
             self._topology = from_url(target, username=username, password=password, db=db)
         else:
             self._topology = from_client(target)
-        self._retry = Retry(self._topology.retry_timeout)
+        self.retry_timeout = self._topology.retry_timeout
+        self._retry = Retry(self.retry_timeout)
 
     def on(self, event: str, callback: ErrorCallback) -> None:
         """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one there is."""
@@ -100,14 +102,14 @@ class RedisStore:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    # requests
+    # requests, for the parts that a store is made of
 
-    async def _command(self, tag: str, *args: Argument) -> Any:
+    async def command(self, tag: str, *args: Argument) -> Any:
         """Run a command that is safe to repeat, on the server of ``tag``."""
         frame = codec.frame_command(args)
         return await self._attempts(tag, frame)
 
-    async def _run(self, script: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
+    async def run(self, script: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
         """Run a script that is safe to repeat (it is read-only, or idempotent by an operation id)."""
         try:
             return await self._attempts(tag, script.frame(keys, args))
@@ -116,7 +118,16 @@ class RedisStore:
                 raise
         return await self._attempts(tag, script.frame(keys, args, by_text=True))
 
-    async def _attempts(self, tag: str, frame: bytes) -> Any:
+    async def retrying(self, attempt: Callable[[], Awaitable[T]], tag: str) -> T:
+        """Call ``attempt`` again after passing faults, for the retry time."""
         if self._closed:
             raise StoreClosedError("the store is closed")
-        return await self._retry.run(lambda: self._topology.call(tag, frame), lambda: self._topology.reached(tag))
+        return await self._retry.run(attempt, lambda: self._topology.reached(tag))
+
+    async def _attempts(self, tag: str, frame: bytes) -> Any:
+        return await self.retrying(lambda: self._topology.call(tag, frame), tag)
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed

@@ -42,7 +42,7 @@ class Topology(Protocol):
         """Send a request about the keys tagged ``tag`` and wait for the reply."""
 
     def generation(self, tag: str) -> int:
-        """Number of the connection to the server of ``tag``; grows with every reconnection."""
+        """Number of the connection by which the next request about ``tag`` goes: it grows as soon as one is lost."""
 
     def reached(self, tag: str) -> bool:
         """Whether that server was ever reached."""
@@ -85,8 +85,8 @@ class Standalone:
         return await self._lane.call(frame)
 
     def generation(self, tag: str) -> int:
-        """Number of the current connection."""
-        return self._lane.generation
+        """Number of the connection that the next request uses; see Topology."""
+        return self._lane.generation if self._lane.connected else self._lane.generation + 1
 
     def reached(self, tag: str) -> bool:
         """Whether the server was ever reached."""

@@ -1,0 +1,63 @@
+"""Checks of arguments, before a byte is sent. Each returns the value it was given, or raises InvalidArgumentError."""
+
+from __future__ import annotations
+
+import math
+
+from .errors import InvalidArgumentError
+
+# Lua and JavaScript hold integers exactly up to here; sequences and times stay below, tokens are moved as text.
+MAX_EXACT = 2**53 - 1
+MAX_TOKEN = 2**63 - 1
+
+
+def integer(value: object, what: str, low: int = 0, high: int = MAX_EXACT) -> int:
+    """An int (no bool) from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgumentError(f"{what} must be an int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise InvalidArgumentError(f"{what} must be from {low} to {high}, not {value}")
+    return value
+
+
+def token(value: object) -> bytes:
+    """A fencing token as the scripts take it: decimal text, empty for None."""
+    return b"" if value is None else b"%d" % integer(value, "fencing_token", 0, MAX_TOKEN)
+
+
+def ttl_seconds(value: object, what: str = "ttl") -> int:
+    """A TTL in whole seconds; None and 0 mean: keep until deleted."""
+    return 0 if value is None else integer(value, what, 0, 10 * 365 * 86_400)
+
+
+def milliseconds(value: object, what: str, low: int = 0) -> float:
+    """A number of milliseconds, at least ``low``, as seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidArgumentError(f"{what} must be a number of milliseconds, not {value!r}")
+    if value < low:
+        raise InvalidArgumentError(f"{what} must be at least {low} ms, not {value}")
+    return value / 1000
+
+
+def text(value: object, what: str) -> str:
+    """A str that UTF-8 can hold."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{what} must be a str, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{what} is no Unicode text: {error}") from error
+    return value
+
+
+def json_value(value: object, what: str) -> bytes:
+    """A value as JSON."""
+    import msgspec
+
+    from . import codec
+
+    try:
+        codec.check_finite(value)
+        return msgspec.json.encode(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidArgumentError(f"{what} cannot be written as JSON: {error}") from error

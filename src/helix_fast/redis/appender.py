@@ -1,0 +1,383 @@
+"""The one queue of a process into one stream: all of its writers there put their chunks in, one batch is in flight.
+
+Redis's own id check orders the batches ("Order without scripts" in docs/architecture.md). Whatever goes wrong, the
+batch in flight keeps its id, nonce and bytes until it is known what became of it: it is resent, and found where it had
+been stored. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from .. import codec
+from ..errors import HelixError, StoreConnectionError, StoreResponseError
+from ..keys import StreamKeys
+from ..transport.topology import Topology
+from .batch import Sealed, Write
+from .recovery import Recovery
+from .terms import Terms
+
+MAX_BATCH_BYTES: Final = 64 << 10
+MAX_BATCH_CHUNKS: Final = 4096
+REFUSED: Final = "ERR The ID specified in XADD"
+
+
+class Appender:
+    """See the module. Used from one event loop.
+
+    Args:
+        stream_id: names the stream; also the tag by which its server is found.
+        topology: the servers.
+        keys: the stream's key and channel names.
+        terms: what the opening script told.
+        last: the stream's last sequence then.
+        nonce: 4 characters that tell this appender's batches from others'; a batch's number makes them 8.
+        max_length: chunks to keep, 0 for all.
+        recovery: finds out what became of a batch.
+        report: takes errors that nobody waits for.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        topology: Topology,
+        keys: StreamKeys,
+        terms: Terms,
+        last: int,
+        *,
+        nonce: bytes,
+        max_length: int,
+        linger: float,
+        recovery: Recovery,
+        report: Callable[[HelixError], None],
+    ) -> None:
+        self.stream_id = stream_id
+        self.terms = terms
+        self.batch = codec.Batch()
+        self.dead: Callable[[Sequence[bytes]], HelixError] | None = None
+        self.writers = 0
+        self.lease_ms = 0
+        self.stop_requested = asyncio.Event()
+        self.stop_reason: str | None = None
+        self.sequence = codec.Sequencer(last)
+        self.generation = topology.generation(stream_id)
+        self.nonce = nonce
+        self.max_count = max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
+        self.assisted_batches = 0
+        self.collisions = 0
+        self.topology = topology
+        self.keys = keys
+        self.trouble_since: float | None = None  # loop time of the first failure in a row
+        self.failures = 0
+        self._framer = codec.AppendFramer(keys.stream, keys.channel, topology.publish)
+        self._max_length = max_length
+        self._linger = linger
+        self._recovery = recovery
+        self._report = report
+        self._writes: list[tuple[Write, int, int]] = []
+        self._queue: deque[Sealed] = deque()
+        self._flight: Sealed | None = None
+        self._busy = False  # a batch is under way, or a recovery is
+        self._scheduled: asyncio.Handle | None = None
+        self._recovering: asyncio.Task[None] | None = None
+        self._batches = secrets.randbelow(1 << 24)
+        self._trimmed = last
+        self._given = 0
+        self._settled = 0
+        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._raised: deque[Write] = deque()
+        self._unheard: HelixError | None = None
+
+    def stop(self, reason: str) -> None:
+        """Someone asked the stream's writers to stop."""
+        if not self.stop_requested.is_set():
+            self.stop_reason = reason or None
+            self.stop_requested.set()
+
+    # giving
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes not yet acknowledged."""
+        flight = len(self._flight.body) if self._flight else 0
+        return self.batch.size + flight + sum(len(sealed.body) for sealed in self._queue)
+
+    def check_alive(self) -> None:
+        """Raise what ended this appender, if something did."""
+        if self.dead is not None:
+            raise self.dead(())
+
+    def added(self, size: int) -> None:
+        """Call after adding to ``batch``: sends it on this turn of the event loop, or seals it when it is full."""
+        if size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
+            self.seal()
+        if not self._busy and self._scheduled is None:
+            self._schedule()
+
+    def seal(self) -> None:
+        """Close the open batch."""
+        count = self.batch.count
+        if count:
+            self._given += count
+            self._batches += 1
+            nonce = self.nonce + b"%04x" % (self._batches & 0xFFFF)
+            self._queue.append(Sealed(self.batch.take(), count, self._writes, nonce))
+            self._writes = []
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._linger:
+            self._scheduled = loop.call_later(self._linger, self._pump)
+        else:
+            self._scheduled = loop.call_soon(self._pump)
+
+    async def write(self, chunks: Sequence[bytes], original: object) -> int:
+        """Add chunks and wait until they are stored; returns the sequence of the last. See StreamWriter.write."""
+        self.check_alive()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        write = Write(original, len(chunks), future)
+        if self._raised:
+            chunks = self._repeat(write, chunks)
+            if not chunks:
+                self._kick()
+                return await future
+        batch = self.batch
+        here = 0
+        for chunk in chunks:
+            here += 1
+            size = batch.add(chunk)
+            if size >= MAX_BATCH_BYTES or batch.count >= self.max_count:
+                self._writes.append((write, here, batch.count))
+                here = 0
+                self.seal()
+        if here:
+            self._writes.append((write, here, batch.count))
+        if not self._busy and self._scheduled is None:
+            self._schedule()
+        return await future
+
+    def _repeat(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
+        """A write that raised is called again: take over what became of it, return the chunks still to be added."""
+        before = self._raised.popleft()
+        if before.original != write.original or before.count != write.count:
+            self._raised.clear()  # the caller went on to something else
+            return chunks
+        write.settle(before.acked, before.last)
+        if write.future.done():
+            return ()
+        if self._flight is not None:
+            self._flight.writes = [(write if w is before else w, n, end) for w, n, end in self._flight.writes]
+        return chunks[write.count - before.lost :] if before.lost else ()
+
+    async def flush(self) -> None:
+        """Wait until all that was given is stored, or raise why it cannot be."""
+        if self._unheard is not None:
+            error, self._unheard = self._unheard, None
+            raise error
+        target = self._given + self.batch.count
+        if self._settled >= target:
+            return
+        self.check_alive()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append((target, future))
+        self._kick()
+        await future
+
+    def _kick(self) -> None:
+        if not self._busy:
+            if self._scheduled is not None:
+                self._scheduled.cancel()
+            self._pump()
+
+    # sending
+
+    def _pump(self) -> None:
+        self._scheduled = None
+        if self._busy or self.dead is not None:
+            return
+        if self._flight is None:
+            if not self._queue:
+                self.seal()
+            if not self._queue:
+                return
+            self._flight = self._queue.popleft()
+        self._busy = True
+        if self._flight.sent or self.generation != self.topology.generation(self.stream_id):
+            self._recover(None)  # an earlier attempt, or a reconnection: look before sending
+        elif self.assisted_batches:
+            self._recover(None)
+        else:
+            self._transmit()
+
+    def _transmit(self) -> None:
+        batch = self._flight
+        assert batch is not None
+        batch.first = first = self.sequence.reserve(batch.count)
+        batch.sent = True
+        frame = self._framer.xadd(
+            self.terms.number, first, batch.count, batch.body, batch.nonce, self.cut(first + batch.count - 1)
+        )
+        self.topology.send(self.stream_id, frame, self._replied)
+
+    def cut(self, last: int) -> bytes | None:
+        """The id below which a batch that ends at ``last`` may trim, or None where it need not.
+
+        Trimming is exact, and done once in a while: an entry is marked deleted in its node, which costs little, while
+        every MINID walks over the ones marked before.
+        """
+        if not self._max_length or last - self._trimmed < self.max_count:
+            return None
+        self._trimmed = last
+        cut = last - self._max_length - self.max_count + 2
+        return self.terms.id_at(cut) if cut > 1 else None
+
+    def _replied(self, reply: Any) -> None:
+        if type(reply) is bytes:
+            self.sequence.commit()
+            self.collisions = 0
+            self.trouble_since = None
+            self._stored(publish=True)
+        else:
+            self._recover(reply)
+
+    def _stored(self, *, publish: bool) -> None:
+        """The batch in flight is in the stream."""
+        batch = self._flight
+        assert batch is not None
+        self._flight = None
+        self._busy = False
+        first = batch.first
+        if publish:
+            # Only now: pushed together with the append, a batch that Redis refuses would reach the readers all the same.
+            last = first + batch.count - 1
+            self.topology.send(self.stream_id, self._framer.publish(self.terms.number, first, last, batch.body))
+        for write, count, end in batch.writes:
+            write.settle(count, first + end - 1)
+        self._settled += batch.count
+        flushes = self._flushes
+        while flushes and flushes[0][0] <= self._settled:
+            future = flushes.popleft()[1]
+            if not future.done():
+                future.set_result(None)
+        if self._queue or self.batch.count:
+            self._pump()
+
+    # trouble
+
+    def _recover(self, reply: object) -> None:
+        refused = isinstance(reply, StoreResponseError) and str(reply).startswith(REFUSED)
+        cause = reply if isinstance(reply, HelixError) and not refused else None
+        if refused:
+            self.collisions += 1
+        elif isinstance(reply, StoreConnectionError) and self._flight is not None:
+            self._flight.doubtful = True
+        self._recovering = asyncio.get_running_loop().create_task(
+            self._recovery.resolve(self, cause), name=f"recover {self.stream_id}"
+        )
+
+    @property
+    def in_flight(self) -> Sealed | None:
+        """The batch whose fate is open."""
+        return self._flight
+
+    def resend(self) -> None:
+        """The batch is not in the stream: send it again."""
+        self.sequence.rollback()
+        self._transmit()
+
+    def moved(self, last: int) -> None:
+        """Another writer of this term brought the stream to ``last``."""
+        self.sequence.rollback()
+        self.sequence.jump(last)
+
+    def abandon(self, error: HelixError, last: int) -> None:
+        """What became of the batch cannot be known: say so and go on after ``last``."""
+        batch = self._flight
+        assert batch is not None
+        self.moved(max(last, self.sequence.last))
+        self._flight = None
+        self._busy = False
+        self._settled += batch.count
+        for write, _count, _end in batch.writes:
+            write.fail(error)
+        self._tell_flushes(error)
+        self._report(error)
+        if self._queue or self.batch.count:
+            self._pump()
+
+    def found(self, first: int, *, publish: bool) -> None:
+        """The batch is in the stream."""
+        batch = self._flight
+        assert batch is not None
+        batch.first = first
+        last = first + batch.count - 1
+        self.sequence.rollback()
+        if last > self.sequence.last:
+            self.sequence.jump(last)
+        self._stored(publish=publish)
+
+    def pause(self, error: HelixError) -> None:
+        """The server cannot be reached for too long: those who wait are told, what was sent without waiting stays.
+
+        The batch in flight stays as it is, since it may have been stored; writes behind it are taken back.
+        """
+        self._busy = False
+        self.seal()
+        raised: dict[int, Write] = {}
+        if self._flight is not None:
+            raised.update((id(write), write) for write, _count, _end in self._flight.writes)
+        kept: deque[Sealed] = deque()
+        for batch in self._queue:
+            for write, count, _end in batch.writes:
+                raised.setdefault(id(write), write).lost += count
+            lines = batch.lines(awaited=False)
+            self._given -= batch.count - len(lines)
+            if lines:
+                kept.append(Sealed(b"\n".join(lines), len(lines), [], batch.nonce))
+        self._queue = kept
+        self._raised.extend(write for write in raised.values() if write.acked + write.lost < write.count or write.acked)
+        for write in raised.values():
+            write.fail(error)
+        self._tell_flushes(error)
+
+    def die(self, make: Callable[[Sequence[bytes]], HelixError]) -> None:
+        """Nothing more can be written: everyone is told, and what was sent without waiting is reported."""
+        self.dead = make
+        self._busy = False
+        self.seal()
+        batches = [*([self._flight] if self._flight else []), *self._queue]
+        unsent = [line for batch in batches for line in batch.lines(awaited=False)]
+        self._flight = None
+        self._queue.clear()
+        for batch in batches:
+            for write, _count, _end in batch.writes:
+                write.fail(make(()))
+        error = make(unsent)
+        if not self._tell_flushes(error) and unsent:
+            self._unheard = error
+        if unsent:
+            self._report(error)
+
+    def _tell_flushes(self, error: HelixError) -> bool:
+        heard = False
+        for _target, future in self._flushes:
+            if not future.done():
+                future.set_exception(error)
+                heard = True
+        self._flushes.clear()
+        return heard
+
+    async def close(self) -> None:
+        """Stop; what is not stored by now is not sent any more. Does not flush."""
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        task = self._recovering
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

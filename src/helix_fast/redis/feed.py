@@ -1,0 +1,358 @@
+"""What a reader reads: the log and the pushes of one stream, merged by sequence, without gap or repeat.
+
+The log is the truth. Pushes only save the way to it: an entry that follows what was seen is taken from its push,
+anything else (a hole, an event, a lost subscription, an overrun buffer, silence) sends the feed to the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from .. import codec
+from ..clock import iso_now
+from ..errors import (
+    HelixError,
+    MalformedChunkError,
+    ProducerLostError,
+    SequenceGapError,
+    StoreClosedError,
+    StreamDeletedError,
+    StreamFailedError,
+    StreamResetError,
+)
+from ..keys import StreamKeys
+from ..schemas.chunks import StreamChunk, decode_lines
+from ..transport.topology import Topology
+from .scripts import script
+from .store import RedisStore
+
+_READ: Final = script("stream_read")
+MAX_PUSHED_ENTRIES: Final = 512
+MAX_PUSHED_BYTES: Final = 1 << 20
+MIN_PAGE: Final = 64
+MAX_PAGE: Final = 1024
+PAGE_BYTES: Final = 1 << 20
+
+Decoded = tuple[int, Sequence[StreamChunk | MalformedChunkError]]
+"""Sequence of the first chunk, and the chunks; an error stands in the place of bytes that are no chunk."""
+
+
+class Source(NamedTuple):
+    """What the feeds of one manager share."""
+
+    store: RedisStore
+    topology: Topology
+    ttl: int
+    block_timeout: float
+    """Seconds of silence after which a feed looks into the log."""
+
+
+class Feed:
+    """One reader's view of one stream. See the module.
+
+    Args:
+        source: the manager's.
+        stream_id: the stream.
+        keys: its names.
+        after: sequence after which to begin.
+        epoch: of that position, or None.
+        skip_gaps: go on after a hole in place of raising SequenceGapError.
+    """
+
+    def __init__(
+        self, source: Source, stream_id: str, keys: StreamKeys, *, after: int = 0, epoch: str | None, skip_gaps: bool
+    ) -> None:
+        self.stream_id = stream_id
+        self.epoch = epoch or ""
+        self.closed = False
+        self._source = source
+        self._keys = keys
+        self._after = after
+        self.skip_gaps = skip_gaps
+        self._window = codec.Window(after)
+        self._entry = b""  # id of the last entry read from the log or taken from a push
+        self._opened = False
+        self._page = MIN_PAGE
+        self._live = False  # subscribed, and everything before the pushes has been read
+        self._dirty = False  # the log must be looked at
+        self._stored_all = False  # the last page ended where the log ended then
+        self._end: HelixError | None = None
+        self._ended = False
+        self._pushed: deque[bytes] = deque()
+        self._pushed_bytes = 0
+        self._subscribed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._waiting_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def last(self) -> int:
+        """Sequence of the last chunk handed out."""
+        return self._window.last
+
+    # Listener
+
+    def pushed(self, payload: bytes) -> None:
+        """A message of the stream's channel."""
+        if not self._dirty:
+            if payload == b"!":
+                self._look()
+                return
+            self._pushed.append(payload)
+            self._pushed_bytes += len(payload)
+            if len(self._pushed) > MAX_PUSHED_ENTRIES or self._pushed_bytes > MAX_PUSHED_BYTES:
+                # A slow reader holds no more than this; the rest it reads from the log, when it gets there.
+                self._look()
+                return
+        self._wake()
+
+    def resync(self) -> None:
+        """Messages may have been missed."""
+        self._look()
+
+    def _look(self) -> None:
+        self._dirty = True
+        self._pushed.clear()
+        self._pushed_bytes = 0
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # reading
+
+    async def open(self) -> Decoded | None:
+        """Read the first page.
+
+        Returns what it holds, possibly nothing; None where there is no such stream.
+
+        Raises:
+            StreamResetError, SequenceGapError: see ``ResumableReader``.
+        """
+        return await self._read()
+
+    async def next(self) -> Decoded | None:
+        """The next chunks, at least one; None when the stream has ended.
+
+        Raises:
+            SequenceGapError, StreamResetError, StreamFailedError, ProducerLostError, StreamDeletedError: see
+                ``ResumableReader``; it raises the same again when called again.
+            StoreConnectionError: the server could not be reached for the retry time; call again to go on.
+        """
+        while True:
+            if self.closed:
+                return None
+            if self._end is not None:
+                await self.close(keep_end=True)
+                raise self._end
+            if self._ended:
+                await self.close(keep_end=True)
+                return None
+            if not self._live or self._dirty:
+                decoded = await self._catch_up()
+            elif self._pushed:
+                decoded = self._take()
+            else:
+                await self._wait()
+                continue
+            if decoded is not None and decoded[1]:
+                return decoded
+
+    async def _catch_up(self) -> Decoded | None:
+        try:
+            decoded = await self._read()
+        except HelixError:
+            self._dirty = True
+            raise
+        if decoded is None:
+            self._end = StreamDeletedError(self.stream_id)
+        return decoded
+
+    async def stored(self) -> Decoded | None:
+        """The next chunks of the log, without waiting for more to come; None at its end. Raises as ``next``."""
+        while not self._stored_all:
+            decoded = await self._read(follow=False)
+            if decoded is None:
+                break
+            if decoded[1]:
+                return decoded
+        return None
+
+    async def _read(self, *, follow: bool = True) -> Decoded | None:
+        """One page of the log; at its end, where there is more to come, ``follow`` goes over to pushes."""
+        source, keys = self._source, self._keys
+        page = self._page
+        self._dirty = False  # before the request: what is pushed from now on may be newer than its answer
+        reply = await source.store.run(
+            _READ,
+            self.stream_id,
+            (keys.stream, keys.meta, keys.lease),
+            (
+                self._after, self._entry, self.epoch, page, source.ttl, iso_now(), source.topology.publish, keys.channel,
+            ),  # fmt: skip
+        )
+        if not reply:
+            return None
+        if reply[0] == b"reset":
+            raise self._finish(StreamResetError(reply[1].decode()))
+        _kind, epoch, base, _status, entries = reply
+        if not self._opened:
+            self._begin(epoch.decode(), int(base))
+        if entries:
+            size = sum(len(fields[1]) for _id, fields in entries)
+            self._page = max(MIN_PAGE, min(MAX_PAGE, PAGE_BYTES * len(entries) // max(1, size)))
+        decoded = self._merge(entries)
+        if len(entries) >= page:
+            self._dirty = True
+        elif not self._dirty:
+            self._stored_all = True
+            if follow and not self._ended and self._end is None and not self._live:
+                await self._subscribe()
+        return decoded
+
+    def _begin(self, epoch: str, base: int) -> None:
+        if self._after == 0:
+            self._window = codec.Window(base)
+        elif self._after < base:
+            # Sequences never go back, so a position below the epoch's first one is of an older epoch.
+            raise self._finish(StreamResetError(epoch))
+        self.epoch = epoch
+        self._opened = True
+
+    def _finish(self, error: HelixError) -> HelixError:
+        self._end = error
+        return error
+
+    async def _subscribe(self) -> None:
+        """Join the channel; what was written since the page was read is read after that."""
+        if not self._subscribed:
+            hub = self._source.topology.hub(self.stream_id)
+            await self._source.store.retrying(lambda: hub.subscribe(self._keys.channel, self), self.stream_id)
+            self._subscribed = True
+        if not self.closed:
+            self._live = True
+            self._look()
+
+    def _merge(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> Decoded:
+        """Decode the entries of a page as one run of chunks. A hole ends the page: the run before it comes first."""
+        bodies: list[bytes] = []
+        after = last = self._window.last
+        for entry, fields in entries:
+            body, sequence, foreign = _chunk_fields(fields)
+            count = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
+            first = sequence - count + 1
+            if first > last + 1:
+                if bodies:
+                    self._dirty = True  # the hole comes up when this entry is read again
+                    break
+                if not self.skip_gaps:
+                    raise self._finish(SequenceGapError(last, first))
+                after = last = first - 1
+            self._entry = entry
+            if body is None:
+                if self._over(fields):
+                    break
+            elif sequence > last:
+                bodies.append(body.replace(b"\n", b" ") if foreign else body)
+                last = sequence
+        if last > self._window.last:
+            self._window = codec.Window(last)
+        return decode_lines(b"\n".join(bodies), last, after) if bodies else (last + 1, ())
+
+    def _over(self, fields: list[bytes]) -> bool:
+        """Whether an entry without chunks ends the stream; then remember how."""
+        values = dict(zip(fields[::2], fields[1::2]))
+        kind = values.get(b"event", b"")
+        error = values.get(b"error", b"").decode(errors="replace")
+        if kind == b"ended":
+            self._ended = True
+        elif kind == b"failed":
+            self._end = StreamFailedError(error)
+        elif kind == b"lost":
+            self._end = ProducerLostError(error)
+        else:
+            return False
+        return True
+
+    def _take(self) -> Decoded | None:
+        """The next push, where it follows what was seen."""
+        payload = self._pushed.popleft()
+        self._pushed_bytes -= len(payload)
+        try:
+            term, first, last, body = codec.parse_push(payload)
+            seen = self._window.last
+            drop = self._window.offer(first, last)
+        except (ValueError, OverflowError):
+            self._look()  # nothing of ours: the log is the truth
+            return None
+        if drop < 0:
+            if drop == -2:
+                self._look()
+            return None
+        self._entry = b"%d-%d" % (term, first)
+        return decode_lines(body, last, seen)
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        self._waiting_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def tick(self) -> None:
+        """A block timeout has passed since the timer was set; silence as long as that is looked into."""
+        self._timer = None
+        if self._waiter is None or self.closed:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._waiting_since + self._source.block_timeout - loop.time()
+        if left <= 0.001:
+            self._look()
+        else:
+            self._timer = loop.call_later(left, _tick, weakref.ref(self))
+
+    def abort(self) -> None:
+        """The manager is closed."""
+        if self._end is None:
+            self._end = StoreClosedError("the store was closed under a reader")
+        self._wake()
+
+    async def close(self, *, keep_end: bool = False) -> None:
+        """Unsubscribe. Safe to call twice."""
+        if not keep_end:
+            self.closed = True
+            self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._subscribed:
+            self._subscribed = self._live = False
+            if not self._source.store.closed:
+                self._source.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self)
+
+
+def _tick(reference: weakref.ref[Feed]) -> None:
+    feed = reference()
+    if feed is not None:
+        feed.tick()
+
+
+def _chunk_fields(fields: list[bytes]) -> tuple[bytes | None, int, bool]:
+    """(chunks or None, sequence of the last, whether a store of another kind wrote it) of an entry."""
+    if len(fields) == 6 and fields[0] == b"chunk" and fields[2] == b"sequence":
+        return fields[1], int(fields[3]), False
+    values: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2]))
+    try:
+        sequence = int(values.get(b"sequence", b"0"))
+    except ValueError:
+        sequence = 0
+    return values.get(b"chunk"), sequence, b"writer" not in values
