@@ -1,0 +1,79 @@
+-- Take a lock, or stand in its queue.
+--
+-- KEYS[1] lock    KEYS[2] fence    KEYS[3] holder's operation    KEYS[4] finished operations    KEYS[5] queue    KEYS[6] alive
+-- ARGV[1] operation   id of this acquire; every attempt of one call has the same
+-- ARGV[2] owner       as a JSON string, quotes included
+-- ARGV[3] ttl         milliseconds
+-- ARGV[4] patience    milliseconds for which a waiter that is not heard of keeps its place, '0' where the caller does not wait
+-- ARGV[5] fence ttl   seconds
+-- ARGV[6] publish     PUBLISH or SPUBLISH
+-- ARGV[7] channel     on which waiters hear that it is their turn
+--
+-- Reply: {'held', record} | {'busy', milliseconds until the lock expires (-1 never, 0 it is free), place in the queue} | {'over'}
+-- Idempotent by the operation: a repeated call finds its own lock. 'over': that lock was released, the attempt came late.
+
+local function less(a, b) -- decimal strings: tokens may exceed what a double holds
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+
+local lock, fence, holder, finished, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local operation, ttl, patience = ARGV[1], ARGV[3], tonumber(ARGV[4])
+local time = redis.call('TIME')
+local micros = time[1] .. string.format('%06d', tonumber(time[2]))
+local millis = string.sub(micros, 1, -4)
+
+-- 1. A repeated attempt
+if redis.call('ZSCORE', finished, operation) then return {'over'} end
+local record = redis.call('GET', lock)
+if record then
+  local by = redis.call('GET', holder)
+  if by and string.sub(by, 1, #operation + 1) == operation .. ':' then
+    if by == operation .. ':0' then -- never refreshed, so the caller still waits for this reply and counts from now
+      redis.call('PEXPIRE', lock, ttl)
+      redis.call('PEXPIRE', holder, ttl)
+    end
+    return {'held', record}
+  end
+end
+
+-- 2. Whose turn is it? Waiters of which nothing was heard have lost their place.
+local head = false
+if not record and patience > 0 then
+  head = redis.call('ZRANGE', queue, 0, 0)[1]
+  while head and head ~= operation and tonumber(redis.call('ZSCORE', alive, head) or '0') <= tonumber(millis) do
+    redis.call('ZREM', queue, head)
+    redis.call('ZREM', alive, head)
+    head = redis.call('ZRANGE', queue, 0, 0)[1]
+  end
+  if head and head ~= operation then redis.call(ARGV[6], ARGV[7], head) end
+end
+
+-- 3. Wait
+if record or head and head ~= operation then
+  local place = -1
+  if patience > 0 then
+    redis.call('ZADD', alive, string.format('%.0f', tonumber(millis) + patience), operation)
+    redis.call('ZADD', queue, 'NX', micros, operation)
+    redis.call('PEXPIRE', alive, patience)
+    redis.call('PEXPIRE', queue, patience)
+    place = redis.call('ZRANK', queue, operation)
+  end
+  return {'busy', record and redis.call('PTTL', lock) or 0, place}
+end
+
+-- 4. Take it, with a token above every earlier one: INCR is exact where Lua's numbers are not
+local token, last = micros, redis.call('GET', fence)
+if last and string.match(last, '^[1-9]%d*$') and not less(last, micros) then
+  redis.call('INCR', fence)
+  token = redis.call('GET', fence)
+end
+redis.call('SET', fence, token, 'EX', ARGV[5])
+record = '{"owner":' .. ARGV[2] .. ',"fencingToken":' .. token .. ',"acquiredAt":' .. millis .. '}'
+redis.call('SET', lock, record, 'PX', ttl)
+redis.call('SET', holder, operation .. ':0', 'PX', ttl)
+if patience > 0 then
+  redis.call('ZREM', queue, operation)
+  redis.call('ZREM', alive, operation)
+end
+return {'held', record}

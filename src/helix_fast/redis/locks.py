@@ -1,0 +1,281 @@
+"""Locks on Redis or Valkey: which script to run and what its answer means. Deadlines and renewal are in locking.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
+from ..holding import LockHolding
+from ..keys import LockKeys
+from ..locking import Lock, LockBackend, monotonic
+from ..schemas.locks import LockInfo, decode_record
+from ..transport.retry import Retry
+from ..transport.topology import Topology
+from .scripts import Argument, script
+from .store import RedisStore
+
+# Above a year, so that a counter outlives its use; server time takes over where it does not.
+FENCE_TTL_SECONDS: Final = 400 * 86_400
+# A call is remembered for longer than it, or a copy of it in a dead connection's buffers, can go on.
+FINISHED_MS: Final = 60_000
+# A waiter looks by itself this often, should a notification be lost; one not heard of for three times as long is dead.
+POLL_SECONDS: Final = 1.0
+# Where the server gives no notifications (an ACL without channels), looking is all there is.
+BLIND_POLL_SECONDS: Final = 0.1
+
+
+class RedisLockManager(LockHolding, RedisStore, LockBackend):
+    """Locks over sessions, with fencing tokens that only ever grow.
+
+    Args:
+        redis: a URL or a ``redis.asyncio`` client; see RedisStore for this and for what is not named here.
+        key_prefix: put before every key: ``{key_prefix}lock:{session_id}``.
+        default_ttl_ms: TTL of a lock in milliseconds, from 10, where ``acquire`` is given none.
+
+    Raises:
+        InvalidArgumentError, InvalidUrlError: settings that make no sense; nothing is connected yet.
+
+    Source: "RedisLockManager" on the reference page; what is stored is its JSON ``{owner, fencingToken, acquiredAt}``.
+    """
+
+    clock = staticmethod(monotonic)
+
+    def __init__(
+        self,
+        redis: Any = None,
+        *,
+        client: Any = None,
+        host: str = "localhost",
+        port: int = 6379,
+        username: str | None = None,
+        password: str | None = None,
+        db: int | None = None,
+        key_prefix: str = "",
+        default_ttl_ms: float = 30_000,
+        logger: logging.Logger | None = None,
+        topology: Topology | None = None,
+    ) -> None:
+        LockHolding.__init__(self, default_ttl_ms=default_ttl_ms)
+        RedisStore.__init__(
+            self, redis, client=client, host=host, port=port, username=username, password=password, db=db,
+            key_prefix=key_prefix, logger=logger, topology=topology,
+        )  # fmt: skip
+        self._patience = self._topology.retry_timeout
+        self._remember_ms = max(FINISHED_MS, int(self._patience * 2_000))
+
+    async def acquire(
+        self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
+    ) -> Lock | None:
+        """Acquire the lock of a session, or None where another has it.
+
+        A reply that is lost costs nothing: the same call, repeated, finds that it has the lock. Waiters are served in
+        the order in which they came; a caller that does not wait may pass them where the lock is free.
+
+        Args:
+            session_id: what to lock.
+            ttl_ms: milliseconds after which the lock is free unless it is refreshed, from 10; default
+                ``default_ttl_ms``.
+            owner: who holds it, up to 256 bytes; default: host, process and manager. It need not be unique.
+            wait_ms: milliseconds to wait for the lock; 0 asks once, infinity waits for ever.
+
+        Raises:
+            InvalidIdError, InvalidArgumentError: nothing was sent.
+            StoreConnectionError, StoreResponseError: whether the lock was taken is not known; it is given back where
+                the server can be reached, and expires otherwise.
+        """
+        ttl, name, wait = self._checked(session_id, ttl_ms, owner, wait_ms)
+        keys = LockKeys(self.key_prefix, session_id)
+        give_up = self.clock() + wait
+        operation = os.urandom(8).hex()
+        waiter: _Waiter | None = None
+        try:
+            while True:
+                patience_ms = int(POLL_SECONDS * 3000) if wait else 0
+                sent, reply = await self._timed(
+                    "lock_acquire", session_id,
+                    [keys.lock, keys.fence, keys.operation, keys.finished, keys.queue, keys.alive],
+                    [operation, msgspec.json.encode(name), ttl, patience_ms, FENCE_TTL_SECONDS,
+                     self._topology.publish, keys.released],
+                    self._patience,
+                )  # fmt: skip
+                if reply[0] == b"held":
+                    record: bytes = reply[1]
+                    token = decode_record(record, keys.lock.decode()).fencing_token
+                    lock = Lock(self, session_id, name, token, ttl, sent, record=record, operation=operation)
+                    if not lock.held:
+                        raise StoreTimeoutError("the reply took longer than the lock's TTL")
+                    return lock
+                left = give_up - self.clock()
+                if left <= 0 or reply[0] == b"over":
+                    if wait:
+                        self._drop(session_id, keys, b"", operation)
+                    return None
+                if waiter is None:
+                    waiter = _Waiter(self._topology, session_id, keys.released, operation)
+                await waiter.wait(left, expires_ms=reply[1], place=reply[2])
+        except BaseException:
+            self._drop(session_id, keys, b"", operation)
+            raise
+        finally:
+            if waiter is not None:
+                await waiter.close()
+
+    async def is_locked(self, session_id: str) -> bool:
+        """Whether anybody holds the session's lock now.
+
+        Raises:
+            InvalidIdError: nothing was sent.
+        """
+        keys = LockKeys(self.key_prefix, session_id)
+        _, reply = await self._timed("lock_holder", session_id, [keys.lock], [], self._patience)
+        return reply is not None
+
+    async def get_holder(self, session_id: str) -> LockInfo | None:
+        """Who holds the session's lock now, or None.
+
+        Raises:
+            InvalidIdError: nothing was sent.
+            MalformedLockError: what is stored is no lock.
+        """
+        keys = LockKeys(self.key_prefix, session_id)
+        _, reply = await self._timed("lock_holder", session_id, [keys.lock], [], self._patience)
+        if reply is None:
+            return None
+        record = decode_record(reply[0], keys.lock.decode())
+        return LockInfo(
+            owner=record.owner,
+            fencing_token=record.fencing_token,
+            acquired_at=record.acquired_at,
+            expires_in_ms=reply[1] if reply[1] >= 0 else None,
+        )
+
+    async def close(self) -> None:
+        """End all renewals, then close the connections where no Helix shares them. Locks that are held expire."""
+        await self._stop_renewals()
+        await super().close()
+
+    # what a lock needs
+
+    def valid_for(self, ttl_ms: int) -> float:
+        """Less than the TTL: clocks run apart (by far less than 1 %), and servers expire keys by whole milliseconds."""
+        return ttl_ms * 0.99e-3 - 0.002
+
+    async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, patience: float | None) -> tuple[float, int]:
+        """See LockBackend."""
+        keys = LockKeys(self.key_prefix, lock.session_id)
+        return await self._timed(
+            "lock_refresh", lock.session_id, [keys.lock, keys.operation], [lock.record, lock.operation, serial, ttl_ms],
+            patience,
+        )  # fmt: skip
+
+    async def release_lock(self, lock: Lock, *, patience: float) -> bool:
+        """See LockBackend."""
+        keys = LockKeys(self.key_prefix, lock.session_id)
+        _, reply = await self._timed(
+            "lock_release", lock.session_id, *self._release_arguments(keys, lock.record, lock.operation),
+            min(patience, self._patience),
+        )  # fmt: skip
+        return bool(reply)
+
+    def drop_lock(self, lock: Lock) -> None:
+        """See LockBackend."""
+        self._drop(lock.session_id, LockKeys(self.key_prefix, lock.session_id), lock.record, lock.operation)
+
+    def _backend(self) -> LockBackend:
+        return self
+
+    def _drop(self, session_id: str, keys: LockKeys, record: bytes, operation: str) -> None:
+        """Give back, without waiting, what an operation has or may have. Where this is lost too, it expires."""
+        if self._closed:
+            return
+        try:
+            frame = script("lock_release").frame(*self._release_arguments(keys, record, operation), by_text=True)
+            self._topology.send(session_id, frame)
+        except HelixError:
+            return
+
+    def _release_arguments(
+        self, keys: LockKeys, record: bytes, operation: str
+    ) -> tuple[Sequence[bytes], Sequence[Argument]]:
+        return (
+            [keys.lock, keys.operation, keys.finished, keys.queue, keys.alive],
+            [record, operation, self._remember_ms, self._topology.publish, keys.released],
+        )
+
+    async def _timed(
+        self, name: str, tag: str, keys: Sequence[bytes], args: Sequence[Argument], patience: float | None
+    ) -> tuple[float, Any]:
+        """Run a script, and tell when the attempt that succeeded was sent. ``patience`` None: one attempt."""
+        wanted = script(name)
+
+        async def attempt() -> tuple[float, Any]:
+            if self._closed:
+                raise StoreClosedError("the store is closed")
+            sent = self.clock()
+            try:
+                return sent, await self._topology.call(tag, wanted.frame(keys, args))
+            except StoreResponseError as error:
+                if error.server_code != "NOSCRIPT":
+                    raise
+            sent = self.clock()
+            return sent, await self._topology.call(tag, wanted.frame(keys, args, by_text=True))
+
+        if patience is None:
+            return await attempt()
+        return await Retry(patience).run(attempt, lambda: self._topology.reached(tag))
+
+
+class _Waiter:
+    """Hears on a lock's channel that it is its turn. The hub's listener; held by the acquire that waits."""
+
+    def __init__(self, topology: Topology, tag: str, channel: bytes, operation: str) -> None:
+        self._hub = topology.hub(tag)
+        self._channel = channel
+        self._operation = operation.encode()
+        self._turn = asyncio.Event()
+        self._subscription = asyncio.get_running_loop().create_task(
+            self._hub.subscribe(channel, self), name=f"hear of lock {tag}"
+        )
+        # What happened before the server confirmed was not heard: look once more then.
+        self._subscription.add_done_callback(lambda _: self._turn.set())
+
+    def pushed(self, payload: bytes) -> None:
+        """The lock was released; the payload names the waiter whose turn it is."""
+        if payload == self._operation:
+            self._turn.set()
+
+    def resync(self) -> None:
+        """Something may have been missed."""
+        self._turn.set()
+
+    async def wait(self, left: float, *, expires_ms: int, place: int) -> None:
+        """Until it may be our turn, ``left`` seconds at the most."""
+        deaf = self._subscription.done() and (
+            self._subscription.cancelled() or self._subscription.exception() is not None
+        )
+        poll = BLIND_POLL_SECONDS if deaf else POLL_SECONDS
+        # Jitter, so that the waiters of a lock do not come all at once.
+        delay = min(left, poll * random.uniform(0.8, 1.2))  # noqa: S311
+        if place == 0 and expires_ms > 0:
+            # A holder that died releases nothing: the first in the queue is there when its lock expires.
+            delay = min(delay, expires_ms / 1000 + 0.001)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(delay, self._turn.set)
+        try:
+            await self._turn.wait()
+        finally:
+            timer.cancel()
+        self._turn.clear()
+
+    async def close(self) -> None:
+        """Hear no more."""
+        self._subscription.cancel()
+        await asyncio.gather(self._subscription, return_exceptions=True)
+        self._hub.unsubscribe(self._channel, self)

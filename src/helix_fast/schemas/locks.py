@@ -1,0 +1,87 @@
+"""What the lock managers hand out beside the lock itself, and the check of their arguments."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from ..errors import InvalidArgumentError, MalformedLockError
+
+MIN_TTL_MS: Final = 10
+MAX_TTL_MS: Final = 10**12
+MAX_OWNER_BYTES: Final = 256
+
+
+class LockRecord(msgspec.Struct, frozen=True, rename="camel"):
+    """A lock as it is stored: the JSON of the reference page.
+
+    Attributes:
+        owner: who holds it.
+        fencing_token: larger than that of every earlier holder.
+        acquired_at: Unix milliseconds of the server.
+    """
+
+    owner: str
+    fencing_token: int
+    acquired_at: int
+
+
+class LockInfo(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Who holds a lock.
+
+    Attributes:
+        owner: what the holder gave as ``owner``.
+        fencing_token: the holder's token.
+        acquired_at: Unix milliseconds of the server.
+        expires_in_ms: milliseconds until it expires unless it is refreshed; None where it never does: it is none
+            of ours.
+    """
+
+    owner: str
+    fencing_token: int
+    acquired_at: int
+    expires_in_ms: int | None
+
+
+_decode = msgspec.json.Decoder(LockRecord).decode
+
+
+def decode_record(record: bytes, key: str) -> LockRecord:
+    """Read a stored lock.
+
+    Raises:
+        MalformedLockError: the bytes under ``key`` are no lock.
+    """
+    try:
+        return _decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedLockError(key, str(error)) from error
+
+
+def check_ttl(ttl_ms: object, what: str = "ttl_ms") -> int:
+    """Return whole milliseconds; InvalidArgumentError where it is no number from 10 ms to some 30 years."""
+    if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, (int, float)) or not MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
+        raise InvalidArgumentError(f"{what} must be a number of milliseconds from {MIN_TTL_MS}, not {ttl_ms!r}")
+    return int(ttl_ms)
+
+
+def check_wait(wait_ms: object) -> float:
+    """Return seconds; InvalidArgumentError where it is no number or negative. Infinity waits for ever."""
+    if isinstance(wait_ms, bool) or not isinstance(wait_ms, (int, float)) or math.isnan(wait_ms) or wait_ms < 0:
+        raise InvalidArgumentError(f"wait_ms must be a number of milliseconds from 0, not {wait_ms!r}")
+    return wait_ms / 1000
+
+
+def check_owner(owner: object) -> str:
+    """Return ``owner``; InvalidArgumentError where it is no str of 1 to 256 bytes of UTF-8."""
+    if not isinstance(owner, str) or not owner:
+        raise InvalidArgumentError(f"owner must be a str that is not empty, not {owner!r}")
+    try:
+        size = len(owner.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("owner is no Unicode text") from error
+    if size > MAX_OWNER_BYTES:
+        raise InvalidArgumentError(f"owner is {size} bytes long, {MAX_OWNER_BYTES} are allowed")
+    return owner
