@@ -129,8 +129,8 @@ class SupervisorLink:
 
     def _spawn(self, request: dict[str, Any]) -> socket.socket:
         ours, theirs = socket.socketpair()
-        self._adopt(ours)
         with theirs:
+            self._adopt(ours)
             ours.sendall(json.dumps(request).encode() + b"\n")
             program = str(Path(__file__).with_name("embedded_supervisor.py"))
             # A session of its own: Ctrl-C in our terminal is for us, not for the server.

@@ -155,7 +155,7 @@ class Supervisor:
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ)
         self._users[connection] = self._watch_process(connection)
-        if self._ready:
+        if self._ready and self._server is not None and self._server.poll() is None:
             self._greet(connection)
 
     def _watch_process(self, connection: socket.socket) -> int | None:
