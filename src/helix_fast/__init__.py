@@ -47,8 +47,8 @@ from .redis.resumable import RedisResumableStorage
 from .redis.streams import RedisStreamManager
 from .redis.writer import StreamWriter
 from .schemas.chunks import (
-    Chunk,
     CheckpointCreatedChunk,
+    Chunk,
     CustomChunk,
     ErrorChunk,
     OutputChunk,

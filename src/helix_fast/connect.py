@@ -46,7 +46,9 @@ class Helix:
         if isinstance(url, str) and url.startswith("embedded:"):
             url = await self._start_server(url)
         try:
-            self._topology = from_url(url, **self._options) if isinstance(url, str) else from_client(url, **self._options)
+            self._topology = (
+                from_url(url, **self._options) if isinstance(url, str) else from_client(url, **self._options)
+            )
             shared: dict[str, Any] = {"topology": self._topology, "key_prefix": self._key_prefix}
             self.streams = RedisStreamManager(**shared)
             self.resumable = RedisResumableStorage(**shared)
@@ -93,8 +95,8 @@ def connect(url: Any, *, key_prefix: str = "helix:", **options: Any) -> Helix:
             ``embedded:///directory`` (one whose data is kept there), or a ``redis.asyncio`` client whose connection
             settings are taken over.
         key_prefix: put before every key.
-        options: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout`` (seconds
-            for which an operation is tried again after a passing fault), and redis-py's connection settings.
+        options: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout``
+            (seconds for which an operation is tried again after a passing fault), redis-py's connection settings.
 
     Raises:
         InvalidUrlError, InvalidArgumentError: at once.

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .. import codec
-from ..errors import HelixError, StoreConnectionError, StoreResponseError
-from ..keys import StreamKeys
-from ..transport.topology import Topology
+from helix_fast import codec
+from helix_fast.errors import HelixError, StoreConnectionError, StoreResponseError
+from helix_fast.keys import StreamKeys
+from helix_fast.transport.topology import Topology
+
 from .batch import Sealed, Write
 from .recovery import Recovery
 from .terms import Terms
@@ -253,7 +254,7 @@ class Appender:
         self._busy = False
         first = batch.first
         if publish:
-            # Only now: pushed together with the append, a batch that Redis refuses would reach the readers all the same.
+            # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
             last = first + batch.count - 1
             self.topology.send(self.stream_id, self._framer.publish(self.terms.number, first, last, batch.body))
         for write, count, end in batch.writes:

@@ -32,7 +32,7 @@ class Write:
 
 
 class Sealed:
-    """A batch whose bytes will not change any more. ``writes`` are (write, its chunks here, end of them in the batch)."""
+    """A batch whose bytes are fixed. ``writes`` are (write, its chunks in the batch, end of them in the batch)."""
 
     __slots__ = ("body", "count", "doubtful", "first", "nonce", "sent", "writes")
 

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from .. import codec
-from ..clock import iso_now
-from ..errors import (
+from helix_fast import codec
+from helix_fast.clock import iso_now
+from helix_fast.errors import (
     HelixError,
     MalformedChunkError,
     ProducerLostError,
@@ -24,9 +24,10 @@ from ..errors import (
     StreamFailedError,
     StreamResetError,
 )
-from ..keys import StreamKeys
-from ..schemas.chunks import StreamChunk, decode_lines
-from ..transport.topology import Topology
+from helix_fast.keys import StreamKeys
+from helix_fast.schemas.chunks import StreamChunk, decode_lines
+from helix_fast.transport.topology import Topology
+
 from .scripts import script
 from .store import RedisStore
 
@@ -193,8 +194,15 @@ class Feed:
             self.stream_id,
             (keys.stream, keys.meta, keys.lease),
             (
-                self._after, self._entry, self.epoch, page, source.ttl, iso_now(), source.topology.publish, keys.channel,
-            ),  # fmt: skip
+                self._after,
+                self._entry,
+                self.epoch,
+                page,
+                source.ttl,
+                iso_now(),
+                source.topology.publish,
+                keys.channel,
+            ),
         )
         if not reply:
             return None
@@ -266,7 +274,7 @@ class Feed:
 
     def _over(self, fields: list[bytes]) -> bool:
         """Whether an entry without chunks ends the stream; then remember how."""
-        values = dict(zip(fields[::2], fields[1::2]))
+        values = dict(zip(fields[::2], fields[1::2], strict=False))
         kind = values.get(b"event", b"")
         error = values.get(b"error", b"").decode(errors="replace")
         if kind == b"ended":
@@ -350,7 +358,7 @@ def _chunk_fields(fields: list[bytes]) -> tuple[bytes | None, int, bool]:
     """(chunks or None, sequence of the last, whether a store of another kind wrote it) of an entry."""
     if len(fields) == 6 and fields[0] == b"chunk" and fields[2] == b"sequence":
         return fields[1], int(fields[3]), False
-    values: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2]))
+    values: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2], strict=False))
     try:
         sequence = int(values.get(b"sequence", b"0"))
     except ValueError:

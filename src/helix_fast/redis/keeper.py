@@ -1,4 +1,4 @@
-"""Keeps the open writers of a manager alive: renews their leases and TTLs and learns whether they were asked to stop."""
+"""Looks after the open writers of a manager: renews leases and TTLs, and learns of requests to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import HelixError
+from helix_fast.errors import HelixError
+
 from .appender import Appender
 from .scripts import script
 from .store import RedisStore

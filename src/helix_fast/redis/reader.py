@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from ..errors import MalformedChunkError
-from ..schemas.chunks import StreamChunk
-from ..schemas.streams import StoredChunk, StreamPosition
+from helix_fast.errors import MalformedChunkError
+from helix_fast.schemas.chunks import StreamChunk
+from helix_fast.schemas.streams import StoredChunk, StreamPosition
+
 from .feed import Decoded, Feed
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 Self = TypeVar("Self", bound="_Reader[object]")
 
 
-class _Reader(Generic[T]):
+class _Reader(Generic[T_co]):
     """What both readers share. One task at a time may iterate."""
 
     def __init__(self, feed: Feed, first_page: Decoded) -> None:

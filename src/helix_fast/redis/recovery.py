@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import (
+from helix_fast.errors import (
     AcknowledgedDataLostError,
     HelixError,
     StaleFencingTokenError,
@@ -17,8 +17,9 @@ from ..errors import (
     StreamResetError,
     WriteOutcomeUnknownError,
 )
-from ..keys import StreamKeys
-from ..transport.retry import is_transient, pause
+from helix_fast.keys import StreamKeys
+from helix_fast.transport.retry import is_transient, pause
+
 from .scripts import script
 from .store import RedisStore
 
@@ -72,7 +73,7 @@ class Recovery:
                 await self._look(appender)
         except HelixError as error:
             appender.pause(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A bug here must not leave the writers waiting for ever.
             trouble = HelixError(f"recovery of stream {appender.stream_id!r} failed: {error!r}")
             trouble.__cause__ = error
@@ -112,7 +113,8 @@ class Recovery:
             if found.top > believed:
                 if batch.doubtful and found.oldest > batch.first:
                     appender.abandon(
-                        WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1), found.top
+                        WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1),
+                        found.top,
                     )
                     return
                 appender.moved(found.top)

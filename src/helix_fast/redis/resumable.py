@@ -8,8 +8,8 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
-from .. import arguments
-from ..errors import (
+from helix_fast import arguments
+from helix_fast.errors import (
     ChunkTooLargeError,
     HelixError,
     InvalidArgumentError,
@@ -20,9 +20,10 @@ from ..errors import (
     StreamClosedError,
     StreamNotFoundError,
 )
-from ..keys import StreamKeys, check_id
-from ..schemas.chunks import StreamChunk, encode_chunk
-from ..schemas.streams import StoredChunk, StreamInfo
+from helix_fast.keys import StreamKeys, check_id
+from helix_fast.schemas.chunks import StreamChunk, encode_chunk
+from helix_fast.schemas.streams import StoredChunk, StreamInfo
+
 from .appender import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
 from .feed import Feed
 from .scripts import script
@@ -105,22 +106,30 @@ class RedisResumableStorage(RedisStreamManager):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        """Append chunks from ``first_sequence`` on, all or none. Otherwise as ``append``; no chunks: nothing happens."""
+        """Append chunks from ``first_sequence`` on, all or none; nothing for no chunks. Else as ``append``."""
         keys = StreamKeys(self.key_prefix, stream_id)
         arguments.integer(first_sequence, "sequence", 1)
         token = arguments.token(fencing_token)
         encoded = [self._encode(chunk, first_sequence + n) for n, chunk in enumerate(chunks)]
         if not encoded:
             return
-        longest = max(1, min(MAX_BATCH_CHUNKS, self.max_stream_length // 25)) if self.max_stream_length else MAX_BATCH_CHUNKS
+        longest = (
+            max(1, min(MAX_BATCH_CHUNKS, self.max_stream_length // 25)) if self.max_stream_length else MAX_BATCH_CHUNKS
+        )
         reply = await self.run(
             _PUT,
             stream_id,
             (keys.stream, keys.meta),
             (
-                first_sequence, token, self.ttl, self.max_stream_length, longest, self._topology.publish, keys.channel,
+                first_sequence,
+                token,
+                self.ttl,
+                self.max_stream_length,
+                longest,
+                self._topology.publish,
+                keys.channel,
                 *_entries(encoded, longest),
-            ),  # fmt: skip
+            ),
         )
         kind = reply[0]
         if kind == b"conflict":
@@ -225,7 +234,7 @@ class RedisResumableStorage(RedisStreamManager):
             result = callback(stored.chunk, stored.sequence)
             if inspect.isawaitable(result):
                 await result
-        except Exception as cause:
+        except Exception as cause:  # noqa: BLE001
             # the subscriber's own bug: told, and no reason to keep the following chunks from it
             error = HelixError(f"a subscriber of {stored.sequence} failed: {cause!r}")
             error.__cause__ = cause

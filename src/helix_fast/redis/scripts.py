@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 
-from .. import codec
+from helix_fast import codec
 
 Argument = bytes | str | int | float
 
@@ -28,7 +28,7 @@ class Script:
         return codec.frame_command([*head, len(keys), *keys, *args])
 
 
-@lru_cache(maxsize=None)
+@cache
 def script(name: str) -> Script:
     """The script ``lua/<name>.lua``."""
     return Script(name, resources.files("helix_fast").joinpath("lua", f"{name}.lua").read_bytes())

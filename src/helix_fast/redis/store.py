@@ -6,11 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from .. import codec
-from ..errors import HelixError, InvalidArgumentError, StoreClosedError, StoreResponseError
-from ..keys import check_prefix
-from ..transport.retry import Retry
-from ..transport.topology import Topology, from_client, from_url
+from helix_fast import codec
+from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError, StoreResponseError
+from helix_fast.keys import check_prefix
+from helix_fast.transport.retry import Retry
+from helix_fast.transport.topology import Topology, from_client, from_url
+
 from .scripts import Argument, Script
 
 ErrorCallback = Callable[[HelixError], object]
@@ -72,7 +73,7 @@ class RedisStore:
         self._retry = Retry(self.retry_timeout)
 
     def on(self, event: str, callback: ErrorCallback) -> None:
-        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one there is."""
+        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one."""
         if event != "error":
             raise InvalidArgumentError(f"no event {event!r}; there is only 'error'")
         if not callable(callback):
@@ -86,7 +87,7 @@ class RedisStore:
         for callback in self._callbacks:
             try:
                 callback(error)
-            except Exception:
+            except Exception:  # noqa: PERF203  one callback must not keep the error from the others
                 self._logger.exception("an error callback failed")
 
     async def close(self) -> None:

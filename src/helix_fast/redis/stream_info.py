@@ -6,19 +6,19 @@ from typing import Any
 
 import msgspec
 
-from ..clock import ms_from_iso
-from ..schemas.streams import StreamInfo
+from helix_fast.clock import ms_from_iso
+from helix_fast.schemas.streams import StreamInfo
 
 
 def read_info(stream_id: str, reply: list[Any]) -> StreamInfo:
     """The StreamInfo for (meta, first entry, newest entries, lease in ms, now in ms)."""
     meta, first, newest, lease, now = reply
-    fields = {name.decode(): value for name, value in zip(meta[::2], meta[1::2])}
-    values = dict(zip(newest[0][1][::2], newest[0][1][1::2]))
+    fields = {name.decode(): value for name, value in zip(meta[::2], meta[1::2], strict=False)}
+    values = dict(zip(newest[0][1][::2], newest[0][1][1::2], strict=False))
     last = int(values.get(b"sequence", 0))
     chunk_count = 0
     first_sequence = last + 1
-    first_values = dict(zip(first[1][::2], first[1][1::2]))
+    first_values = dict(zip(first[1][::2], first[1][1::2], strict=False))
     if first_values:
         end = int(first_values.get(b"sequence", 0))
         body = first_values.get(b"chunk")
@@ -28,7 +28,7 @@ def read_info(stream_id: str, reply: list[Any]) -> StreamInfo:
     created = ms_from_iso(fields["createdAt"].decode()) if "createdAt" in fields else None
     updated = ms_from_iso(fields["updatedAt"].decode()) if "updatedAt" in fields else None
     for _entry, pairs in newest:
-        stamp = _timestamp(dict(zip(pairs[::2], pairs[1::2])).get(b"chunk"))
+        stamp = _timestamp(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"chunk"))
         if stamp is not None:
             updated = max(updated or 0, stamp)
     error = fields.get("error")

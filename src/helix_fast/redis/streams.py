@@ -7,16 +7,12 @@ import secrets
 import weakref
 from typing import Any, Final
 
-from .. import arguments
-from ..clock import iso_now
-from ..errors import (
-    InvalidArgumentError,
-    StaleFencingTokenError,
-    StreamClosedError,
-    StreamNotFoundError,
-)
-from ..keys import StreamKeys, check_id, stream_control
-from ..schemas.streams import StreamInfo
+from helix_fast import arguments
+from helix_fast.clock import iso_now
+from helix_fast.errors import InvalidArgumentError, StaleFencingTokenError, StreamClosedError, StreamNotFoundError
+from helix_fast.keys import StreamKeys, check_id, stream_control
+from helix_fast.schemas.streams import StreamInfo
+
 from .appender import Appender
 from .feed import Feed, Source
 from .keeper import Keeper
@@ -42,9 +38,9 @@ class RedisStreamManager(RedisStore):
 
     Args:
         redis, client, host, port, username, password, db, key_prefix, logger: see RedisStore.
-        max_stream_length: chunks that a stream keeps at least; up to 10 % and one batch more are kept. None or 0: all.
+        max_stream_length: chunks that a stream keeps at least; up to 10 % and a batch more are kept. None or 0: all.
         block_timeout: milliseconds of silence after which a reader looks into the log by itself.
-        ttl: seconds that a stream lives after it was last written to or held open by a writer. None or 0: until deleted.
+        ttl: seconds that a stream lives after it was last written or held open by a writer. None or 0: until deleted.
         lease_ms: lease of a writer's process where ``create_writer`` names none; None: no lease, a writer that dies is
             not noticed.
         linger_ms: how long ``send`` may wait for more to send together; 0 sends on the same turn of the event loop.
@@ -65,7 +61,9 @@ class RedisStreamManager(RedisStore):
         max_buffered_bytes: int = 8 << 20,
         **options: Any,
     ) -> None:
-        self.max_stream_length = 0 if max_stream_length is None else arguments.integer(max_stream_length, "max_stream_length")
+        self.max_stream_length = (
+            0 if max_stream_length is None else arguments.integer(max_stream_length, "max_stream_length")
+        )
         self.ttl = arguments.ttl_seconds(ttl)
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")
         self._lease_ms = _lease(lease_ms)
@@ -254,7 +252,7 @@ class RedisStreamManager(RedisStore):
         await self._finish(stream_id, "ended", value, fencing_token)
 
     async def fail_stream(self, stream_id: str, error: str, *, fencing_token: int | None = None) -> None:
-        """End a stream with an error: readers get StreamFailedError after its last chunk. Otherwise as ``end_stream``."""
+        """End a stream with an error: readers get StreamFailedError after its last chunk. Else as ``end_stream``."""
         reason = str(error) if isinstance(error, BaseException) else arguments.text(error, "error")
         await self._finish(stream_id, "failed", reason.encode(errors="replace"), fencing_token)
 

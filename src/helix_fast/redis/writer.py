@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .. import codec
-from ..errors import ChunkTooLargeError, HelixError, InvalidArgumentError, MalformedChunkError, StreamClosedError
-from ..schemas.chunks import StreamChunk, TextDeltaChunk, encode_chunk
+from helix_fast import codec
+from helix_fast.errors import (
+    ChunkTooLargeError,
+    HelixError,
+    InvalidArgumentError,
+    MalformedChunkError,
+    StreamClosedError,
+)
+from helix_fast.schemas.chunks import StreamChunk, TextDeltaChunk, encode_chunk
+
 from .appender import Appender
 
 Self = TypeVar("Self", bound="StreamWriter")

@@ -11,8 +11,8 @@ from typing import Any, Final, Union, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .. import codec
-from ..errors import MalformedChunkError
+from helix_fast import codec
+from helix_fast.errors import MalformedChunkError
 
 # Wire name of `extra`: never a field of anybody's chunk, and never written.
 _EXTRA: Final = "~helix_fast.extra"
@@ -151,7 +151,7 @@ class UnknownChunk(msgspec.Struct, frozen=True):
     @property
     def type(self) -> str:
         """The chunk's ``type`` on the wire."""
-        return cast(str, self.data["type"])
+        return cast("str", self.data["type"])
 
     def __getattr__(self, name: str) -> Any:
         """Fields by their wire name or its snake_case form, where that is no name of this class."""
@@ -210,8 +210,7 @@ def encode_chunk(
     try:
         if isinstance(chunk, Chunk):
             # msgspec does not check types when a struct is made, so a wrong field would only be noticed by a reader
-            wire = _known_to_wire(chunk, agent_id, agent_type, now)
-            return wire
+            return _known_to_wire(chunk, agent_id, agent_type, now)
         data = chunk.data if isinstance(chunk, UnknownChunk) else chunk
         if not isinstance(data, dict):
             raise MalformedChunkError(None, chunk, f"expected an object, got {type(chunk).__name__}")
@@ -263,7 +262,7 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
         MalformedChunkError: with ``sequence`` and the bytes, where they are no chunk.
     """
     try:
-        return cast(StreamChunk, _decode_known(data))
+        return cast("StreamChunk", _decode_known(data))
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:
@@ -279,14 +278,13 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
     names = {name for name in struct.__struct_encode_fields__ if name != _EXTRA} | {"type"}
     known = {name: value for name, value in fields.items() if name in names}
     extra = {name: value for name, value in fields.items() if name not in names}
-    # null where a field is absent by default: some writers spell it out
     try:
         chunk = msgspec.convert(known, struct)
     except msgspec.ValidationError as error:
         raise MalformedChunkError(sequence, data, str(error)) from error
     if extra:
         chunk.extra = extra
-    return cast(StreamChunk, chunk)
+    return cast("StreamChunk", chunk)
 
 
 def decode_lines(body: bytes, last: int, after: int) -> tuple[int, list[StreamChunk | MalformedChunkError]]:
@@ -295,16 +293,18 @@ def decode_lines(body: bytes, last: int, after: int) -> tuple[int, list[StreamCh
     ``last`` is the sequence of the entry's last chunk. Returns the sequence of the first decoded chunk and the chunks;
     where bytes are no chunk, the error stands in its place.
     """
-    first, _count, array = codec.join_lines(body, last, after)
+    first, count, array = codec.join_lines(body, last, after)
     try:
-        return first, _decode_known_list(array)
+        chunks = _decode_known_list(array)
+        if len(chunks) == count:  # a line that holds "{},{}" is no chunk, though it makes a fine array
+            return first, cast("list[StreamChunk | MalformedChunkError]", chunks)
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     first, lines = codec.split_lines(body, last, after)
-    chunks: list[StreamChunk | MalformedChunkError] = []
+    found: list[StreamChunk | MalformedChunkError] = []
     for sequence, line in enumerate(lines, first):
         try:
-            chunks.append(decode_chunk(line, sequence))
-        except MalformedChunkError as error:
-            chunks.append(error)
-    return first, chunks
+            found.append(decode_chunk(line, sequence))
+        except MalformedChunkError as error:  # noqa: PERF203
+            found.append(error)
+    return first, found

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..errors import InvalidArgumentError
+from helix_fast.errors import InvalidArgumentError
+
 from .chunks import StreamChunk
 
 

@@ -11,8 +11,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from .. import codec
-from ..errors import HelixError, StoreClosedError, StoreTimeoutError
+from helix_fast import codec
+from helix_fast.errors import HelixError, StoreClosedError, StoreTimeoutError
+
 from .link import Connector, Link
 
 CHANNELS_PER_COMMAND = 256
@@ -39,7 +40,7 @@ class _Channel:
 class Hub(Link):
     """Subscriptions of one process on one node.
 
-    Listeners are held weakly: one that is collected is unsubscribed. ``sharded`` takes SSUBSCRIBE in place of SUBSCRIBE.
+    Listeners are held weakly: one that is collected is unsubscribed. ``sharded`` takes SSUBSCRIBE for SUBSCRIBE.
     """
 
     def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0, sharded: bool = False) -> None:

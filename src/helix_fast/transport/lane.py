@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import BufferFullError, HelixError, StoreClosedError, StoreConnectionError, StoreTimeoutError
+from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, StoreConnectionError, StoreTimeoutError
+
 from .link import Connector, Link, logger
 
 OnReply = Callable[[Any], None]
@@ -136,7 +137,7 @@ class Lane(Link):
         if on_reply is not None:
             try:
                 on_reply(reply)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # One caller's bug must not cost the others their replies.
                 logger.exception("a reply handler failed")
 

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import hiredis
 import redis.exceptions
 
-from ..errors import (
+from helix_fast.errors import (
     HelixError,
     StoreAuthenticationError,
     StoreClosedError,
@@ -102,7 +102,7 @@ class Link(asyncio.Protocol):
         except asyncio.CancelledError:
             error = StoreClosedError(f"the connection to {self.target} was closed")
             raise
-        except Exception as cause:  # whatever a driver, resolver or TLS library may raise: it is handed to the waiters
+        except Exception as cause:  # noqa: BLE001  whatever a driver, resolver or TLS library may raise: it is handed to the waiters
             error = wrap_error(cause, self.target)
             error.__cause__ = cause if error is not cause else cause.__cause__
         finally:
@@ -113,7 +113,7 @@ class Link(asyncio.Protocol):
 
     def _take_over(self, connection: Any) -> None:
         writer = connection._writer
-        transport = cast(asyncio.Transport, writer.transport)
+        transport = cast("asyncio.Transport", writer.transport)
         # redis-py's Connection believes itself disconnected from here on, so that its finalizer leaves us alone
         self._held = (connection, connection._reader, writer)
         connection._reader = connection._writer = None

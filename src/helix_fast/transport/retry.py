@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ..errors import HelixError, StoreConnectionError, StoreResponseError
+from helix_fast.errors import HelixError, StoreConnectionError, StoreResponseError
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Which server holds which keys, and the lane and hub to it. Stores name the id whose keys they touch, never a server."""
+"""Which server holds which keys, and the lane and hub to it. Stores name the id whose keys they touch, no server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 
-from ..errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
+from helix_fast.errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
+
 from .hub import Hub
 from .lane import Lane, OnReply
 from .link import Connector
@@ -154,7 +155,9 @@ def from_url(url: str, *, timeout: float | None = None, retry_timeout: float = 1
         raise InvalidUrlError(f"no store can be reached by {scheme + '://' if scheme else 'this URL'}")
     try:
         # options win over the URL, as the caller spelled them out
-        client = redis.asyncio.Redis.from_url(url, **{name: value for name, value in options.items() if value is not None})
+        client = redis.asyncio.Redis.from_url(
+            url, **{name: value for name, value in options.items() if value is not None}
+        )
     except (ValueError, TypeError) as error:
         raise InvalidUrlError(f"invalid URL: {error}") from error
     return from_client(client, timeout=timeout, retry_timeout=retry_timeout)
