@@ -63,9 +63,9 @@ def socket_directory(directory: Path) -> Path:
 
 
 def temporary_root() -> Path:
-    root = Path(tempfile.gettempdir())
-    longest = root / (TEMPORARY_PREFIX + "x" * 8) / SUPERVISOR_SOCKET
-    return root if len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH else Path("/tmp")  # noqa: S108 - see mkdtemp
+    longest = Path(tempfile.gettempdir(), TEMPORARY_PREFIX + "x" * 8, SUPERVISOR_SOCKET)
+    fits = len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH
+    return longest.parents[1] if fits else Path("/tmp")  # noqa: S108 - see mkdtemp
 
 
 def connect(path: Path) -> socket.socket | None:
@@ -119,7 +119,7 @@ class Supervisor:
     def __init__(self, first: socket.socket, request: dict[str, Any]) -> None:
         self._binary: str = request["binary"]
         self._options: dict[str, str] = request["options"]
-        self._kept: Path | None = None if request["directory"] is None else Path(request["directory"])
+        self._kept = None if request["directory"] is None else Path(request["directory"])
         self._deadline = time.monotonic() + float(request["timeout"])
         self._directory = Path()
         self._sockets = Path()
@@ -132,7 +132,6 @@ class Supervisor:
         self._leaving: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._add_user(first)
@@ -155,7 +154,8 @@ class Supervisor:
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ)
         self._users[connection] = self._watch_process(connection)
-        if self._ready and self._server is not None and self._server.poll() is None:
+        # Asked, because a server that was just killed may not be known as dead yet. Unanswered, the user tries again.
+        if self._ready and self._answers(silence=True):
             self._greet(connection)
 
     def _watch_process(self, connection: socket.socket) -> int | None:
@@ -182,16 +182,15 @@ class Supervisor:
             connection.close()
 
     def _on_user(self, connection: socket.socket) -> None:
-        try:
+        said = b""
+        with contextlib.suppress(OSError):
             said = connection.recv(4096)
-        except OSError:
-            said = b""
         self._remove_user(connection, leaving=bool(said))
 
     def _greet(self, connection: socket.socket) -> None:
         assert self._server is not None
-        ready = str(self._sockets / SERVER_SOCKET)
-        self._send(connection, {"ready": ready, "directory": str(self._directory), "pid": self._server.pid})
+        answer = {"ready": str(self._sockets / SERVER_SOCKET), "directory": str(self._directory)}
+        self._send(connection, {**answer, "pid": self._server.pid})
 
     def _send(self, connection: socket.socket, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -336,14 +335,21 @@ class Supervisor:
             self._leaving.pop().close()
         return bool(self._users)
 
-    def _answers(self) -> bool:
+    def _answers(self, *, silence: bool = False) -> bool:
+        """Return whether the server takes commands; `silence` where it says nothing for a while, but is there."""
         connection = connect(self._sockets / SERVER_SOCKET)
-        if connection is not None:
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(0.25)
+        if connection is None:
+            return False
+        connection.settimeout(0.25)
+        with connection:
+            try:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-NOPERM"))
-        return False
+                answer = connection.recv(64)
+            except TimeoutError:
+                return silence
+            except OSError:
+                return False
+        return bool(answer) and not answer.startswith(b"-LOADING")
 
     def _last_log_line(self) -> str:
         said = (self._directory / SERVER_LOG).read_bytes().decode("utf-8", "replace").strip()
@@ -354,15 +360,12 @@ class Supervisor:
             # First of all: whoever comes from here on finds no socket, and starts a supervisor that waits for our lock.
             (self._sockets / SUPERVISOR_SOCKET).unlink(missing_ok=True)
             self._listener.close()
-        if self._server is not None:
-            self._stop_server(self._server)
-        if self._lock == -1:
-            return
-        if self._listener is not None:
+            if self._server is not None:
+                self._stop_server(self._server)
             (self._sockets / SERVER_SOCKET).unlink(missing_ok=True)
             if self._sockets != self._directory:
                 self._sockets.unlink(missing_ok=True)
-        if self._kept is None:
+        if self._kept is None and self._lock != -1:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _stop_server(self, server: subprocess.Popen[bytes]) -> None:
@@ -373,8 +376,7 @@ class Supervisor:
                 server.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     server.wait(0.5)
-        if server.poll() is None:
-            server.kill()
+        server.kill()  # nothing, where it has ended
         server.wait()
 
 
@@ -385,9 +387,8 @@ def main() -> NoReturn:
         request = json.loads(lines.readline())
     if os.fork():
         os._exit(0)  # the user waits for this process only: nothing of ours is left for it to reap
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)  # or the connection would stay open behind our back,
-    os.dup2(nothing, 2)  # and the user would wait for the end of what we say
+    for inherited in (0, 2):  # or the connection would stay open, and the user wait for the end of what we say
+        os.dup2(os.open(os.devnull, os.O_RDWR), inherited)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
