@@ -70,12 +70,11 @@ def temporary_root() -> Path:
 
 def connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX)
-    try:
+    with contextlib.suppress(OSError):
         connection.connect(str(path))
-    except OSError:
-        connection.close()
-        return None
-    return connection
+        return connection
+    connection.close()
+    return None
 
 
 def try_lock(path: Path, *, create: bool) -> int | None:
@@ -189,8 +188,8 @@ class Supervisor:
 
     def _greet(self, connection: socket.socket) -> None:
         assert self._server is not None
-        answer = {"ready": str(self._sockets / SERVER_SOCKET), "directory": str(self._directory)}
-        self._send(connection, {**answer, "pid": self._server.pid})
+        path, pid = str(self._sockets / SERVER_SOCKET), self._server.pid
+        self._send(connection, {"ready": path, "directory": str(self._directory), "pid": pid})
 
     def _send(self, connection: socket.socket, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
