@@ -1,0 +1,24 @@
+"""The command line, `helix-fast`. One file a command; nothing here is imported by the library itself."""
+
+from __future__ import annotations
+
+import sys
+
+MISSING = "helix-fast: the command line needs typer and rich: pip install 'helix-fast[cli]'"
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` names, and exit with its code."""
+    try:
+        try:
+            import rich  # noqa: F401
+            import typer  # noqa: F401
+        except ImportError:
+            sys.stderr.write(MISSING + "\n")
+            sys.exit(2)
+        from .app import app
+
+        app(prog_name="helix-fast")
+    except KeyboardInterrupt:
+        # Ctrl-C while still importing; a command under way sees to it itself.
+        sys.exit(130)

@@ -1,0 +1,24 @@
+"""The typer app: which commands there are. Imported once typer is known to be there."""
+
+from __future__ import annotations
+
+import typer
+
+from . import demo
+
+app = typer.Typer(
+    help="State, token streams, usage and locks of AI agents in Redis or Valkey.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A usage error is a line or two, not a box; a bug shows Python's own traceback, without values of variables.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def helix_fast() -> None:
+    """State, token streams, usage and locks of AI agents in Redis or Valkey."""
+
+
+app.command("demo")(demo.demo)

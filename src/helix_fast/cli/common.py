@@ -1,0 +1,81 @@
+"""What the commands share: options, how a coroutine is run, and how an error is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from helix_fast.errors import HelixError
+
+DEFAULT_URL = "embedded://"
+USAGE_ERROR = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+UrlOption = Annotated[
+    str,
+    typer.Option("--url", envvar="HELIX_URL", help="The server: redis://, rediss://, unix:// or embedded://."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what is looked at.")]
+
+
+def fail(message: str, hint: str = "", code: int = USAGE_ERROR) -> NoReturn:
+    """Say in one line on stderr what is wrong and what to do, and exit with ``code``."""
+    text = message if not hint or hint in message else f"{message}: {hint}"
+    sys.stderr.write("helix-fast: " + " ".join(text.split()) + "\n")
+    raise typer.Exit(code)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a command's coroutine, on uvloop where it is installed, and exit with the code that it returns.
+
+    A HelixError becomes one line on stderr and exit code 2, Ctrl-C exit code 130.
+    """
+    # What the stores report in the background is told by the command, if at all, not by a log line in between.
+    logging.getLogger("helix_fast").addHandler(logging.NullHandler())
+    try:
+        code = _run_loop(_until_terminated(work))
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except asyncio.CancelledError:
+        code = TERMINATED
+    except HelixError as error:
+        fail(str(error), error.hint)
+    raise typer.Exit(code)
+
+
+def _run_loop(work: Coroutine[Any, Any, int]) -> int:
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        return uvloop.run(work)
+    return asyncio.run(work)
+
+
+async def _until_terminated(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """SIGTERM ends a command as Ctrl-C does: it cleans up after itself."""
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work()
+
+
+async def together(*work: Awaitable[None]) -> None:
+    """Wait for all; the first that fails, or a cancellation, ends the others, and they are waited for."""
+    tasks = [asyncio.ensure_future(part) for part in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,233 @@
+"""`helix-fast demo`: agents stream a real text at once, readers drop off and resume, and every byte is compared."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from helix_fast import connect
+from helix_fast.connect import Helix
+from helix_fast.errors import HelixError
+
+from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
+from .playback import Session, cut, script_of, slice_length
+
+REFRESH_SECONDS = 0.1
+CLEAN_UP_SECONDS = 10.0
+STREAMS_DELETED_AT_ONCE = 500
+DIFFERENT = 1
+
+
+class DemoReport(msgspec.Struct, kw_only=True):
+    """What a run showed; the keys of ``--json``. Latencies are None where no chunk came while its reader was there."""
+
+    sessions: int
+    chunks_written: int
+    chunks_read: int
+    resumes: int
+    lost: int
+    duplicated: int
+    out_of_order: int
+    chunks_per_second: float
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    text_identical: bool
+
+    @property
+    def faultless(self) -> bool:
+        """Whether nothing was lost, doubled, out of order or different."""
+        return self.text_identical and not (self.lost or self.duplicated or self.out_of_order)
+
+
+def summarize(sessions: Sequence[Session], seconds: float) -> DemoReport:
+    """Add up the sessions of a run that took so many seconds."""
+    latencies = sorted(latency for session in sessions for latency in session.latencies)
+    written = sum(session.written for session in sessions)
+    return DemoReport(
+        sessions=len(sessions),
+        chunks_written=written,
+        chunks_read=sum(session.received for session in sessions),
+        resumes=sum(session.resumes for session in sessions),
+        lost=sum(session.lost for session in sessions),
+        duplicated=sum(session.duplicated for session in sessions),
+        out_of_order=sum(session.out_of_order for session in sessions),
+        chunks_per_second=round(written / max(seconds, 1e-9), 1),
+        latency_p50_ms=percentile_ms(latencies, 0.50),
+        latency_p99_ms=percentile_ms(latencies, 0.99),
+        text_identical=all(session.identical and session.trouble is None for session in sessions),
+    )
+
+
+def percentile_ms(ordered: Sequence[float], share: float) -> float | None:
+    """The value that ``share`` of the ordered seconds do not exceed (nearest rank), in milliseconds."""
+    if not ordered:
+        return None
+    return round(1000 * ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3)
+
+
+def standard_text() -> str:
+    """The prose of ``pydoc_data.topics``, which every CPython carries."""
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def read_text(path: Path | None) -> str:
+    """The text to stream; ends the command with one line where it cannot be read or is empty."""
+    if path is None:
+        return standard_text()
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}", "give --text an existing text file")
+    except UnicodeDecodeError as error:
+        fail(f"{path} is not UTF-8 (byte {error.start})", "give --text a text file in UTF-8")
+    if not text:
+        fail(f"{path} is empty", "give --text a file with some text")
+    return text
+
+
+def make_sessions(text: str, count: int, rate: float, seed: int) -> list[Session]:
+    """The sessions of a run; the same for the same text, count and seed."""
+    tokens = cut(text)
+    length = slice_length(len(tokens), count)
+    sessions = []
+    for number in range(count):
+        chance = random.Random(f"{seed}:{number}")  # noqa: S311  repeatable, not secret
+        events = script_of(tokens, number * len(tokens) // count, length, chance)
+        sessions.append(Session(number, events, chance, rate))
+    return sessions
+
+
+async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoReport:
+    """Play all sessions over one Helix, whatever their number; leaves nothing behind on the server."""
+    prefix = f"helix-demo:{secrets.token_hex(4)}:"
+    async with connect(url, key_prefix=prefix) as helix:
+        # Trimming would take from a reader what it has not read yet, and call for a verdict about something else.
+        helix.streams.max_stream_length = 0
+        helix.streams.on("error", lambda _error: None)  # told by the sessions' own errors
+        try:
+            began = time.perf_counter()
+            async with contextlib.AsyncExitStack() as stack:
+                if not quiet:
+                    watching = asyncio.ensure_future(watch(sessions, began))
+                    stack.push_async_callback(stop, watching)
+                await together(*(session.play(helix.streams) for session in sessions))
+            return summarize(sessions, time.perf_counter() - began)
+        finally:
+            if url != DEFAULT_URL:  # that server goes with us, streams and all
+                await delete_streams(helix, sessions)
+
+
+async def delete_streams(helix: Helix, sessions: Sequence[Session]) -> None:
+    """Take the demo's streams off a server that stays; where it cannot be reached any more their TTL does it."""
+
+    async def delete_all() -> None:
+        names = [session.stream_id for session in sessions]
+        for start in range(0, len(names), STREAMS_DELETED_AT_ONCE):
+            await asyncio.gather(*map(helix.streams.delete_stream, names[start : start + STREAMS_DELETED_AT_ONCE]))
+
+    with contextlib.suppress(HelixError, asyncio.TimeoutError):
+        await asyncio.wait_for(delete_all(), CLEAN_UP_SECONDS)
+
+
+async def stop(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def watch(sessions: Sequence[Session], began: float) -> None:
+    """Show on stderr, where that is a terminal, how far the sessions are, until cancelled."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]:>9,.0f} chunks/s  {task.fields[resumes]:,} resumes"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        total = sum(len(session.events) for session in sessions)
+        bar = progress.add_task(f"{len(sessions)} agents", total=total, speed=0.0, resumes=0)
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            received = sum(session.received for session in sessions)
+            resumes = sum(session.resumes for session in sessions)
+            speed = received / (time.perf_counter() - began)
+            progress.update(bar, completed=received, speed=speed, resumes=resumes, refresh=True)
+
+
+def show(report: DemoReport, sessions: Sequence[Session]) -> None:
+    """Print the summary, and on stderr the first trouble, if there was one."""
+    table = Table(title="helix-fast demo", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    rows = {
+        "agents, one stream and one reader each": f"{report.sessions:,}",
+        "chunks written": f"{report.chunks_written:,}",
+        "chunks read": f"{report.chunks_read:,}",
+        "readers dropped and resumed": f"{report.resumes:,}",
+        "lost": f"{report.lost:,}",
+        "duplicated": f"{report.duplicated:,}",
+        "out of order": f"{report.out_of_order:,}",
+        "chunks/s": f"{report.chunks_per_second:,.0f}",
+        "latency write → read, p50": _milliseconds(report.latency_p50_ms),
+        "latency write → read, p99": _milliseconds(report.latency_p99_ms),
+        "every text identical, byte by byte": "yes" if report.text_identical else "NO",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)
+    troubled = [session for session in sessions if session.trouble is not None]
+    if troubled:
+        first = troubled[0]
+        sys.stderr.write(f"helix-fast: {len(troubled)} streams broke, the first {first.stream_id}: {first.trouble}\n")
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} ms"
+
+
+def demo(
+    url: UrlOption = DEFAULT_URL,
+    text: Annotated[
+        Path | None, typer.Option("--text", metavar="FILE", help="Text to stream, UTF-8. Default: Python's own help.")
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Agents that stream at once.")] = 200,
+    rate: Annotated[float, typer.Option(min=0, help="Chunks a second of each agent; 0: as fast as it goes.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed cuts, drops and resumes at the same places.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Stream a real text through a real server, drop and resume its readers, and compare every byte.
+
+    Exit code 0 only if nothing was lost, doubled, out of order or different.
+    """
+    if not math.isfinite(rate):
+        fail(f"--rate {rate} is no rate", "give chunks a second, or 0")
+    agents = make_sessions(read_text(text), sessions, rate, seed)
+
+    async def work() -> int:
+        report = await play(url, agents, quiet=json)
+        if json:
+            sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        else:
+            show(report, agents)
+        return 0 if report.faultless else DIFFERENT
+
+    run(work)

@@ -1,0 +1,202 @@
+"""Agents of the demo: each streams its part of a text while its reader drops off and resumes, and what came is counted.
+
+No terminal here, and nothing that makes a lost or doubled chunk right again: the demo shows what the store does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import time
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+from helix_fast.errors import StreamError, StreamNotFoundError
+from helix_fast.redis.streams import RedisStreamManager
+from helix_fast.redis.writer import StreamWriter
+from helix_fast.schemas.chunks import StreamChunk, TextDeltaChunk, ToolEndChunk, ToolStartChunk
+from helix_fast.schemas.streams import StoredChunk
+
+# About what a tokenizer makes of prose: words with the space before them, long ones in pieces, punctuation, blanks.
+TOKEN: Final = re.compile(r"\s?\w{1,8}|\s?[^\w\s]{1,4}|\s{1,16}")
+WANTED_CHUNKS: Final = 250_000  # some seconds of work, and well over the 100 000 that a demo is to show
+LEAST_TOKENS: Final = 100
+TOKENS_BETWEEN_TOOLS: Final = 60
+CHUNKS_BETWEEN_DROPS: Final = 400
+LONGEST_ABSENCE: Final = 0.05
+TOOLS: Final = ("read_file", "search", "run_tests", "rechercher_été")
+
+Event = str | ToolStartChunk | ToolEndChunk
+Content = tuple[object, ...]
+
+
+def cut(text: str) -> list[str]:
+    """Cut a text into token-sized deltas; joined they are the text again."""
+    return TOKEN.findall(text)
+
+
+def slice_length(tokens: int, sessions: int) -> int:
+    """How many tokens each session streams: every part of the text is used, and a long text gives WANTED_CHUNKS in all."""
+    wanted = max(-(-tokens // sessions), -(-WANTED_CHUNKS // sessions), LEAST_TOKENS)
+    return min(tokens, wanted)
+
+
+def script_of(tokens: Sequence[str], start: int, length: int, chance: random.Random) -> list[Event]:
+    """What one agent says: ``length`` deltas from ``start`` on (around the end of the text), tool events in between."""
+    events: list[Event] = []
+    next_tool = chance.randrange(min(length, TOKENS_BETWEEN_TOOLS) + 1)
+    calls = 0
+    for index in range(length + 1):
+        if index >= next_tool:
+            calls += 1
+            call, tool = f"call_{calls}", chance.choice(TOOLS)
+            number = chance.randrange(1 << 40)
+            events.append(ToolStartChunk(tool_call_id=call, tool_name=tool, arguments={"path": f"/src/{number:x}"}))
+            events.append(ToolEndChunk(tool_call_id=call, result={"lines": number, "ok": "✓"}, success=True))
+            next_tool = index + 1 + chance.randrange(2 * TOKENS_BETWEEN_TOOLS)
+        if index < length:
+            events.append(tokens[(start + index) % len(tokens)])
+    return events
+
+
+def content(chunk: StreamChunk) -> Content:
+    """What a tool event says, without what the writer fills in."""
+    if isinstance(chunk, ToolStartChunk):
+        return (chunk.type, chunk.tool_call_id, chunk.tool_name, chunk.arguments)
+    if isinstance(chunk, ToolEndChunk):
+        return (chunk.type, chunk.tool_call_id, chunk.result, chunk.success)
+    return (chunk.type, chunk)
+
+
+class Session:
+    """One agent, its stream and its reader.
+
+    Args:
+        number: of the session.
+        events: what the agent streams; see ``script_of``.
+        chance: where the reader drops off, and for how long.
+        rate: chunks a second; 0 for as fast as it goes.
+
+    Attributes:
+        written, received: chunks acknowledged, chunks that came.
+        resumes, duplicated, out_of_order: counted so far; ``lost`` counts when both sides are done.
+        latencies: seconds from the call that wrote a chunk to the reader's loop, of chunks written while it was there.
+        trouble: the stream's own error that ended writer or reader, if one did.
+    """
+
+    def __init__(self, number: int, events: list[Event], chance: random.Random, rate: float = 0.0) -> None:
+        self.stream_id = f"agent-{number:05d}"
+        self.events = events
+        self.written = 0
+        self.received = 0
+        self.resumes = 0
+        self.duplicated = 0
+        self.out_of_order = 0
+        self.latencies = array("d")
+        self.trouble: StreamError | None = None
+        self._chance = chance
+        self._rate = rate
+        self._sent = array("d")
+        self._seen = bytearray(len(events))
+        self._highest = 0
+        self._text: list[str] = []
+        self._tools: list[Content] = []
+        drops = chance.randint(1, 2 + 2 * len(events) // CHUNKS_BETWEEN_DROPS)
+        self._drops = sorted((chance.randint(1, len(events)) for _ in range(drops)), reverse=True)
+
+    @property
+    def lost(self) -> int:
+        """Acknowledged chunks that the reader has not seen."""
+        return max(0, self.written - sum(self._seen))
+
+    @property
+    def identical(self) -> bool:
+        """Whether text and tool events came byte by byte as they were written, all of them."""
+        text = "".join(event for event in self.events if isinstance(event, str))
+        tools = [content(event) for event in self.events if not isinstance(event, str)]
+        return self._tools == tools and "".join(self._text).encode() == text.encode()
+
+    async def play(self, streams: RedisStreamManager) -> None:
+        """Stream everything, read it back meanwhile, and end the stream.
+
+        Raises:
+            StoreError: the server cannot be reached. What goes wrong with the stream itself is in ``trouble``.
+        """
+        writer = await streams.create_writer(self.stream_id, "agent", "demo")
+        reading = asyncio.ensure_future(self._read(streams))
+        try:
+            try:
+                await self._write(streams, writer)
+            except StreamError as error:
+                self.trouble = error
+                return
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            with contextlib.suppress(StreamError):
+                await writer.close()
+
+    async def _write(self, streams: RedisStreamManager, writer: StreamWriter) -> None:
+        clock, sent = time.perf_counter, self._sent
+        pause = 1 / self._rate if self._rate else 0.0
+        due = clock() + pause * self._chance.random()  # the agents do not march in step
+        for event in self.events:
+            if pause:
+                due += pause
+                await asyncio.sleep(max(0.0, due - clock()))
+            sent.append(clock())
+            if isinstance(event, str):
+                writer.send_text(event)
+                if not pause:
+                    await asyncio.sleep(0)  # all agents by turns
+            else:
+                # Waiting for the acknowledgement also keeps an agent without a rate from running ahead of the server.
+                await writer.write(event)
+        await writer.flush()
+        self.written = len(sent)
+        await streams.end_stream(self.stream_id, {"chunks": self.written})
+
+    async def _read(self, streams: RedisStreamManager) -> None:
+        last, epoch = 0, None
+        try:
+            while True:
+                reader = await streams.create_resumable_reader(self.stream_id, from_sequence=last, epoch=epoch)
+                if reader is None:
+                    raise StreamNotFoundError(self.stream_id)
+                epoch, since = reader.epoch, time.perf_counter()
+                async with reader:
+                    async for stored in reader:
+                        last = stored.sequence
+                        self.saw(stored, since)
+                        if self._drops and self.received >= self._drops[-1]:
+                            self._drops.pop()
+                            break
+                    else:
+                        return
+                self.resumes += 1
+                await asyncio.sleep(self._chance.choice((0.0, self._chance.uniform(0, LONGEST_ABSENCE))))
+        except StreamError as error:
+            self.trouble = error
+
+    def saw(self, stored: StoredChunk, since: float) -> None:
+        """Take in what the reader got; ``since`` is when it connected, on ``time.perf_counter``."""
+        sequence, chunk = stored.sequence, stored.chunk
+        self.received += 1
+        if not 0 < sequence <= len(self._seen) or self._seen[sequence - 1]:
+            self.duplicated += 1
+        else:
+            self._seen[sequence - 1] = 1
+            if sequence < self._highest:
+                self.out_of_order += 1
+            else:
+                self._highest = sequence
+            if sequence <= len(self._sent) and self._sent[sequence - 1] >= since:
+                self.latencies.append(time.perf_counter() - self._sent[sequence - 1])
+        if isinstance(chunk, TextDeltaChunk):
+            self._text.append(chunk.delta)
+        else:
+            self._tools.append(content(chunk))
