@@ -39,7 +39,7 @@ def cut(text: str) -> list[str]:
 
 
 def slice_length(tokens: int, sessions: int) -> int:
-    """How many tokens each session streams: every part of the text is used, and a long text gives WANTED_CHUNKS in all."""
+    """How many tokens each session streams: every part of the text is used, a long one makes WANTED_CHUNKS in all."""
     wanted = max(-(-tokens // sessions), -(-WANTED_CHUNKS // sessions), LEAST_TOKENS)
     return min(tokens, wanted)
 
