@@ -57,18 +57,28 @@ def stream_control(prefix: str) -> bytes:
 
 
 class SessionKeys:
-    """Names of one session's state, as bytes."""
+    """Names of one session's state, as bytes. ``all`` are those that its scripts take, in their order."""
 
-    __slots__ = ("checkpoint_data", "checkpoints", "custom", "hash", "operations", "subagents")
+    __slots__ = ("all", "checkpoint_data", "checkpoints", "custom", "hash", "operations", "steps", "subagents")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         base = f"{prefix}session:{{{check_id(session_id, 'session_id')}}}".encode()
         self.hash = base
         self.custom = base + b":custom"
+        self.subagents = base + b":subagents"
         self.checkpoints = base + b":checkpoints"
         self.checkpoint_data = base + b":checkpoint-data"
-        self.subagents = base + b":subagents"
-        self.operations = base + b":operations"
+        self.operations = (base + b":operations:0", base + b":operations:1")
+        self.steps = base + b":steps"
+        self.all = (
+            base,
+            self.custom,
+            self.subagents,
+            self.checkpoints,
+            self.checkpoint_data,
+            *self.operations,
+            self.steps,
+        )
 
     def messages(self, generation: int | str) -> bytes:
         """The message log of one generation."""
@@ -80,15 +90,19 @@ class SessionKeys:
 
 
 class UsageKeys:
-    """Names of one session's usage, as bytes. ``prefix`` has no trailing colon here, as on the reference page."""
+    """Names of one session's usage, as bytes. ``prefix`` has no trailing colon here, as on the reference page.
 
-    __slots__ = ("entries", "ids", "totals")
+    ``entries`` LIST of JSON; ``ids`` HASH of entry id -> call that recorded it, and of '' -> the list's nonce;
+    ``deleted`` STRING: the call that deleted them last, for a minute.
+    """
+
+    __slots__ = ("deleted", "entries", "ids")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         tag = f"{{{check_id(session_id, 'session_id')}}}"
         self.entries = f"{prefix}:usage:entries:{tag}".encode()
-        self.totals = f"{prefix}:usage:totals:{tag}".encode()
         self.ids = f"{prefix}:usage:ids:{tag}".encode()
+        self.deleted = f"{prefix}:usage:deleted:{tag}".encode()
 
 
 def usage_shard(session_id: str) -> int:

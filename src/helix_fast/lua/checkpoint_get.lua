@@ -1,0 +1,17 @@
+-- One checkpoint with everything that it holds.
+--
+-- KEYS[1-8]   those of state_prelude
+-- ARGV[1] id  '' for the newest
+--
+-- Reply: false where there is none | {header, record, messages}
+
+local id = ARGV[1]
+if id == '' then id = redis.call('ZREVRANGE', KEYS[4], 0, 0)[1] or '' end
+local stored = redis.call('HMGET', KEYS[5], id, id .. ':state')
+if not stored[1] then return false end
+local generation, count = string.match(stored[1], '^{"generation":(%d+),"messageCount":(%d+)')
+local messages = {}
+if count and count ~= '0' then
+  messages = redis.call('LRANGE', KEYS[1] .. ':messages:' .. generation, 0, string.format('%.0f', tonumber(count) - 1))
+end
+return {stored[1], stored[2] or '', messages}

@@ -1,0 +1,16 @@
+-- Forget what a step has staged.
+--
+-- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[9] staging       LIST of the step
+-- ARGV[4] step          its id
+--
+-- Reply: {'ok', number forgotten}
+-- include state_prelude
+
+if not version then return {'missing'} end
+local length = redis.call('LLEN', KEYS[9])
+redis.call('UNLINK', KEYS[9])
+redis.call('SREM', steps, ARGV[4])
+staged = redis.call('SCARD', steps)
+redis.call('HSET', session, 'staged', staged)
+return finish({'ok', tostring(length)})

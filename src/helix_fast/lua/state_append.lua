@@ -1,0 +1,16 @@
+-- Append messages to the conversation.
+--
+-- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- ARGV[4...]            messages, JSON
+--
+-- Reply: {'ok', count, digest}
+-- include state_prelude
+
+if not version then return {'missing'} end
+push('RPUSH', log(generation), 4, #ARGV)
+if digest ~= '?' then -- unknown since a truncation
+  for i = 4, #ARGV do digest = redis.sha1hex(digest .. ARGV[i]) end
+end
+turn_to(generation, string.format('%.0f', tonumber(count) + #ARGV - 3), digest)
+bump()
+return finish({'ok', count, digest})

@@ -1,0 +1,12 @@
+-- The whole state of a session.
+--
+-- KEYS[1-8]  those of state_prelude
+-- ARGV       none
+--
+-- Reply: false where there is no session | {session, custom, subagents (each name, value, ...), messages}
+
+local session = redis.call('HGETALL', KEYS[1])
+if #session == 0 then return false end
+local generation = redis.call('HGET', KEYS[1], 'generation') or ''
+return {session, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3]),
+  redis.call('LRANGE', KEYS[1] .. ':messages:' .. generation, 0, -1)}

@@ -1,0 +1,17 @@
+-- A page of the conversation.
+--
+-- KEYS[1-8]       those of state_prelude
+-- ARGV[1] offset  messages to skip, from the oldest or the newest
+-- ARGV[2] limit   messages at most
+-- ARGV[3] newest  '1': from the newest, and the newest first
+--
+-- Reply: false where there is no session | {number of all messages, messages oldest first}
+
+local known = redis.call('HMGET', KEYS[1], 'sessionId', 'generation')
+if not known[1] then return false end
+local log = KEYS[1] .. ':messages:' .. (known[2] or '')
+local total = redis.call('LLEN', log)
+local from, to = tonumber(ARGV[1]), tonumber(ARGV[1]) + tonumber(ARGV[2]) - 1
+if ARGV[3] == '1' then from, to = math.max(total - 1 - to, 0), total - 1 - from end
+if from >= total or to < 0 then return {total, {}} end
+return {total, redis.call('LRANGE', log, string.format('%.0f', from), string.format('%.0f', to))}

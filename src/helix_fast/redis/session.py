@@ -1,0 +1,156 @@
+"""What the parts of the state store share: keys, scripts with their common head, and what their replies mean."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from helix_fast.errors import (
+    InvalidArgumentError,
+    MalformedStateError,
+    SessionNotFoundError,
+    StaleFencingTokenError,
+    StoreResponseError,
+)
+from helix_fast.keys import SessionKeys
+from helix_fast.schemas.state import check_count
+from helix_fast.transport.topology import Topology
+
+from .scripts import Argument, Script
+from .state_fields import Log
+from .store import RedisStore
+
+_INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
+# What the server says of stored values that are not of the type that we wrote
+_FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
+_REMEMBERED_LOGS: Final = 1024
+MAX_PAGE: Final = 10_000
+
+
+@cache
+def session_script(name: str) -> Script:
+    """The script ``lua/<name>.lua`` with the files that it includes in their places."""
+    folder = resources.files("helix_fast").joinpath("lua")
+
+    def text(file: str) -> bytes:
+        body = folder.joinpath(f"{file}.lua").read_bytes()
+        return _INCLUDE.sub(lambda found: text(found[1].decode()), body)
+
+    return Script(name, text(name))
+
+
+def check_token(token: Any) -> str:
+    """A fencing token as the scripts take it: '' for None.
+
+    Raises:
+        InvalidArgumentError: no integer from 0 on.
+    """
+    if token is None:
+        return ""
+    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < 1 << 64:
+        raise InvalidArgumentError(f"fencing_token must be an integer from 0 to 2**64 - 1, not {token!r}")
+    return str(token)
+
+
+class SessionStore(RedisStore):
+    """Base of the parts of RedisStateStore.
+
+    Args:
+        redis, client, host, port, username, password, db, key_prefix, logger, topology: see RedisStore.
+        ttl: seconds after its last write when a session expires, all of it at once; None or 0 keeps it until deleted.
+        max_checkpoints: how many of the newest checkpoints of a session are kept; None for all.
+    """
+
+    def __init__(
+        self,
+        redis: Any = None,
+        *,
+        client: Any = None,
+        host: str = "localhost",
+        port: int = 6379,
+        username: str | None = None,
+        password: str | None = None,
+        db: int | None = None,
+        key_prefix: str = "helix:",
+        ttl: int | None = 604_800,
+        max_checkpoints: int | None = None,
+        logger: logging.Logger | None = None,
+        topology: Topology | None = None,
+    ) -> None:
+        self.ttl = check_count(ttl, "ttl", 0, 10**9) if ttl is not None else 0
+        self.max_checkpoints = check_count(max_checkpoints, "max_checkpoints", 1) if max_checkpoints is not None else 0
+        super().__init__(
+            redis,
+            client=client,
+            host=host,
+            port=port,
+            username=username,
+            password=password,
+            db=db,
+            key_prefix=key_prefix,
+            logger=logger,
+            topology=topology,
+        )
+        self._logs: OrderedDict[str, Log] = OrderedDict()
+
+    def _keys(self, session_id: str) -> SessionKeys:
+        return SessionKeys(self.key_prefix, session_id)
+
+    async def _read(self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = ()) -> Any:
+        """Run a script that only reads."""
+        return await self._script(name, session_id, keys, keys.all, args)
+
+    async def _write(
+        self,
+        name: str,
+        session_id: str,
+        keys: SessionKeys,
+        args: Sequence[Argument],
+        fencing_token: int | None = None,
+        staging: bytes | None = None,
+    ) -> list[Any]:
+        """Run a script that begins with ``state_prelude``, under a new operation id, so that it may be repeated.
+
+        Raises:
+            SessionNotFoundError, StaleFencingTokenError, MalformedStateError: nothing was changed.
+        """
+        token = check_token(fencing_token)
+        names = keys.all if staging is None else (*keys.all, staging)
+        reply: list[Any] = await self._script(name, session_id, keys, names, [os.urandom(8), self.ttl, token, *args])
+        word = reply[0]
+        if word == b"missing":
+            raise SessionNotFoundError(session_id)
+        if word == b"stale":
+            raise StaleFencingTokenError(int(token), int(reply[1]))
+        if word == b"malformed":
+            raise MalformedStateError(keys.hash.decode(), reply[1].decode(), "is not what was stored there")
+        return reply
+
+    async def _script(
+        self, name: str, session_id: str, keys: SessionKeys, names: Sequence[bytes], args: Sequence[Argument]
+    ) -> Any:
+        try:
+            return await self.run(session_script(name), session_id, names, args)
+        except StoreResponseError as error:
+            if any(words in str(error) for words in _FOREIGN):
+                raise MalformedStateError(
+                    keys.hash.decode(), "$", f"a key of another type or content: {error}"
+                ) from error
+            raise
+
+    # what was last seen of the conversations, so that a save sends only what is new
+
+    def _remember(self, session_id: str, log: Log) -> None:
+        self._logs[session_id] = log
+        self._logs.move_to_end(session_id)
+        if len(self._logs) > _REMEMBERED_LOGS:
+            self._logs.popitem(last=False)
+
+    def _remember_reply(self, session_id: str, count: bytes, digest: bytes) -> None:
+        self._remember(session_id, Log(int(count), digest.decode()))
