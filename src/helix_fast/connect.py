@@ -9,7 +9,8 @@ from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
 from .keys import check_prefix
 from .redis.resumable import RedisResumableStorage
 from .redis.streams import RedisStreamManager
-from .transport.topology import Standalone, from_client, from_url
+from .transport.resolve import SCHEMES, topology_for
+from .transport.topology import Topology
 
 Self = TypeVar("Self", bound="Helix")
 
@@ -29,7 +30,7 @@ class Helix:
         self._key_prefix = check_prefix(key_prefix)
         self._options = options
         self._server: Any = None
-        self._topology: Standalone | None = None
+        self._topology: Topology | None = None
         self._opened = False
 
     async def __aenter__(self: Self) -> Self:
@@ -46,9 +47,7 @@ class Helix:
         if isinstance(url, str) and url.startswith("embedded:"):
             url = await self._start_server(url)
         try:
-            self._topology = (
-                from_url(url, **self._options) if isinstance(url, str) else from_client(url, **self._options)
-            )
+            self._topology = topology_for(url, **self._options)
             shared: dict[str, Any] = {"topology": self._topology, "key_prefix": self._key_prefix}
             self.streams = RedisStreamManager(**shared)
             self.resumable = RedisResumableStorage(**shared)
@@ -104,7 +103,7 @@ def connect(url: Any, *, key_prefix: str = "helix:", **options: Any) -> Helix:
     """
     if isinstance(url, str):
         scheme = url.partition(":")[0]
-        if scheme not in {"redis", "rediss", "unix", "embedded"}:
+        if scheme not in {*SCHEMES, "embedded"}:
             raise InvalidUrlError(f"no store can be reached by {url.partition('@')[2] or url!r}")
     elif not hasattr(url, "connection_pool"):
         raise InvalidArgumentError(f"expected a URL or a redis.asyncio client, got {type(url).__name__}")

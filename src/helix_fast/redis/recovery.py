@@ -172,8 +172,8 @@ class Recovery:
                 batch.doubtful, args[-1] = True, 1
             reply = await self._store.run(_APPEND, appender.stream_id, (keys.stream, keys.meta), args)
         if reply == b"unknown":
-            error = WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1)
-            appender.abandon(error, last)
+            lost = WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1)
+            appender.abandon(lost, last)
         elif reply:
             appender.assisted_batches -= 1
             appender.found(int(reply), publish=False)

@@ -31,4 +31,4 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """The script ``lua/<name>.lua``."""
-    return Script(name, resources.files("helix_fast").joinpath("lua", f"{name}.lua").read_bytes())
+    return Script(name, (resources.files("helix_fast") / "lua" / f"{name}.lua").read_bytes())

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from helix_fast import codec
+from helix_fast import arguments, codec
 from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError, StoreResponseError
 from helix_fast.keys import check_prefix
+from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.retry import Retry
-from helix_fast.transport.topology import Topology, from_client, from_url
+from helix_fast.transport.topology import Topology
 
 from .scripts import Argument, Script
 
@@ -60,15 +61,14 @@ class RedisStore:
         if topology is not None:
             self._topology = topology
         elif target is None:
-            if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-                raise InvalidArgumentError(f"port must be an integer from 1 to 65535, not {port!r}")
-            self._topology = from_url(
+            arguments.integer(port, "port", 1, 65535)
+            self._topology = topology_for(
                 "redis://", host=host, port=port, username=username, password=password, db=db or 0
             )
         elif isinstance(target, str):
-            self._topology = from_url(target, username=username, password=password, db=db)
+            self._topology = topology_for(target, username=username, password=password, db=db)
         else:
-            self._topology = from_client(target)
+            self._topology = topology_for(target)
         self.retry_timeout = self._topology.retry_timeout
         self._retry = Retry(self.retry_timeout)
 

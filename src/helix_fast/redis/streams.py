@@ -251,7 +251,9 @@ class RedisStreamManager(RedisStore):
         value = b"" if output is None else arguments.json_value(output, "output")
         await self._finish(stream_id, "ended", value, fencing_token)
 
-    async def fail_stream(self, stream_id: str, error: str, *, fencing_token: int | None = None) -> None:
+    async def fail_stream(
+        self, stream_id: str, error: str | BaseException, *, fencing_token: int | None = None
+    ) -> None:
         """End a stream with an error: readers get StreamFailedError after its last chunk. Else as ``end_stream``."""
         reason = str(error) if isinstance(error, BaseException) else arguments.text(error, "error")
         await self._finish(stream_id, "failed", reason.encode(errors="replace"), fencing_token)

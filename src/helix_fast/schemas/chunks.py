@@ -6,7 +6,7 @@ known becomes :class:`UnknownChunk`. Wrong data is refused here, with MalformedC
 
 from __future__ import annotations
 
-from typing import Any, Final, Union, cast
+from typing import Any, Final, Union, cast, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -184,7 +184,7 @@ AnyKnownChunk = Union[  # noqa: UP007  msgspec reads it at run time on Python 3.
 ]
 StreamChunk = Union[AnyKnownChunk, UnknownChunk]  # noqa: UP007
 KNOWN_CHUNKS: Final[dict[str, type[Chunk]]] = {
-    str(struct.__struct_config__.tag): struct for struct in AnyKnownChunk.__args__
+    str(struct.__struct_config__.tag): struct for struct in get_args(AnyKnownChunk)
 }
 
 _encode = msgspec.json.Encoder().encode

@@ -27,7 +27,7 @@ class StreamPosition(NamedTuple):
         Raises:
             InvalidArgumentError: the text is no position.
         """
-        epoch, colon, sequence = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+        epoch, colon, sequence = str(text).rpartition(":")
         if not colon or not epoch or not (sequence.isascii() and sequence.isdigit()):
             raise InvalidArgumentError(f"{text!r} is no stream position", hint='expected "epoch:sequence"')
         return cls(epoch, int(sequence))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from helix_fast import codec
-from helix_fast.errors import HelixError, StoreClosedError, StoreTimeoutError
+from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
 
 from .link import Connector, Link
 
@@ -47,14 +47,13 @@ class Hub(Link):
         super().__init__(connector, target, timeout=timeout)
         self.sharded = sharded
         self._channels: dict[bytes, _Channel] = {}
-        self._subscribe = b"SSUBSCRIBE" if sharded else b"SUBSCRIBE"
-        self._unsubscribe = b"SUNSUBSCRIBE" if sharded else b"UNSUBSCRIBE"
         self._joining: list[bytes] = []
         self._leaving: set[bytes] = set()
         self._flush_scheduled = False
         self._heard = False
         self._pinged = False
         self._pulse: asyncio.TimerHandle | None = None
+        self.on_moved: Callable[[], None] | None = None
 
     @property
     def channels(self) -> int:
@@ -128,13 +127,17 @@ class Hub(Link):
             return
         leaving, self._leaving = self._leaving, set()
         joining, self._joining = self._joining, []
-        self._write(self._unsubscribe, leaving)
-        self._write(self._subscribe, joining)
+        for sharded in (False, True):
+            self._write(b"UNSUBSCRIBE", leaving, sharded=sharded)
+            self._write(b"SUBSCRIBE", joining, sharded=sharded)
 
-    def _write(self, command: bytes, channels: Iterable[bytes]) -> None:
-        names = list(channels)
+    def _write(self, command: bytes, channels: Iterable[bytes], *, sharded: bool) -> None:
+        # Channels without a hash tag are plain ones on a cluster too: whatever node they are published on, all hear it.
+        names = [name for name in channels if (self.sharded and b"{" in name) is sharded]
+        if sharded:
+            command = b"S" + command
         # A cluster refuses one SSUBSCRIBE over several slots.
-        step = 1 if self.sharded else CHANNELS_PER_COMMAND
+        step = 1 if sharded else CHANNELS_PER_COMMAND
         frames = [codec.frame_command([command, *names[i : i + step]]) for i in range(0, len(names), step)]
         if frames and self._transport is not None:
             self._transport.write(b"".join(frames))
@@ -193,6 +196,8 @@ class Hub(Link):
         super().data_received(data)
 
     def _handle(self, reply: Any) -> None:
+        if isinstance(reply, StoreResponseError) and reply.server_code == "MOVED" and self.on_moved is not None:
+            self.on_moved()
         if not isinstance(reply, list) or len(reply) != 3:
             return  # the answer to a ping
         kind, channel, payload = reply
@@ -213,6 +218,46 @@ class Hub(Link):
                     listener = ref()
                     if listener is not None:
                         listener.resync()
+
+        elif kind == b"sunsubscribe":
+            entry = self._channels.get(channel)
+            if entry is not None and entry.confirmed.done() and self.on_moved is not None:
+                # Not asked for: the slot has moved to another node.
+                entry.confirmed = asyncio.get_running_loop().create_future()
+                self.on_moved()
+
+    # a cluster's slots move, and their channels with them
+
+    def has(self, channel: bytes) -> bool:
+        """Whether anyone hears the channel here."""
+        return channel in self._channels
+
+    def release(self, channel: bytes) -> _Channel | None:
+        """Give a channel and its listeners away, to ``adopt`` of another hub."""
+        entry = self._channels.pop(channel, None)
+        if entry is not None and channel in self._joining:
+            self._joining.remove(channel)
+        return entry
+
+    def adopt(self, channel: bytes, entry: _Channel | None) -> None:
+        """Take over what another hub released. Who waits for the subscription goes on waiting; the others resync."""
+        if entry is None:
+            return
+        loop = asyncio.get_running_loop()
+        if entry.confirmed.done():
+            entry.confirmed = loop.create_future()
+        listeners = [listener for ref in entry.listeners if (listener := ref()) is not None]
+        entry.listeners = [weakref.ref(listener, _Forget(self, loop, channel)) for listener in listeners]
+        self._channels[channel] = entry
+        self._joining.append(channel)
+        self._schedule()
+
+    def rejoin(self, channel: bytes) -> None:
+        """Ask again for a channel whose subscription was refused or taken away, and not confirmed since."""
+        entry = self._channels.get(channel)
+        if entry is not None and not entry.confirmed.done() and channel not in self._joining:
+            self._joining.append(channel)
+            self._schedule()
 
     async def close(self) -> None:
         """Close the connection and drop every subscription. Safe to call twice."""

@@ -74,8 +74,7 @@ class Lane(Link):
             StoreConnectionError: the connection broke; the request may have been executed.
             BufferFullError: the server takes nothing in and the buffer stayed full for ``timeout``.
         """
-        if self._buffered > self.max_buffered_bytes:
-            await self._wait_for_room()
+        await self.room()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def settle(reply: Any) -> None:
@@ -88,7 +87,14 @@ class Lane(Link):
             raise reply
         return reply
 
-    async def _wait_for_room(self) -> None:
+    async def room(self) -> None:
+        """Wait while more than ``max_buffered_bytes`` wait to be written.
+
+        Raises:
+            BufferFullError: that did not change for ``timeout``.
+        """
+        if self._buffered <= self.max_buffered_bytes:
+            return
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.timeout
         while self._buffered > self.max_buffered_bytes and not self.closed:
@@ -140,6 +146,10 @@ class Lane(Link):
             except Exception:  # noqa: BLE001
                 # One caller's bug must not cost the others their replies.
                 logger.exception("a reply handler failed")
+
+    def give_up(self, reason: str) -> None:
+        """Drop the connection; the next request makes another one."""
+        self._abort(StoreConnectionError(reason))
 
     def pause_writing(self) -> None:
         """The socket takes no more: frames gather until it does."""

@@ -44,7 +44,7 @@ def wrap_error(error: BaseException, target: str) -> HelixError:
         return StoreResponseError(text)
     if isinstance(error, (redis.exceptions.TimeoutError, asyncio.TimeoutError)):
         return StoreTimeoutError(f"no connection to {target} in time")
-    return StoreConnectionError(f"cannot connect to {target}: {error or type(error).__name__}")
+    return StoreConnectionError(f"cannot connect to {target}: {str(error) or type(error).__name__}")
 
 
 class Link(asyncio.Protocol):

@@ -52,4 +52,5 @@ def pause(failures: int) -> float:
     """Seconds to wait after so many failures in a row (0 = the first): none, then from 5 ms up to 0.5 s."""
     if failures == 0:
         return 0.0
-    return min(0.5, 0.005 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret
+    ceiling: float = min(0.5, 0.005 * 2 ** min(failures, 10))
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret

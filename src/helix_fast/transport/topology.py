@@ -1,31 +1,29 @@
-"""Which server holds which keys, and the lane and hub to it. Stores name the id whose keys they touch, no server."""
+"""What stores ask of a connection set, and the simplest one: a single server.
+
+Stores name the id whose keys they touch, never a server.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-import redis.asyncio
-from redis.asyncio.connection import AbstractConnection
+from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 
-from helix_fast.errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
-
-from .hub import Hub
+from .hub import Hub, Listener
 from .lane import Lane, OnReply
 from .link import Connector
 
-# Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
-# is done where it is known what is safe to repeat.
-_OWN_SETTINGS: dict[str, Any] = {
-    "decode_responses": False,
-    "protocol": 2,
-    "health_check_interval": 0,
-    "retry": None,
-    "retry_on_error": [],
-    "retry_on_timeout": False,
-}
+
+class Subscriptions(Protocol):
+    """Channels that the process hears; see Hub."""
+
+    async def subscribe(self, channel: bytes, listener: Listener) -> None:
+        """Hear a channel; returns when the server has confirmed it."""
+
+    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
+        """Stop hearing a channel."""
 
 
 class Topology(Protocol):
@@ -48,7 +46,7 @@ class Topology(Protocol):
     def reached(self, tag: str) -> bool:
         """Whether that server was ever reached."""
 
-    def hub(self, tag: str) -> Hub:
+    def hub(self, tag: str) -> Subscriptions:
         """The subscriptions on the server of ``tag``."""
 
     async def close(self) -> None:
@@ -83,7 +81,13 @@ class Standalone:
     async def call(self, tag: str, frame: bytes) -> Any:
         """Send a request and wait for the reply; see Topology."""
         self._check_loop()
-        return await self._lane.call(frame)
+        try:
+            return await self._lane.call(frame)
+        except StoreResponseError as error:
+            if error.server_code == "READONLY":
+                # A primary that was made a replica: a Sentinel names another one to the next connection.
+                self._lane.give_up(f"{self._lane.target} is read-only")
+            raise
 
     def generation(self, tag: str) -> int:
         """Number of the connection that the next request uses; see Topology."""
@@ -107,57 +111,3 @@ class Standalone:
         await self._lane.close()
         if self._hub is not None:
             await self._hub.close()
-
-
-def describe(settings: dict[str, Any]) -> str:
-    """The server's name for messages: host and port or socket path, never a credential."""
-    if settings.get("path"):
-        return f"unix://{settings['path']}"
-    return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
-
-
-def from_client(client: Any, *, timeout: float | None = None, retry_timeout: float = 10.0) -> Standalone:
-    """A topology with the connection settings of a caller's ``redis.asyncio.Redis``; the client itself is not used."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is None or not issubclass(pool.connection_class, AbstractConnection):
-        raise InvalidArgumentError(
-            f"expected a redis.asyncio.Redis client, got {type(client).__name__}",
-            hint="pass a redis.asyncio client or a URL; a blocking redis.Redis client cannot be used",
-        )
-    settings = {**pool.connection_kwargs, **_OWN_SETTINGS}
-    notifications = "maint_notifications_config"
-    if notifications in settings:
-        settings[notifications] = None  # they come as RESP3 pushes, which a lane does not expect
-    settings.pop("maint_notifications_pool_handler", None)
-    make = pool.connection_class
-
-    async def connect() -> Any:
-        connection = make(**settings)
-        await connection.connect()
-        return connection
-
-    if timeout is None:
-        timeout = settings.get("socket_timeout") or 5.0
-    return Standalone(connect, describe(settings), timeout=timeout, retry_timeout=retry_timeout)
-
-
-def from_url(url: str, *, timeout: float | None = None, retry_timeout: float = 10.0, **options: Any) -> Standalone:
-    """A topology for ``redis://``, ``rediss://`` or ``unix://``; ``options`` are redis-py's connection settings.
-
-    Raises:
-        InvalidUrlError: another scheme, or a part that makes no sense.
-    """
-    try:
-        scheme = urlsplit(url).scheme
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InvalidUrlError(f"not a URL: {error}") from error
-    if scheme not in {"redis", "rediss", "unix"}:
-        raise InvalidUrlError(f"no store can be reached by {scheme + '://' if scheme else 'this URL'}")
-    try:
-        # options win over the URL, as the caller spelled them out
-        client = redis.asyncio.Redis.from_url(
-            url, **{name: value for name, value in options.items() if value is not None}
-        )
-    except (ValueError, TypeError) as error:
-        raise InvalidUrlError(f"invalid URL: {error}") from error
-    return from_client(client, timeout=timeout, retry_timeout=retry_timeout)

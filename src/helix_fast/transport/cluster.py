@@ -1,0 +1,376 @@
+"""A Redis or Valkey Cluster: one lane and one hub per primary, redirects followed, slots kept up to date.
+
+The map of slots is read over the lanes themselves: a second client for it would cost a connection per node. A redirect
+is followed at once and corrects the map for its slot; a lost node or a redirect has the whole map read again, in the
+background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from redis.crc import key_slot
+
+from helix_fast import codec
+from helix_fast.errors import (
+    HelixError,
+    InvalidArgumentError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
+)
+from helix_fast.transport.hub import Hub, Listener
+from helix_fast.transport.lane import Lane, OnReply
+from helix_fast.transport.link import Connector, logger
+
+Address = tuple[str, int]
+Remap = Callable[[Address], Address]
+_SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])
+_ASKING: Final = codec.frame_command([b"ASKING"])
+_REDIRECTS: Final = 8
+_REFRESH_PAUSE: Final = 0.2  # seconds between two readings of the map, so that a broken cluster is not asked in a loop
+_SLOTS_CACHED: Final = 65_536
+
+
+class Cluster:
+    """See the module; satisfies ``topology.Topology``.
+
+    Args:
+        startup: addresses to ask first.
+        settings: redis-py's connection settings, already ours (RESP2, bytes).
+        connection_class: redis-py's connection class.
+        remap: from the address that the cluster tells to the one to connect to.
+    """
+
+    def __init__(
+        self,
+        startup: list[Address],
+        settings: dict[str, Any],
+        connection_class: Any,
+        *,
+        timeout: float = 5.0,
+        retry_timeout: float = 10.0,
+        remap: Remap | None = None,
+    ) -> None:
+        self.retry_timeout = retry_timeout
+        self.publish = b"SPUBLISH"
+        self._startup = startup
+        self._settings = settings
+        self._connection_class = connection_class
+        self.timeout = timeout
+        self._remap = remap
+        self._lanes: dict[Address, Lane] = {}
+        self._slots: dict[int, Address] = {}
+        self._moves: dict[int, int] = {}
+        self._slot_of: dict[str, int] = {}
+        self._hubs = ClusterHub(self)
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at = -1.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    # the map
+
+    def slot(self, tag: str) -> int:
+        """The slot of the keys tagged ``tag``; any one for the empty tag."""
+        slot = self._slot_of.get(tag)
+        if slot is None:
+            if len(self._slot_of) >= _SLOTS_CACHED:
+                self._slot_of.clear()
+            slot = self._slot_of[tag] = key_slot(tag.encode())
+        return slot
+
+    async def ready(self) -> None:
+        """Read the map, where that has not been done yet."""
+        self._check_loop()
+        if not self._slots:
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the map again; several callers share one reading.
+
+        Raises:
+            StoreConnectionError: no node answered. StoreResponseError: the server is no cluster.
+        """
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        if self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().create_task(self._read_map(), name="read cluster slots")
+            self._refreshing.add_done_callback(self._refresh_done)
+        await asyncio.shield(self._refreshing)
+
+    def _refresh_done(self, task: asyncio.Task[None]) -> None:
+        self._refreshing = None
+        if not task.cancelled() and task.exception() is not None:
+            logger.debug("reading the cluster's slots failed: %s", task.exception())
+
+    def refresh_soon(self) -> None:
+        """Read the map again in the background."""
+        if self._refreshing is None and not self._closed:
+            self._refreshing = asyncio.get_running_loop().create_task(self._read_map(), name="read cluster slots")
+            self._refreshing.add_done_callback(self._refresh_done)
+
+    async def _read_map(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._refreshed_at + _REFRESH_PAUSE - loop.time()))
+        self._refreshed_at = loop.time()
+        slots = await self._ask()
+        for slot, address in slots.items():
+            self._assign(slot, address)
+        for address in set(self._lanes) - set(slots.values()):
+            await self._lanes.pop(address).close()  # it has no slots any more: what waits there is sent elsewhere
+        self._hubs.reassign()
+
+    async def _ask(self) -> dict[int, Address]:
+        """The map, from the first node that answers."""
+        failure: HelixError = StoreConnectionError(f"no node of {self.target} answered")
+        for address in dict.fromkeys([*self._lanes, *self._startup]):
+            try:
+                slots = _parse_slots(await self._lane_at(address).call(_SLOTS), address)
+            except StoreResponseError as error:  # noqa: PERF203
+                if "cluster support disabled" in str(error):
+                    raise StoreResponseError(
+                        "ERR this server is not part of a cluster", hint="use redis:// in place of redis+cluster://"
+                    ) from error
+                failure = error
+            except HelixError as error:
+                failure = error
+            else:
+                if slots:
+                    remap = self._remap
+                    return slots if remap is None else {slot: remap(node) for slot, node in slots.items()}
+                failure = StoreConnectionError(f"{address[0]}:{address[1]} is in a cluster without slots")
+        raise failure
+
+    @property
+    def target(self) -> str:
+        """The cluster's name for messages."""
+        return ",".join(f"{host}:{port}" for host, port in self._startup)
+
+    def _assign(self, slot: int, address: Address) -> None:
+        if self._slots.get(slot) != address:
+            self._slots[slot] = address
+            self._moves[slot] = self._moves.get(slot, 0) + 1
+
+    def connector(self, address: Address) -> Connector:
+        """Makes connections to one node."""
+        host, port = address
+
+        async def connect() -> Any:
+            connection = self._connection_class(**{**self._settings, "host": host, "port": port})
+            await connection.connect()
+            return connection
+
+        return connect
+
+    def address(self, slot: int) -> Address | None:
+        """The primary of a slot, where it is known."""
+        return self._slots.get(slot)
+
+    def primaries(self) -> set[Address]:
+        """The nodes that serve slots."""
+        return set(self._slots.values())
+
+    def _lane_at(self, address: Address) -> Lane:
+        lane = self._lanes.get(address)
+        if lane is None:
+            host, port = address
+            lane = self._lanes[address] = Lane(self.connector(address), f"{host}:{port}", timeout=self.timeout)
+        return lane
+
+    def _lane(self, slot: int) -> Lane:
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        address = self._slots.get(slot)
+        if address is None:
+            self.refresh_soon()
+            raise StoreConnectionError(f"no node of {self.target} serves slot {slot}")
+        return self._lane_at(address)
+
+    # Topology
+
+    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None) -> None:
+        """Send a request, following redirects; see Topology."""
+        slot = self.slot(tag)
+        try:
+            lane = self._lane(slot)
+        except StoreConnectionError as error:
+            if on_reply is not None:
+                asyncio.get_running_loop().call_soon(on_reply, error)
+            return
+        lane.send(frame, partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS))
+
+    def _answered(self, slot: int, frame: bytes, on_reply: OnReply, left: int, reply: Any) -> None:
+        if isinstance(reply, StoreResponseError) and reply.server_code in {"MOVED", "ASK"} and left:
+            try:
+                lane = self._redirected(reply)
+            except HelixError as error:
+                on_reply(error)
+                return
+            if reply.server_code == "ASK":
+                lane.send(_ASKING)
+            lane.send(frame, partial(self._answered, slot, frame, on_reply, left - 1))
+            return
+        if isinstance(reply, StoreConnectionError) or (
+            isinstance(reply, StoreResponseError) and reply.server_code in {"CLUSTERDOWN", "READONLY"}
+        ):
+            self.refresh_soon()
+        on_reply(reply)
+
+    def _redirected(self, reply: StoreResponseError) -> Lane:
+        """The lane that a MOVED or ASK names. MOVED holds from now on for its slot, ASK for this request alone."""
+        code, slot, target = str(reply).split()[:3]
+        host, _, port = target.rpartition(":")
+        address = (host or self._slots[int(slot)][0], int(port))
+        if self._remap is not None:
+            address = self._remap(address)
+        if code == "MOVED":
+            self._assign(int(slot), address)
+            self.refresh_soon()
+        return self._lane_at(address)
+
+    async def call(self, tag: str, frame: bytes) -> Any:
+        """Send a request, following redirects, and wait for the reply; see Topology."""
+        await self.ready()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def settle(reply: Any) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        slot = self.slot(tag)
+        lane = self._lane(slot)
+        await lane.room()
+        lane.send(frame, partial(self._answered, slot, frame, settle, _REDIRECTS))
+        reply = await future
+        if isinstance(reply, HelixError):
+            raise reply
+        return reply
+
+    def generation(self, tag: str) -> int:
+        """Grows with every reconnection of the slot's lane, and when the slot has another primary; see Topology."""
+        slot = self.slot(tag)
+        address = self._slots.get(slot)
+        lane = self._lanes.get(address) if address is not None else None
+        number = 0 if lane is None else lane.generation if lane.connected else lane.generation + 1
+        return self._moves.get(slot, 0) * 1_000_000 + number
+
+    def reached(self, tag: str) -> bool:
+        """Whether the cluster was ever reached."""
+        return bool(self._slots)
+
+    def hub(self, tag: str) -> ClusterHub:
+        """The process's subscriptions, on whatever nodes."""
+        self._check_loop()
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        return self._hubs
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise InvalidArgumentError(
+                    "a store was used from a second event loop", hint="make one store for each event loop"
+                )
+            self._loop = loop
+
+    async def close(self) -> None:
+        """Close all lanes and hubs."""
+        if self._closed:
+            return
+        self._closed = True
+        task = self._refreshing
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for lane in list(self._lanes.values()):
+            await lane.close()
+        await self._hubs.close()
+
+
+def _parse_slots(reply: Any, asked: Address) -> dict[int, Address]:
+    """The primary of each slot, from the reply of CLUSTER SLOTS; a node without a host is the one that was asked."""
+    slots: dict[int, Address] = {}
+    for start, end, primary, *_replicas in reply:
+        address = ((primary[0] or b"").decode() or asked[0], int(primary[1]))
+        slots.update(dict.fromkeys(range(start, end + 1), address))
+    return slots
+
+
+def _ignore(_reply: Any) -> None:
+    """Nobody wants this reply; redirects are followed all the same."""
+
+
+class ClusterHub:
+    """The subscriptions of a process on a cluster: sharded ones where the slot lives, plain ones on any node.
+
+    A slot that moves takes its subscriptions along; the listeners are told to look for what they may have missed.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._hubs: dict[Address, Hub] = {}
+        self._where: dict[bytes, Hub] = {}
+        self._moving: set[asyncio.Task[None]] = set()
+
+    async def subscribe(self, channel: bytes, listener: Listener) -> None:
+        """Hear a channel; see ``Hub.subscribe``."""
+        await self._cluster.ready()
+        hub = self._where.get(channel)
+        if hub is None or hub.closed:
+            hub = self._where[channel] = self._hub_for(channel)
+        await hub.subscribe(channel, listener)
+
+    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
+        """Stop hearing a channel."""
+        hub = self._where.get(channel)
+        if hub is not None:
+            hub.unsubscribe(channel, listener)
+            if not hub.has(channel):
+                del self._where[channel]
+
+    def _hub_for(self, channel: bytes) -> Hub:
+        address = self._cluster.address(key_slot(channel))
+        if address is None:
+            raise StoreConnectionError(f"no node of {self._cluster.target} serves {channel.decode(errors='replace')}")
+        hub = self._hubs.get(address)
+        if hub is None:
+            host, port = address
+            hub = self._hubs[address] = Hub(
+                self._cluster.connector(address), f"{host}:{port}", timeout=self._cluster.timeout, sharded=True
+            )
+            hub.on_moved = self._moved
+        return hub
+
+    def _moved(self) -> None:
+        """A node no longer serves a channel: find out who does."""
+        self._cluster.refresh_soon()
+
+    def reassign(self) -> None:
+        """The map was read: take every channel to the node that serves it now, and drop hubs without a node."""
+        for channel, hub in list(self._where.items()):
+            if not hub.has(channel):
+                del self._where[channel]
+                continue
+            address = self._cluster.address(key_slot(channel))
+            if address is None or self._hubs.get(address) is hub:
+                hub.rejoin(channel)
+                continue
+            target = self._where[channel] = self._hub_for(channel)
+            target.adopt(channel, hub.release(channel))
+        serving = self._cluster.primaries()
+        for address in set(self._hubs) - serving:
+            task = asyncio.get_running_loop().create_task(self._hubs.pop(address).close())
+            self._moving.add(task)
+            task.add_done_callback(self._moving.discard)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*self._moving, return_exceptions=True)
+        for hub in list(self._hubs.values()):
+            await hub.close()
+        self._where.clear()

@@ -1,0 +1,166 @@
+"""From a URL or a caller's client to the connections behind a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import redis.asyncio
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.sentinel import Sentinel
+
+from helix_fast.errors import InvalidArgumentError, InvalidUrlError
+from helix_fast.transport.cluster import Cluster
+from helix_fast.transport.topology import Standalone, Topology
+
+# Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
+# is done where it is known what is safe to repeat.
+_OWN_SETTINGS: dict[str, Any] = {
+    "decode_responses": False,
+    "protocol": 2,
+    "health_check_interval": 0,
+    "retry": None,
+    "retry_on_error": [],
+    "retry_on_timeout": False,
+}
+# What of a RedisCluster's settings is about a connection, and not about its own bookkeeping.
+_CONNECTION_SETTINGS: Final = (
+    "username",
+    "password",
+    "credential_provider",
+    "client_name",
+    "socket_",
+    "ssl",
+    "driver_info",
+)
+SCHEMES: Final = frozenset(
+    {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}
+)
+
+
+def describe(settings: dict[str, Any]) -> str:
+    """The server's name for messages: host and port or socket path, never a credential."""
+    if settings.get("path"):
+        return f"unix://{settings['path']}"
+    return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+
+
+def topology_for(target: Any, *, timeout: float | None = None, retry_timeout: float = 10.0, **options: Any) -> Topology:
+    """The connections for a URL, or with the settings of a caller's ``redis.asyncio`` client.
+
+    Args:
+        target: a URL of one of SCHEMES, a ``Redis`` (also one that a Sentinel made) or a ``RedisCluster``.
+        timeout: seconds without an answer after which a connection is given up; default: redis-py's socket_timeout.
+        retry_timeout: seconds for which an operation is tried again after a passing fault.
+        options: redis-py's connection settings, over those of the URL.
+
+    Raises:
+        InvalidUrlError, InvalidArgumentError: nothing was connected.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if isinstance(target, str):
+        return _from_url(target, timeout, retry_timeout, given)
+    if isinstance(target, redis.asyncio.RedisCluster):
+        nodes = target.nodes_manager.nodes_cache or target.nodes_manager.startup_nodes
+        startup = [(node.host, int(node.port)) for node in nodes.values()]
+        settings = dict(target.connection_kwargs)
+        made_by = settings.pop("connection_class", Connection)
+        kept = {name: value for name, value in settings.items() if name.startswith(_CONNECTION_SETTINGS)}
+        remap = target.nodes_manager.address_remap
+        return _cluster(startup, {**kept, **given}, made_by, timeout, retry_timeout, remap)
+    return _from_pool(target, timeout, retry_timeout)
+
+
+def _from_url(url: str, timeout: float | None, retry_timeout: float, options: dict[str, Any]) -> Topology:
+    scheme = url.partition("://")[0]
+    if scheme not in SCHEMES or "://" not in url:
+        raise InvalidUrlError(f"no store can be reached by {scheme + '://' if '://' in url else 'this URL'}")
+    try:
+        if scheme.endswith("+cluster"):
+            plain = redis.asyncio.ConnectionPool.from_url(url.replace("+cluster", "", 1), **options)
+            settings = plain.connection_kwargs
+            if settings.pop("db", 0):
+                raise InvalidUrlError("a cluster has no databases but 0")
+            startup = [(settings.pop("host", "localhost"), settings.pop("port", 6379))]
+            return _cluster(startup, settings, plain.connection_class, timeout, retry_timeout, None)
+        if scheme.endswith("+sentinel"):
+            return _sentinel(url, timeout, retry_timeout, options)
+        return _from_pool(redis.asyncio.Redis.from_url(url, **options), timeout, retry_timeout)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, InvalidUrlError):
+            raise
+        raise InvalidUrlError(f"invalid URL: {error}") from error
+
+
+def _from_pool(client: Any, timeout: float | None, retry_timeout: float) -> Standalone:
+    pool = getattr(client, "connection_pool", None)
+    if pool is None or not issubclass(pool.connection_class, AbstractConnection):
+        raise InvalidArgumentError(
+            f"expected a redis.asyncio client, got {type(client).__name__}",
+            hint="pass a redis.asyncio.Redis or RedisCluster, or a URL; a blocking client cannot be used",
+        )
+    settings = _own(pool.connection_kwargs)
+    make = pool.connection_class
+
+    async def connect() -> Any:
+        # The pool is held here: a Sentinel's connections know it by a weak reference, and ask it for the primary.
+        assert pool is not None
+        connection = make(**settings)
+        await connection.connect()
+        return connection
+
+    target = str(getattr(pool, "service_name", "")) or describe(settings)
+    return Standalone(connect, target, timeout=_timeout(timeout, settings), retry_timeout=retry_timeout)
+
+
+def _cluster(
+    startup: list[tuple[str, int]],
+    settings: dict[str, Any],
+    connection_class: Any,
+    timeout: float | None,
+    retry_timeout: float,
+    remap: Callable[[tuple[str, int]], tuple[str, int]] | None,
+) -> Cluster:
+    own = _own(settings)
+    seconds = _timeout(timeout, own)
+    return Cluster(startup, own, connection_class, timeout=seconds, retry_timeout=retry_timeout, remap=remap)
+
+
+def _sentinel(url: str, timeout: float | None, retry_timeout: float, options: dict[str, Any]) -> Standalone:
+    """``redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[?db=0&sentinel_password=…]``."""
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    name = unquote(parts.path.strip("/"))
+    if not hosts or not name or "/" in name:
+        raise InvalidUrlError(
+            "a Sentinel URL names hosts and a master", hint="redis+sentinel://host1,host2/master-name"
+        )
+    sentinels = []
+    for host in hosts.split(","):
+        address, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "26379")
+        sentinels.append((address, int(port)))
+    query = dict(parse_qsl(parts.query))
+    own = {key: query.pop(f"sentinel_{key}") for key in ("username", "password") if f"sentinel_{key}" in query}
+    settings: dict[str, Any] = {"db": int(query.pop("db", 0)), "ssl": parts.scheme.startswith("rediss"), **options}
+    if query:
+        raise InvalidUrlError(f"unknown settings in the URL: {', '.join(sorted(query))}")
+    if credentials:
+        user, _, password = credentials.partition(":")
+        settings.update(username=unquote(user) or None, password=unquote(password) or None)
+    manager = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels, sentinel_kwargs={"socket_timeout": 1.0, **own}
+    )
+    return _from_pool(manager.master_for(name, **settings), timeout, retry_timeout)
+
+
+def _own(settings: dict[str, Any]) -> dict[str, Any]:
+    own = {**settings, **_OWN_SETTINGS}
+    if "maint_notifications_config" in own:
+        own["maint_notifications_config"] = None  # they come as RESP3 pushes, which a lane does not expect
+    own.pop("maint_notifications_pool_handler", None)
+    return own
+
+
+def _timeout(timeout: float | None, settings: dict[str, Any]) -> float:
+    return timeout if timeout is not None else settings.get("socket_timeout") or 5.0
