@@ -46,7 +46,7 @@ if not record and patience > 0 then
     redis.call('ZREM', alive, head)
     head = redis.call('ZRANGE', queue, 0, 0)[1]
   end
-  if head and head ~= operation then redis.call(ARGV[6], ARGV[7], head) end
+  if head and head ~= operation then redis.pcall(ARGV[6], ARGV[7], head) end
 end
 
 -- 3. Wait
@@ -64,7 +64,7 @@ end
 
 -- 4. Take it, with a token above every earlier one: INCR is exact where Lua's numbers are not
 local token, last = micros, redis.call('GET', fence)
-if last and string.match(last, '^[1-9]%d*$') and not less(last, micros) then
+if last and string.match(last, '^[1-9]%d*$') and not less(last, micros) and less(last, '9223372036854775807') then
   redis.call('INCR', fence)
   token = redis.call('GET', fence)
 end

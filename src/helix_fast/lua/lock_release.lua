@@ -44,6 +44,6 @@ if mine or not current then
     redis.call('ZREM', alive, head)
     head = redis.call('ZRANGE', queue, 0, 0)[1]
   end
-  if head then redis.call(ARGV[4], ARGV[5], head) end
+  if head then redis.pcall(ARGV[4], ARGV[5], head) end -- who may not publish may still release
 end
 return mine and 1 or 0

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from ..errors import HelixError, InvalidArgumentError, StoreClosedError
-from ..holding import LockHolding
-from ..keys import check_id, check_prefix
-from ..locking import Clock, Lock, LockBackend, monotonic
-from ..schemas.locks import LockInfo
+from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError
+from helix_fast.holding import LockHolding
+from helix_fast.keys import check_id, check_prefix
+from helix_fast.locking import Clock, Lock, LockBackend, monotonic
+from helix_fast.schemas.locks import LockInfo
 
 ErrorCallback = Callable[[HelixError], object]
 Self = TypeVar("Self", bound="_LocalLockManager")

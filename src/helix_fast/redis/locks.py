@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
-from ..holding import LockHolding
-from ..keys import LockKeys
-from ..locking import Lock, LockBackend, monotonic
-from ..schemas.locks import LockInfo, decode_record
-from ..transport.retry import Retry
-from ..transport.topology import Topology
+from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
+from helix_fast.holding import LockHolding
+from helix_fast.keys import LockKeys
+from helix_fast.locking import Lock, LockBackend, monotonic
+from helix_fast.schemas.locks import LockInfo, decode_record
+from helix_fast.transport.retry import Retry
+from helix_fast.transport.topology import Topology
+
 from .scripts import Argument, script
 from .store import RedisStore
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import InvalidArgumentError, MalformedLockError
+from helix_fast.errors import InvalidArgumentError, MalformedLockError
 
 MIN_TTL_MS: Final = 10
 MAX_TTL_MS: Final = 10**12

@@ -1,82 +1,24 @@
-"""What every lock manager promises: run unchanged on the server and in memory."""
+"""What acquire, refresh and release promise: run unchanged on the server and in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 
 from helix_fast.errors import (
-    HelixError,
     InvalidArgumentError,
     InvalidIdError,
     LockLostError,
-    LockNotAcquiredError,
     StoreClosedError,
 )
 from helix_fast.locking import Lock
-from helix_fast.memory.locks import InMemoryLockManager
-from helix_fast.redis.locks import RedisLockManager
+from tests.support.locks import MakeManager, Manager, freed, happens, taken, waiting
 
-Manager = RedisLockManager | InMemoryLockManager
-MakeManager = Callable[..., Manager]
 LONG = 60_000
-
-
-@pytest.fixture(params=["redis", "memory"])
-def lock_url(request: pytest.FixtureRequest) -> str | None:
-    """The server's URL; None in memory."""
-    return cast(str, request.getfixturevalue("server_url")) if request.param == "redis" else None
-
-
-@pytest.fixture
-async def make_lock_manager(lock_url: str | None) -> AsyncIterator[MakeManager]:
-    """Makes managers that lock the same sessions; in memory that is one and the same."""
-    made: list[Manager] = []
-
-    def make(**options: Any) -> Manager:
-        if lock_url is None:
-            manager: Manager = made[0] if made and not options else InMemoryLockManager(**options)
-        else:
-            manager = RedisLockManager(lock_url, **options)
-        made.append(manager)
-        return manager
-
-    yield make
-    for manager in made:
-        await manager.close()
-
-
-@pytest.fixture
-def lock_manager(make_lock_manager: MakeManager) -> Manager:
-    return make_lock_manager()
-
-
-async def taken(manager: Manager, session: str = "s", **options: Any) -> Lock:
-    lock = await manager.acquire(session, **options)
-    assert lock is not None
-    return lock
-
-
-async def happens(event: asyncio.Event, seconds: float = 5.0) -> None:
-    await asyncio.wait_for(event.wait(), seconds)
-
-
-async def waiting(manager: Manager, session: str, count: int) -> None:
-    """Until `count` callers stand in the queue."""
-    for _ in range(1000):
-        if isinstance(manager, InMemoryLockManager):
-            found = len(manager._waiting.get(session, ()))
-        else:
-            found = await manager.command(session, "ZCARD", f"lock:{{{session}}}:queue")
-        if found == count:
-            return
-        await asyncio.sleep(0.005)
-    pytest.fail(f"{found} wait, not {count}")
 
 
 class TestAcquire:
@@ -117,8 +59,7 @@ class TestAcquire:
 
     async def test_an_expired_lock_is_free_and_its_holder_knew_before(self, lock_manager: Manager) -> None:
         lock = await taken(lock_manager, ttl_ms=60)
-        while await lock_manager.is_locked("s"):
-            await asyncio.sleep(0.002)
+        await freed(lock_manager)
         assert lock.lost.is_set()
         assert not lock.held
         assert lock.remaining_ms == 0
@@ -138,8 +79,7 @@ class TestAcquire:
             tokens.append(lock.fencing_token)
             assert isinstance(lock.fencing_token, int)
             if number % 10 == 5:
-                while await lock_manager.is_locked("s"):
-                    await asyncio.sleep(0.002)
+                await freed(lock_manager)
             else:
                 assert await lock.release()
         assert tokens == sorted(set(tokens))
@@ -168,8 +108,7 @@ class TestRefreshAndRelease:
         lock = await taken(lock_manager, ttl_ms=LONG)
         assert await lock.refresh(50)
         await happens(lock.lost, 2)
-        while await lock_manager.is_locked("s"):
-            await asyncio.sleep(0.005)
+        await freed(lock_manager)
 
     async def test_release_frees(self, lock_manager: Manager) -> None:
         lock = await taken(lock_manager)
@@ -208,7 +147,7 @@ class TestWaiting:
         one, two = make_lock_manager(), make_lock_manager()
         lock = await taken(one)
         waiter = asyncio.create_task(two.acquire("s", wait_ms=10_000))
-        await waiting(one, "s", 1)
+        await waiting(one, 1)
         started = time.monotonic()
         await lock.release()
         second = await waiter
@@ -227,18 +166,18 @@ class TestWaiting:
         started = time.monotonic()
         assert await lock_manager.acquire("s", wait_ms=100) is None
         assert 0.09 < time.monotonic() - started < 2
-        await waiting(lock_manager, "s", 0)
+        await waiting(lock_manager, 0)
 
     async def test_a_cancelled_waiter_leaves_no_place_and_no_lock(self, lock_manager: Manager) -> None:
         lock = await taken(lock_manager)
         first = asyncio.create_task(lock_manager.acquire("s", wait_ms=math.inf))
-        await waiting(lock_manager, "s", 1)
+        await waiting(lock_manager, 1)
         second = asyncio.create_task(lock_manager.acquire("s", wait_ms=math.inf))
-        await waiting(lock_manager, "s", 2)
+        await waiting(lock_manager, 2)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        await waiting(lock_manager, "s", 1)
+        await waiting(lock_manager, 1)
         await lock.release()
         assert await asyncio.wait_for(second, 0.7) is not None
 
@@ -252,7 +191,7 @@ class TestWaiting:
 
         for number in range(20):
             tasks.append(asyncio.create_task(worker(number)))
-            await waiting(lock_manager, "s", number + 1)
+            await waiting(lock_manager, number + 1)
         await lock.release()
         started = time.monotonic()
         await asyncio.gather(*tasks)
@@ -282,147 +221,11 @@ class TestWaiting:
         assert tokens == sorted(set(tokens))
 
 
-class TestHold:
-    async def test_holds_within_the_block_and_releases_after_it(self, lock_manager: Manager) -> None:
-        async with lock_manager.hold("s", owner="me") as lock:
-            info = await lock_manager.get_holder("s")
-            assert info is not None
-            assert info.fencing_token == lock.fencing_token
-        assert not await lock_manager.is_locked("s")
-
-    async def test_outlives_its_ttl_by_renewal(self, lock_manager: Manager) -> None:
-        async with lock_manager.hold("s", ttl_ms=300) as lock:
-            renewals = 0
-            last = lock.remaining_ms
-            deadline = time.monotonic() + 1.5
-            while time.monotonic() < deadline:
-                await asyncio.sleep(0.01)
-                assert lock.held
-                renewals += lock.remaining_ms > last
-                last = lock.remaining_ms
-            assert 10 <= renewals <= 16, "not at a third of the TTL"
-            assert await lock_manager.is_locked("s")
-        assert not await lock_manager.is_locked("s")
-
-    async def test_renewal_ends_with_the_block(self, lock_manager: Manager) -> None:
-        before = asyncio.all_tasks()
-        async with lock_manager.hold("s", ttl_ms=60):
-            assert len(asyncio.all_tasks() - before) <= 2, "more than one background task (and a connection's)"
-            await asyncio.sleep(0.1)
-            assert [task.get_name() for task in asyncio.all_tasks() - before] == ["renew lock s"]
-        assert asyncio.all_tasks() == before
-        assert not lock_manager._holds
-
-    async def test_without_renewal_it_is_lost_at_its_ttl(self, lock_manager: Manager) -> None:
-        with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=50, renew=False) as lock:
-                await happens(lock.lost)
-
-    async def test_releases_when_the_body_raises(self, lock_manager: Manager) -> None:
-        with pytest.raises(KeyError, match="body"):
-            async with lock_manager.hold("s"):
-                raise KeyError("body")
-        assert not await lock_manager.is_locked("s")
-
-    async def test_releases_when_the_body_is_cancelled(self, lock_manager: Manager) -> None:
-        entered = asyncio.Event()
-
-        async def body() -> None:
-            async with lock_manager.hold("s"):
-                entered.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(body())
-        await happens(entered)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not await lock_manager.is_locked("s")
-
-    async def test_what_is_locked_raises(self, lock_manager: Manager) -> None:
-        await taken(lock_manager)
-        with pytest.raises(LockNotAcquiredError) as caught:
-            async with lock_manager.hold("s", wait_ms=20):
-                pytest.fail("entered")
-        assert caught.value.retryable
-
-    async def test_waits_for_its_turn(self, lock_manager: Manager) -> None:
-        lock = await taken(lock_manager)
-
-        async def body() -> int:
-            async with lock_manager.hold("s", wait_ms=10_000) as mine:
-                return mine.fencing_token
-
-        task = asyncio.create_task(body())
-        await waiting(lock_manager, "s", 1)
-        await lock.release()
-        assert await task > lock.fencing_token
-
-    async def test_body_that_releases_itself_has_not_lost(self, lock_manager: Manager) -> None:
-        async with lock_manager.hold("s") as lock:
-            assert await lock.release()
-        assert not lock.lost.is_set()
-
-    async def test_loss_is_told_by_event_callback_and_error(self, lock_manager: Manager) -> None:
-        told: list[Lock] = []
-        with pytest.raises(LockLostError) as caught:
-            async with lock_manager.hold("s", ttl_ms=50, renew=False, on_lost=told.append) as lock:
-                await happens(lock.lost)
-                await asyncio.sleep(0)
-                assert told == [lock]
-        assert caught.value.code == "lock_lost"
-
-    async def test_loss_leaves_the_bodys_own_error_alone(self, lock_manager: Manager) -> None:
-        with pytest.raises(KeyError):
-            async with lock_manager.hold("s", ttl_ms=30, renew=False) as lock:
-                await happens(lock.lost)
-                raise KeyError("body")
-
-    async def test_loss_cancels_the_body_where_asked(self, lock_manager: Manager) -> None:
-        with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=50, renew=False, cancel_on_lost=True):
-                await asyncio.wait_for(asyncio.Event().wait(), 5)
-        await asyncio.sleep(0)  # the task itself is not cancelled any more
-
-    async def test_a_cancellation_from_outside_goes_on_up_after_a_loss(self, lock_manager: Manager) -> None:
-        async def body() -> None:
-            async with lock_manager.hold("s", ttl_ms=50, renew=False, cancel_on_lost=True) as lock:
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    assert lock.lost.is_set()
-                    asyncio.current_task().cancel()  # type: ignore[union-attr]
-
-        task = asyncio.create_task(body())
-        await asyncio.wait([task], timeout=5)
-        assert task.cancelled()
-
-    async def test_a_failing_callback_is_reported(self, lock_manager: Manager) -> None:
-        errors: list[HelixError] = []
-        lock_manager.on("error", errors.append)
-
-        def fail(_: Lock) -> None:
-            raise KeyError("callback")
-
-        with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=30, renew=False, on_lost=fail) as lock:
-                await happens(lock.lost)
-                await asyncio.sleep(0)
-        assert isinstance(errors[0].__cause__, KeyError)
-
-    async def test_is_for_one_block(self, lock_manager: Manager) -> None:
-        hold = lock_manager.hold("s")
-        async with hold:
-            pass
-        with pytest.raises(InvalidArgumentError):
-            await hold.__aenter__()
-
-
 class TestBadInput:
     @pytest.mark.parametrize(
         "options",
         [
-            *({"ttl_ms": bad} for bad in (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)),
+            *({"ttl_ms": bad} for bad in cast("tuple[Any, ...]", (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)),
             *({"wait_ms": bad} for bad in (-1, math.nan, "1", True, None)),
             *({"owner": bad} for bad in ("x" * 257, "é" * 129, "", b"x", 5, "\ud800")),
         ],
@@ -439,7 +242,7 @@ class TestBadInput:
     async def test_ids_that_are_none(self, lock_manager: Manager, session: Any) -> None:
         for attempt in (lock_manager.acquire, lock_manager.is_locked, lock_manager.get_holder):
             with pytest.raises(InvalidIdError):
-                await cast(Any, attempt)(session)
+                await cast("Any", attempt)(session)
         with pytest.raises(InvalidIdError):
             lock_manager.hold(session)
 
@@ -447,7 +250,7 @@ class TestBadInput:
         lock = await taken(lock_manager, ttl_ms=LONG)
         for bad in (9, "5", math.nan):
             with pytest.raises(InvalidArgumentError):
-                await lock.refresh(cast(Any, bad))
+                await lock.refresh(cast("Any", bad))
         assert lock.held
 
     async def test_the_limits_themselves_are_allowed(self, lock_manager: Manager) -> None:
@@ -466,13 +269,13 @@ class TestBadInput:
 
         for bad in (coroutine, "x"):
             with pytest.raises(InvalidArgumentError):
-                lock_manager.hold("s", on_lost=cast(Any, bad))
+                lock_manager.hold("s", on_lost=cast("Any", bad))
 
     async def test_only_errors_are_events(self, lock_manager: Manager) -> None:
         with pytest.raises(InvalidArgumentError):
             lock_manager.on("lost", print)
         with pytest.raises(InvalidArgumentError):
-            lock_manager.on("error", cast(Any, "x"))
+            lock_manager.on("error", cast("Any", "x"))
 
 
 class TestClosing:
@@ -486,7 +289,7 @@ class TestClosing:
 
     async def test_closing_ends_the_renewals(self, lock_manager: Manager) -> None:
         lock_manager.on("error", lambda _: None)
-        with pytest.raises(LockLostError):
+        with pytest.raises(LockLostError):  # noqa: PT012
             async with lock_manager.hold("s", ttl_ms=100) as lock:
                 await lock_manager.close()
                 assert not [task for task in asyncio.all_tasks() if task.get_name() == "renew lock s"]
@@ -495,7 +298,7 @@ class TestClosing:
     async def test_closing_wakes_the_waiters(self, lock_manager: Manager) -> None:
         await taken(lock_manager)
         waiter = asyncio.create_task(lock_manager.acquire("s", wait_ms=math.inf))
-        await waiting(lock_manager, "s", 1)
+        await waiting(lock_manager, 1)
         await lock_manager.close()
         with pytest.raises(StoreClosedError):
             await asyncio.wait_for(waiter, 3)
