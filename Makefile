@@ -48,8 +48,9 @@ bench: build
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PY) -m mypy --strict src tests/typing tests/support
-	$(BIN)/cython-lint src
+	$(PY) -m mypy --strict src tests/support $(wildcard tests/typing/*.py)
+	@# It looks for pycodestyle on PATH.
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
 

@@ -30,6 +30,9 @@ def asked(name: str) -> bool:
     return os.environ.get(name, "") not in ("", "0")
 
 
+MAY_BE_MISSING = not (asked("HELIX_FAST_REQUIRE_EXTENSION") or os.environ.get("HELIX_FAST_SANITIZE"))
+
+
 def codec_extension() -> Extension:
     compile_args = ["/O2"] if sys.platform == "win32" else ["-O3"]
     link_args: list[str] = []
@@ -43,7 +46,6 @@ def codec_extension() -> Extension:
         [SOURCE],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
-        optional=not (asked("HELIX_FAST_REQUIRE_EXTENSION") or sanitizers),
     )
 
 
@@ -67,6 +69,8 @@ class BuildCodec(build_ext):
                 "embedsignature": True,
             },
         )
+        for extension in self.distribution.ext_modules:
+            extension.optional = MAY_BE_MISSING  # cythonize forgets it
         super().finalize_options()
 
     def build_extension(self, ext: Extension) -> None:
