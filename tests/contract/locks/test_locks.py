@@ -19,6 +19,9 @@ from helix_fast.locking import Lock
 from tests.support.locks import MakeManager, Manager, freed, happens, taken, waiting
 
 LONG = 60_000
+BAD_TTLS: tuple[Any, ...] = (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)
+BAD_WAITS: tuple[Any, ...] = (-1, math.nan, "1", True, None)
+BAD_OWNERS: tuple[Any, ...] = ("x" * 257, "é" * 129, "", b"x", 5, "\ud800")
 
 
 class TestAcquire:
@@ -225,9 +228,9 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "options",
         [
-            *({"ttl_ms": bad} for bad in cast("tuple[Any, ...]", (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)),
-            *({"wait_ms": bad} for bad in (-1, math.nan, "1", True, None)),
-            *({"owner": bad} for bad in ("x" * 257, "é" * 129, "", b"x", 5, "\ud800")),
+            *({"ttl_ms": bad} for bad in BAD_TTLS),
+            *({"wait_ms": bad} for bad in BAD_WAITS),
+            *({"owner": bad} for bad in BAD_OWNERS),
         ],
         ids=repr,
     )
