@@ -24,7 +24,7 @@ from helix_fast.errors import (
 )
 from helix_fast.transport.hub import Hub, Listener
 from helix_fast.transport.lane import Lane, OnReply
-from helix_fast.transport.link import Connector, logger
+from helix_fast.transport.link import Connector, establish, logger
 
 Address = tuple[str, int]
 Remap = Callable[[Address], Address]
@@ -160,9 +160,7 @@ class Cluster:
         host, port = address
 
         async def connect() -> Any:
-            connection = self._connection_class(**{**self._settings, "host": host, "port": port})
-            await connection.connect()
-            return connection
+            return await establish(self._connection_class(**{**self._settings, "host": host, "port": port}))
 
         return connect
 

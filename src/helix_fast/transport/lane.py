@@ -107,7 +107,12 @@ class Lane(Link):
     def _flush(self) -> None:
         self._flush_scheduled = False
         transport = self._transport
-        if transport is None or self._paused or not self._out:
+        if transport is None:
+            # The connection was lost in this turn of the loop, before what was queued in it could leave.
+            if self._out:
+                self._demand()
+            return
+        if self._paused or not self._out:
             return
         self._waiting.extend(self._queued)
         self._queued.clear()

@@ -31,6 +31,16 @@ Connector = Callable[[], Awaitable[Any]]
 """Makes and connects one redis-py asyncio connection, speaking RESP2 and bytes."""
 
 
+async def establish(connection: Any) -> Any:
+    """Connect a redis-py connection. One that fails, or is cancelled half-way, leaves no socket behind."""
+    try:
+        await connection.connect()
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
+
+
 def wrap_error(error: BaseException, target: str) -> HelixError:
     """The HelixError for an error of redis-py or of a socket; ``target`` names the server without credentials."""
     if isinstance(error, HelixError):
@@ -98,7 +108,8 @@ class Link(asyncio.Protocol):
             if self._failures:
                 ceiling = min(1.0, 0.005 * 2 ** min(self._failures, 10))
                 await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
-            self._take_over(await self._connector())
+            # A server that accepts and says nothing (stopped, or behind a dead link) must not hold the callers for ever.
+            self._take_over(await asyncio.wait_for(self._connector(), self.timeout))
         except asyncio.CancelledError:
             error = StoreClosedError(f"the connection to {self.target} was closed")
             raise
@@ -117,6 +128,10 @@ class Link(asyncio.Protocol):
         # redis-py's Connection believes itself disconnected from here on, so that its finalizer leaves us alone
         self._held = (connection, connection._reader, writer)
         connection._reader = connection._writer = None
+        if self.closed:  # wait_for may hand out a result in place of the cancellation by close()
+            self._held = None
+            transport.abort()
+            return
         self._reader = hiredis.Reader(replyError=StoreResponseError, notEnoughData=INCOMPLETE)
         self._transport = transport
         self._failures = 0

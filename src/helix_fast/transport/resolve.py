@@ -12,6 +12,7 @@ from redis.asyncio.sentinel import Sentinel
 
 from helix_fast.errors import InvalidArgumentError, InvalidUrlError
 from helix_fast.transport.cluster import Cluster
+from helix_fast.transport.link import establish
 from helix_fast.transport.topology import Standalone, Topology
 
 # Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
@@ -106,9 +107,7 @@ def _from_pool(client: Any, timeout: float | None, retry_timeout: float) -> Stan
     async def connect() -> Any:
         # The pool is held here: a Sentinel's connections know it by a weak reference, and ask it for the primary.
         assert pool is not None
-        connection = make(**settings)
-        await connection.connect()
-        return connection
+        return await establish(make(**settings))
 
     target = str(getattr(pool, "service_name", "")) or describe(settings)
     return Standalone(connect, target, timeout=_timeout(timeout, settings), retry_timeout=retry_timeout)
