@@ -17,5 +17,8 @@ if ARGV[1] == 'stop' then
 else
   redis.call('HSET', KEYS[2], 'status', ARGV[1] == 'pause' and 'paused' or 'active', 'updatedAt', ARGV[3])
 end
+-- a stream that plain XADD made has no meta hash before this: it must not outlive the stream
+local left = redis.call('PTTL', KEYS[1])
+if left > 0 and redis.call('PTTL', KEYS[2]) == -1 then redis.call('PEXPIRE', KEYS[2], left) end
 redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 'done'

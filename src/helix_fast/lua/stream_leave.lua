@@ -1,12 +1,14 @@
 -- A writer closes in good order: its lease must not be missed. The lease itself stays while another writer holds one.
 --
 -- KEYS[1] meta   KEYS[2] lease
--- ARGV[1] writer   nonce of the process's sequencer
+-- ARGV[1] producer   name of the process among the holders of the lease
+-- ARGV[2] term       the writer's term: one of an older term holds nothing any more
 --
 -- Reply: 1. Idempotent.
 
-local leases = redis.call('HGET', KEYS[1], 'leases')
-if leases then
+local known = redis.call('HMGET', KEYS[1], 'leases', 'term')
+local leases = known[1]
+if leases and known[2] == ARGV[2] then
   local from, to = string.find(leases, ARGV[1] .. ',', 1, true)
   if from then leases = string.sub(leases, 1, from - 1) .. string.sub(leases, to + 1) end
   if leases == '' then

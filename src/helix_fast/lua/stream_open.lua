@@ -1,7 +1,7 @@
 -- Open a stream for writing: create it, join its term, or take it over with a larger fencing token.
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
--- ARGV[1] writer        nonce of the process's sequencer
+-- ARGV[1] producer      name of the process among the holders of the lease
 -- ARGV[2] token         fencing token in decimal, '' for none
 -- ARGV[3] lease         milliseconds, '0' for none
 -- ARGV[4] ttl           seconds, '0' to keep
@@ -59,7 +59,7 @@ local last = top and tonumber(field(top[2], 'sequence')) or tonumber(redis.call(
 
 -- 2. Fencing comes first: a stale holder learns that it is one, whatever became of the stream
 if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
-if top and term and (status == 'ended' or status == 'failed') then return {'closed', status} end
+if top and (status == 'ended' or status == 'failed') then return {'closed', status} end
 
 local function start_term(event)
   local number = math.max(now, term and tonumber(term) + 1 or 0)

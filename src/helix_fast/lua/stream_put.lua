@@ -1,6 +1,6 @@
 -- Append chunks at a sequence that the caller names (RedisResumableStorage).
 --
--- KEYS[1] stream   KEYS[2] meta
+-- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
 -- ARGV[1] first     sequence of the first chunk
 -- ARGV[2] token     fencing token in decimal, '' for none
 -- ARGV[3] ttl       seconds, '0' to keep
@@ -28,27 +28,61 @@ if not top or not known[2] then return {'none'} end
 local token, fence = ARGV[2], known[4]
 if token ~= '' and fence and (#token < #fence or #token == #fence and token < fence) then return {'stale', fence} end
 
--- 1. A repeated call: the same bytes are there already, as the same entries or as the last line of one
+-- 1. A repeated call: the same bytes are there already, as the same entries or as the last line of one. Terms may have
+-- begun since, and the stream may have ended: their entries have no chunks
+local function holder(sequence) -- the term of an entry that begins there
+  local found
+  for number, begin in string.gmatch(known[3], '(%d+):(%d+)') do
+    if tonumber(begin) <= sequence then found = number end
+  end
+  return found
+end
+
 local first, last = tonumber(ARGV[1]), tonumber(field(top[2], 'sequence'))
-local term, total = known[2], 0
+local total = 0
 for i = 8, #ARGV, 2 do total = total + ARGV[i] end
 if first + total - 1 == last then
   local same, at = true, first
   for i = 8, #ARGV, 2 do
-    local entry = redis.call('XRANGE', stream, term .. '-' .. text(at), term .. '-' .. text(at))[1]
+    local id = (holder(at) or '0') .. '-' .. text(at)
+    local entry = redis.call('XRANGE', stream, id, id)[1]
     if not entry or field(entry[2], 'chunk') ~= ARGV[i + 1] then same = false end
     at = at + ARGV[i]
   end
   if not same and total == 1 then
-    local body = field(top[2], 'chunk') or ''
-    same = body == ARGV[9] or string.sub(body, -#ARGV[9] - 1) == '\n' .. ARGV[9]
+    for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 16)) do
+      local body = field(entry[2], 'chunk')
+      if body then
+        same = body == ARGV[9] or string.sub(body, -#ARGV[9] - 1) == '\n' .. ARGV[9]
+        break
+      end
+    end
   end
   if same then return {'ok'} end
 end
 if known[1] == 'ended' or known[1] == 'failed' then return {'closed', known[1]} end
 if first ~= last + 1 then return {'conflict', text(last + 1)} end
 
--- 2. Append, and push in the same breath
+-- 2. A larger token takes over, as in stream_open: writers of the terms before are refused from now on
+local term, terms = known[2], known[3]
+if token ~= '' and (not fence or #fence < #token or #fence == #token and fence < token) then
+  local time = redis.call('TIME')
+  term = text(math.max(time[1] * 1000000 + time[2], tonumber(term) + 1))
+  redis.call('XADD', stream, term .. '-' .. text(last), 'sequence', text(last), 'event', 'takeover')
+  local oldest = tonumber(string.match(redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1], '^%d+'))
+  local kept = {}
+  for old, begin in string.gmatch(terms, '(%d+):(%d+)') do
+    if tonumber(old) >= oldest then kept[#kept + 1] = old .. ':' .. begin end
+  end
+  kept[#kept + 1] = term .. ':' .. text(last + 1)
+  terms = table.concat(kept, ',')
+  redis.call('HSET', meta, 'term', term, 'terms', terms, 'fence', token)
+  redis.call('HDEL', meta, 'leases')
+  redis.call('DEL', KEYS[3])
+  known[3] = terms
+end
+
+-- 3. Append, and push in the same breath
 for i = 8, #ARGV, 2 do
   local final = first + ARGV[i] - 1
   local id = term .. '-' .. text(first)
@@ -57,16 +91,11 @@ for i = 8, #ARGV, 2 do
   first = final + 1
 end
 
--- 3. Trim and keep alive
+-- 4. Trim and keep alive
 local cut = ARGV[4] ~= '0' and last + total - ARGV[4] - ARGV[5] + 2 or 0
-if cut > 1 then
-  local holder = term
-  for number, begin in string.gmatch(known[3], '(%d+):(%d+)') do
-    if tonumber(begin) <= cut then holder = number end
-  end
-  redis.call('XTRIM', stream, 'MINID', '=', holder .. '-' .. text(cut))
-end
-if token ~= '' then redis.call('HSET', meta, 'fence', token) end
+local at = cut > 1 and holder(cut)
+-- entries before the first term were written by plain XADD and have ids of any kind: they go when all of them may
+if at then redis.call('XTRIM', stream, 'MINID', '=', at .. '-' .. text(cut)) end
 if ARGV[3] ~= '0' then
   redis.call('EXPIRE', stream, ARGV[3])
   redis.call('EXPIRE', meta, ARGV[3])

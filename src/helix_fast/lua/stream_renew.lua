@@ -1,7 +1,7 @@
 -- Renew a writer's lease and the TTLs, and tell it whether it was asked to stop.
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
--- ARGV[1] writer   nonce of the process's sequencer
+-- ARGV[1] producer   name of the process among the holders of the lease
 -- ARGV[2] term     the writer's term: one of an older term renews nothing
 -- ARGV[3] lease    milliseconds, '0' for none
 -- ARGV[4] ttl      seconds, '0' to keep

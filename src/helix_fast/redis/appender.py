@@ -86,7 +86,7 @@ class Appender:
         self._scheduled: asyncio.Handle | None = None
         self._recovering: asyncio.Task[None] | None = None
         self._batches = secrets.randbelow(1 << 24)
-        self._trimmed = last
+        self._trimmed = self._trims = last
         self._given = 0
         self._settled = 0
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -233,7 +233,7 @@ class Appender:
         """
         if not self._max_length or last - self._trimmed < self.max_count:
             return None
-        self._trimmed = last
+        self._trims = last  # counts once the batch is stored: one that is refused trims nothing
         cut = last - self._max_length - self.max_count + 2
         return self.terms.id_at(cut) if cut > 1 else None
 
@@ -252,6 +252,7 @@ class Appender:
         assert batch is not None
         self._flight = None
         self._busy = False
+        self._trimmed = self._trims
         first = batch.first
         if publish:
             # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
@@ -306,6 +307,9 @@ class Appender:
         self._settled += batch.count
         for write, _count, _end in batch.writes:
             write.fail(error)
+        # a repeat of one that had raised before cannot wait for this batch any more
+        over = {id(write) for write, _count, _end in batch.writes}
+        self._raised = deque(write for write in self._raised if id(write) not in over)
         self._tell_flushes(error)
         self._report(error)
         if self._queue or self.batch.count:

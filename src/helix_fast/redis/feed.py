@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from helix_fast import codec
+from helix_fast.arguments import MAX_EXACT
 from helix_fast.clock import iso_now
 from helix_fast.errors import (
     HelixError,
@@ -135,7 +136,10 @@ class Feed:
         Raises:
             StreamResetError, SequenceGapError: see ``ResumableReader``.
         """
-        return await self._read()
+        decoded = await self._read()
+        if self._stored_all and not self._ended and self._end is None:
+            await self._subscribe()
+        return decoded
 
     async def next(self) -> Decoded | None:
         """The next chunks, at least one; None when the stream has ended.
@@ -154,6 +158,9 @@ class Feed:
             if self._ended:
                 await self.close(keep_end=True)
                 return None
+            if not self._live and self._stored_all:
+                await self._subscribe()
+                continue
             if not self._live or self._dirty:
                 decoded = await self._catch_up()
             elif self._pushed:
@@ -167,8 +174,8 @@ class Feed:
     async def _catch_up(self) -> Decoded | None:
         try:
             decoded = await self._read()
-        except HelixError:
-            self._dirty = True
+        except BaseException:
+            self._dirty = True  # also where the reader was cancelled: what was to be looked at still is
             raise
         if decoded is None:
             self._end = StreamDeletedError(self.stream_id)
@@ -177,15 +184,15 @@ class Feed:
     async def stored(self) -> Decoded | None:
         """The next chunks of the log, without waiting for more to come; None at its end. Raises as ``next``."""
         while not self._stored_all:
-            decoded = await self._read(follow=False)
+            decoded = await self._read()
             if decoded is None:
                 break
             if decoded[1]:
                 return decoded
         return None
 
-    async def _read(self, *, follow: bool = True) -> Decoded | None:
-        """One page of the log; at its end, where there is more to come, ``follow`` goes over to pushes."""
+    async def _read(self) -> Decoded | None:
+        """One page of the log. Nothing is awaited once its chunks count as read: a cancellation would lose them."""
         source, keys = self._source, self._keys
         page = self._page
         self._dirty = False  # before the request: what is pushed from now on may be newer than its answer
@@ -219,8 +226,6 @@ class Feed:
             self._dirty = True
         elif not self._dirty:
             self._stored_all = True
-            if follow and not self._ended and self._end is None and not self._live:
-                await self._subscribe()
         return decoded
 
     def _begin(self, epoch: str, base: int) -> None:
@@ -266,7 +271,10 @@ class Feed:
                 if self._over(fields):
                     break
             elif sequence > last:
-                bodies.append(body.replace(b"\n", b" ") if foreign else body)
+                if first <= last and (bodies or first < 1):
+                    body = b"\n".join(body.split(b"\n")[last - sequence :])  # others' doing: what is new of it counts
+                # an empty body is a line as well, though no chunk
+                bodies.append((body.replace(b"\n", b" ") if foreign else body) or b" ")
                 last = sequence
         if last > self._window.last:
             self._window = codec.Window(last)
@@ -354,13 +362,20 @@ def _tick(reference: weakref.ref[Feed]) -> None:
         feed.tick()
 
 
+def sequence_of(fields: list[bytes]) -> int:
+    """Sequence of the last chunk in an entry, or before an entry without chunks; 0 where it tells none."""
+    return _chunk_fields(fields)[1]
+
+
 def _chunk_fields(fields: list[bytes]) -> tuple[bytes | None, int, bool]:
     """(chunks or None, sequence of the last, whether a store of another kind wrote it) of an entry."""
-    if len(fields) == 6 and fields[0] == b"chunk" and fields[2] == b"sequence":
+    if fields[::2] == [b"chunk", b"sequence", b"writer"] and fields[3].isdigit() and len(fields[3]) < 17:
         return fields[1], int(fields[3]), False
     values: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2], strict=False))
     try:
         sequence = int(values.get(b"sequence", b"0"))
     except ValueError:
         sequence = 0
+    if sequence > MAX_EXACT:
+        sequence = 0  # nobody's sequence: such an entry has no place among the others
     return values.get(b"chunk"), sequence, b"writer" not in values

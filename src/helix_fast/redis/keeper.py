@@ -23,8 +23,9 @@ class Keeper:
     channel that it may have missed something asks for all its streams at once (``check_all``).
     """
 
-    def __init__(self, store: RedisStore, ttl: int, report: Callable[[HelixError], None]) -> None:
+    def __init__(self, store: RedisStore, producer: bytes, ttl: int, report: Callable[[HelixError], None]) -> None:
         self._store = store
+        self._producer = producer
         self._ttl = ttl
         self._report = report
         self._due: dict[Appender, float] = {}
@@ -39,8 +40,7 @@ class Keeper:
             at = self._due[appender] = asyncio.get_running_loop().time() + interval
             if at < self._next:
                 self._wake.set()
-            if self._task is None or self._task.done():
-                self._task = asyncio.get_running_loop().create_task(self._run(), name="helix_fast stream keeper")
+            self._start()
 
     def remove(self, appender: Appender) -> None:
         """Care for it no longer."""
@@ -50,6 +50,11 @@ class Keeper:
         """Look after it at once: a request to stop may have been missed."""
         self._due[appender] = 0.0
         self._wake.set()
+        self._start()  # without leases and TTLs it does not run
+
+    def _start(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="helix_fast stream keeper")
 
     async def check(self, appender: Appender) -> None:
         """Renew one writer's lease and TTLs now."""
@@ -59,7 +64,7 @@ class Keeper:
                 _RENEW,
                 appender.stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (appender.nonce, appender.terms.number, appender.lease_ms, self._ttl),
+                (self._producer, appender.terms.number, appender.lease_ms, self._ttl),
             )
         except HelixError as error:
             self._report(error)

@@ -6,9 +6,10 @@ import asyncio
 import inspect
 import weakref
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, Final
 
-from helix_fast import arguments
+from helix_fast import arguments, codec
 from helix_fast.errors import (
     ChunkTooLargeError,
     HelixError,
@@ -16,6 +17,7 @@ from helix_fast.errors import (
     MalformedChunkError,
     SequenceConflictError,
     StaleFencingTokenError,
+    StoreClosedError,
     StoreConnectionError,
     StreamClosedError,
     StreamNotFoundError,
@@ -25,7 +27,7 @@ from helix_fast.schemas.chunks import StreamChunk, encode_chunk
 from helix_fast.schemas.streams import StoredChunk, StreamInfo
 
 from .appender import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
-from .feed import Feed
+from .feed import Feed, sequence_of
 from .scripts import script
 from .streams import RedisStreamManager
 
@@ -37,11 +39,14 @@ Callback = Callable[[StreamChunk, int], object]
 class Unsubscribe:
     """Ends a subscription when called. The result may be awaited: then no callback runs any more."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
-        self._task = task
+    _task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.called = False
 
     def __call__(self) -> asyncio.Future[Any]:
         """End the subscription."""
+        self.called = True  # chunks that are there already are delivered without a turn of the loop for a cancellation
         self._task.cancel()
         return asyncio.gather(self._task, return_exceptions=True)
 
@@ -119,7 +124,7 @@ class RedisResumableStorage(RedisStreamManager):
         reply = await self.run(
             _PUT,
             stream_id,
-            (keys.stream, keys.meta),
+            (keys.stream, keys.meta, keys.lease),
             (
                 first_sequence,
                 token,
@@ -156,6 +161,7 @@ class RedisResumableStorage(RedisStreamManager):
 
         Raises:
             SequenceGapError: some of them are no longer kept.
+            StreamResetError: the stream was reset after ``from_sequence``.
             MalformedChunkError: bytes that are no chunk.
             InvalidIdError, InvalidArgumentError, StoreConnectionError.
         """
@@ -196,18 +202,41 @@ class RedisResumableStorage(RedisStreamManager):
             arguments.integer(from_sequence, "from_sequence")
         if not callable(callback):
             raise InvalidArgumentError("callback must be callable")
-        task = asyncio.get_running_loop().create_task(
-            self._deliver(stream_id, callback, from_sequence), name=f"subscription {stream_id}"
-        )
-        self._subscriptions.add(task)
-        return Unsubscribe(task)
+        if self.closed:
+            raise StoreClosedError("the store is closed")
+        loop = asyncio.get_running_loop()
+        top: asyncio.Future[Any] | None = None
+        if from_sequence is None:
+            # Asked now: a chunk that the caller writes next is written after the answer.
+            top = loop.create_future()
+            keys = StreamKeys(self.key_prefix, stream_id)
+            frame = codec.frame_command((b"XREVRANGE", keys.stream, b"+", b"-", b"COUNT", b"1"))
+            self._topology.send(stream_id, frame, partial(_settle, top))
+        handle = Unsubscribe()
+        deliver = self._deliver(stream_id, callback, from_sequence, top, handle)
+        handle._task = loop.create_task(deliver, name=f"subscription {stream_id}")
+        self._subscriptions.add(handle._task)
+        return handle
 
-    async def _deliver(self, stream_id: str, callback: Callback, from_sequence: int | None) -> None:
+    async def _last_sequence(self, stream_id: str, top: asyncio.Future[Any] | None) -> int:
+        entries = await top if top is not None else None
+        if isinstance(entries, list):
+            return sequence_of(entries[0][1]) if entries else 0
+        info = await self.get_info(stream_id)
+        return 0 if info is None else info.last_sequence
+
+    async def _deliver(
+        self,
+        stream_id: str,
+        callback: Callback,
+        from_sequence: int | None,
+        top: asyncio.Future[Any] | None,
+        handle: Unsubscribe,
+    ) -> None:
         while not self.closed:
             try:
                 if from_sequence is None:
-                    info = await self.get_info(stream_id)
-                    from_sequence = 0 if info is None else info.last_sequence
+                    from_sequence = await self._last_sequence(stream_id, top)
                 reader = await self.create_resumable_reader(stream_id, from_sequence=from_sequence)
                 if reader is None:
                     await asyncio.sleep(min(self._source.block_timeout, 0.25))
@@ -223,8 +252,11 @@ class RedisResumableStorage(RedisStreamManager):
                             continue
                         from_sequence = stored.sequence
                         await self._call(callback, stored)
+                        if handle.called:
+                            return
             except StoreConnectionError as error:
                 self.report(error)
+                await asyncio.sleep(min(self._source.block_timeout, 0.25))
             except HelixError as error:
                 self.report(error)
                 return
@@ -263,6 +295,11 @@ class RedisResumableStorage(RedisStreamManager):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await super().close()
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if not future.done():
+        future.set_result(reply)
 
 
 def _entries(encoded: Sequence[bytes], longest: int) -> list[bytes | int]:

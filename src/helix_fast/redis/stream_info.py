@@ -9,18 +9,19 @@ import msgspec
 from helix_fast.clock import ms_from_iso
 from helix_fast.schemas.streams import StreamInfo
 
+from .feed import sequence_of
+
 
 def read_info(stream_id: str, reply: list[Any]) -> StreamInfo:
     """The StreamInfo for (meta, first entry, newest entries, lease in ms, now in ms)."""
     meta, first, newest, lease, now = reply
     fields = {name.decode(): value for name, value in zip(meta[::2], meta[1::2], strict=False)}
-    values = dict(zip(newest[0][1][::2], newest[0][1][1::2], strict=False))
-    last = int(values.get(b"sequence", 0))
+    last = sequence_of(newest[0][1])
     chunk_count = 0
     first_sequence = last + 1
     first_values = dict(zip(first[1][::2], first[1][1::2], strict=False))
     if first_values:
-        end = int(first_values.get(b"sequence", 0))
+        end = sequence_of(first[1])
         body = first_values.get(b"chunk")
         lines = 0 if body is None else body.count(b"\n") + 1 if b"writer" in first_values else 1
         first_sequence = end - lines + 1

@@ -75,7 +75,8 @@ class RedisStreamManager(RedisStore):
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._recovery = Recovery(self, self._topology.publish)
-        self._keeper = Keeper(self, self.ttl, self.report)
+        self._producer = secrets.token_urlsafe(3).encode()
+        self._keeper = Keeper(self, self._producer, self.ttl, self.report)
         self._source = Source(self, self._topology, self.ttl, silence)
         self._listens = False
 
@@ -110,14 +111,12 @@ class RedisStreamManager(RedisStore):
         token = arguments.token(fencing_token)
         lease = self._lease_ms if lease_ms is None else _lease(lease_ms)
         await self._listen()
-        shared = self._appenders.get(stream_id)
-        nonce = shared.nonce if shared is not None else secrets.token_urlsafe(3).encode()
         generation = self._topology.generation(stream_id)
         reply = await self.run(
             _OPEN,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (nonce, token, lease, self.ttl, self._topology.publish, keys.channel),
+            (self._producer, token, lease, self.ttl, self._topology.publish, keys.channel),
         )
         if reply[0] == b"closed":
             raise StreamClosedError(stream_id, reply[1].decode())
@@ -133,7 +132,7 @@ class RedisStreamManager(RedisStore):
                 keys,
                 terms,
                 int(last),
-                nonce=nonce,
+                nonce=secrets.token_urlsafe(3).encode(),
                 max_length=self.max_stream_length,
                 linger=self._linger,
                 recovery=self._recovery,
@@ -169,7 +168,11 @@ class RedisStreamManager(RedisStore):
         await appender.close()
         if appender.lease_ms and appender.dead is None and not self.closed:
             keys = appender.keys
-            await self.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), (appender.nonce,))
+            args = (self._producer, appender.terms.number)
+            await self.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
+            successor = self._appenders.get(appender.stream_id)
+            if successor is not None and successor.lease_ms:
+                self._keeper.hurry(successor)  # opened meanwhile: it holds the lease under the same name
 
     # Listener of the control channel
 

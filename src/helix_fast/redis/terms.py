@@ -21,9 +21,12 @@ class Terms:
         self.epoch = epoch
         self.token = token
 
-    def id_at(self, sequence: int) -> bytes:
-        """The lowest id that an entry which begins at ``sequence`` can have."""
+    def id_at(self, sequence: int) -> bytes | None:
+        """The lowest id that an entry which begins at ``sequence`` can have; None where that is not known.
+
+        Entries before the first term were written by plain XADD and have ids of any kind.
+        """
         for term, first in reversed(self._pairs):
             if first <= sequence:
                 return b"%d-%d" % (term, sequence)
-        return b"%d-%d" % (self._pairs[0][0], sequence)
+        return None

@@ -105,7 +105,10 @@ class StreamWriter:
             InvalidArgumentError: there are none.
             Otherwise as ``write``; where it fails in between, the first ones may be stored.
         """
-        original = list(chunks)
+        try:
+            original = list(chunks)
+        except TypeError as error:
+            raise InvalidArgumentError(f"write_many needs an iterable of chunks: {error}") from error
         if not original:
             raise InvalidArgumentError("write_many needs at least one chunk")
         encoded = [self._encode(chunk) for chunk in original]

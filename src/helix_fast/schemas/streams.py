@@ -28,7 +28,8 @@ class StreamPosition(NamedTuple):
             InvalidArgumentError: the text is no position.
         """
         epoch, colon, sequence = str(text).rpartition(":")
-        if not colon or not epoch or not (sequence.isascii() and sequence.isdigit()):
+        # 20 digits hold any sequence; int() refuses thousands of them with an error of its own
+        if not colon or not epoch or len(sequence) > 20 or not (sequence.isascii() and sequence.isdigit()):
             raise InvalidArgumentError(f"{text!r} is no stream position", hint='expected "epoch:sequence"')
         return cls(epoch, int(sequence))
 
