@@ -2,13 +2,13 @@
 --
 -- KEYS[1] meta   KEYS[2] lease
 -- ARGV[1] producer   name of the process among the holders of the lease
--- ARGV[2] term       the writer's term: one of an older term holds nothing any more
+-- ARGV[2] term       the writer's term: one of an older term holds nothing any more; '' for one that never learned its term
 --
 -- Reply: 1. Idempotent.
 
 local known = redis.call('HMGET', KEYS[1], 'leases', 'term')
 local leases = known[1]
-if leases and known[2] == ARGV[2] then
+if leases and (ARGV[2] == '' or known[2] == ARGV[2]) then
   local from, to = string.find(leases, ARGV[1] .. ',', 1, true)
   if from then leases = string.sub(leases, 1, from - 1) .. string.sub(leases, to + 1) end
   if leases == '' then

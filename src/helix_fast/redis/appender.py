@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from helix_fast import codec
-from helix_fast.errors import HelixError, StoreConnectionError, StoreResponseError
+from helix_fast.errors import HelixError, StoreConnectionError, StoreResponseError, StreamClosedError
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
-from .batch import Sealed, Write
+from .batch import Raised, Sealed, Write
 from .recovery import Recovery
 from .terms import Terms
 
@@ -70,6 +70,7 @@ class Appender:
         self.max_count = max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
         self.assisted_batches = 0
         self.collisions = 0
+        self.lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
         self.topology = topology
         self.keys = keys
         self.trouble_since: float | None = None  # loop time of the first failure in a row
@@ -90,7 +91,7 @@ class Appender:
         self._given = 0
         self._settled = 0
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._raised: deque[Write] = deque()
+        self._raised = Raised()
         self._unheard: HelixError | None = None
 
     def stop(self, reason: str) -> None:
@@ -136,12 +137,12 @@ class Appender:
         else:
             self._scheduled = loop.call_soon(self._pump)
 
-    async def write(self, chunks: Sequence[bytes], original: object) -> int:
+    async def write(self, chunks: Sequence[bytes], original: object, owner: object = None) -> int:
         """Add chunks and wait until they are stored; returns the sequence of the last. See StreamWriter.write."""
         self.check_alive()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[int] = loop.create_future()
-        write = Write(original, len(chunks), future)
+        write = Write(original, len(chunks), future, owner)
         if self._raised:
             chunks = self._repeat(write, chunks)
             if not chunks:
@@ -164,9 +165,8 @@ class Appender:
 
     def _repeat(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
         """A write that raised is called again: take over what became of it, return the chunks still to be added."""
-        before = self._raised.popleft()
-        if before.original != write.original or before.count != write.count:
-            self._raised.clear()  # the caller went on to something else
+        before = self._raised.take(write)
+        if before is None:
             return chunks
         write.settle(before.acked, before.last)
         if write.future.done():
@@ -223,7 +223,10 @@ class Appender:
         frame = self._framer.xadd(
             self.terms.number, first, batch.count, batch.body, batch.nonce, self.cut(first + batch.count - 1)
         )
-        self.topology.send(self.stream_id, frame, self._replied)
+        try:
+            self.topology.send(self.stream_id, frame, self._replied)
+        except HelixError as error:  # the connections are closed
+            self.pause(error)
 
     def cut(self, last: int) -> bytes | None:
         """The id below which a batch that ends at ``last`` may trim, or None where it need not.
@@ -238,10 +241,11 @@ class Appender:
         return self.terms.id_at(cut) if cut > 1 else None
 
     def _replied(self, reply: Any) -> None:
+        if self._flight is None:
+            return  # closed meanwhile: its writers have been told
         if type(reply) is bytes:
             self.sequence.commit()
             self.collisions = 0
-            self.trouble_since = None
             self._stored(publish=True)
         else:
             self._recover(reply)
@@ -252,6 +256,7 @@ class Appender:
         assert batch is not None
         self._flight = None
         self._busy = False
+        self.trouble_since = None
         self._trimmed = self._trims
         first = batch.first
         if publish:
@@ -308,8 +313,7 @@ class Appender:
         for write, _count, _end in batch.writes:
             write.fail(error)
         # a repeat of one that had raised before cannot wait for this batch any more
-        over = {id(write) for write, _count, _end in batch.writes}
-        self._raised = deque(write for write in self._raised if id(write) not in over)
+        self._raised.drop(write for write, _count, _end in batch.writes)
         self._tell_flushes(error)
         self._report(error)
         if self._queue or self.batch.count:
@@ -345,7 +349,8 @@ class Appender:
             if lines:
                 kept.append(Sealed(b"\n".join(lines), len(lines), [], batch.nonce))
         self._queue = kept
-        self._raised.extend(write for write in raised.values() if write.acked + write.lost < write.count or write.acked)
+        self._raised.add(write for write in raised.values() if write.lost < write.count)
+        self.trouble_since = None
         for write in raised.values():
             write.fail(error)
         self._tell_flushes(error)
@@ -378,7 +383,7 @@ class Appender:
         return heard
 
     async def close(self) -> None:
-        """Stop; what is not stored by now is not sent any more. Does not flush."""
+        """Stop; what is not stored by now is not sent any more, and whoever waits for it is told. Does not flush."""
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
@@ -386,3 +391,5 @@ class Appender:
         if task is not None and not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self.dead is None:
+            self.die(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+
+MAX_RAISED = 4096
 
 
 class Write:
     """One awaited write: of ``count`` chunks, ``acked`` are stored; ``last`` is the sequence of the last of them."""
 
-    __slots__ = ("acked", "count", "future", "last", "lost", "original")
+    __slots__ = ("acked", "count", "fresh", "future", "last", "lost", "original", "owner")
 
-    def __init__(self, original: object, count: int, future: asyncio.Future[int]) -> None:
+    def __init__(self, original: object, count: int, future: asyncio.Future[int], owner: object = None) -> None:
+        self.owner = owner  # the writer that was called
+        self.fresh = True  # its writer has not written anything else since it raised
         self.original = original  # what the caller passed: a repeated call is recognised by it
         self.count = count
         self.future = future
@@ -29,6 +34,49 @@ class Write:
         """Tell the caller, if it still waits."""
         if not self.future.done():
             self.future.set_exception(error)
+
+
+class Raised:
+    """The writes that raised and whose chunks may be stored: a repeated call takes over what became of them.
+
+    A repeat is known by its chunk objects, whatever other tasks wrote meanwhile; by equal chunks only as the next thing
+    that its writer does, since equal chunks (tokens!) come again and mean something else.
+    """
+
+    def __init__(self) -> None:
+        self._writes: list[Write] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._writes)
+
+    def add(self, writes: Iterable[Write]) -> None:
+        """These raised."""
+        known = {id(write) for write in self._writes}
+        self._writes = [*self._writes, *(write for write in writes if id(write) not in known)][-MAX_RAISED:]
+
+    def drop(self, writes: Iterable[Write]) -> None:
+        """What became of these cannot be known any more."""
+        over = {id(write) for write in writes}
+        self._writes = [write for write in self._writes if id(write) not in over]
+
+    def take(self, write: Write) -> Write | None:
+        """The one that ``write`` repeats, if it repeats one."""
+        found = next((before for before in self._writes if _identical(before.original, write.original)), None)
+        if found is None:
+            mine = [before for before in self._writes if before.owner is write.owner and before.fresh]
+            found = next((before for before in mine if before.original == write.original), None)
+            if found is None:
+                for before in mine:
+                    before.fresh = False
+                return None
+        self._writes.remove(found)
+        return found
+
+
+def _identical(one: object, other: object) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return one is other
 
 
 class Sealed:

@@ -119,7 +119,10 @@ class Recovery:
                     return
                 appender.moved(found.top)
             elif found.top < believed:
-                self._store.report(AcknowledgedDataLostError(appender.stream_id, found.top + 1, believed))
+                lost = (found.top + 1, believed)
+                if appender.lost != lost:  # looked at again before anything was stored behind the hole: told once
+                    appender.lost = lost
+                    self._store.report(AcknowledgedDataLostError(appender.stream_id, *lost))
             appender.resend()
 
     def _over(self, appender: Appender, found: Inspection | None) -> bool:

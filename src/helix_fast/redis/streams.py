@@ -9,7 +9,13 @@ from typing import Any, Final
 
 from helix_fast import arguments
 from helix_fast.clock import iso_now
-from helix_fast.errors import InvalidArgumentError, StaleFencingTokenError, StreamClosedError, StreamNotFoundError
+from helix_fast.errors import (
+    HelixError,
+    InvalidArgumentError,
+    StaleFencingTokenError,
+    StreamClosedError,
+    StreamNotFoundError,
+)
 from helix_fast.keys import StreamKeys, check_id, stream_control
 from helix_fast.schemas.streams import StreamInfo
 
@@ -112,12 +118,17 @@ class RedisStreamManager(RedisStore):
         lease = self._lease_ms if lease_ms is None else _lease(lease_ms)
         await self._listen()
         generation = self._topology.generation(stream_id)
-        reply = await self.run(
-            _OPEN,
-            stream_id,
-            (keys.stream, keys.meta, keys.lease),
-            (self._producer, token, lease, self.ttl, self._topology.publish, keys.channel),
-        )
+        try:
+            reply = await self.run(
+                _OPEN,
+                stream_id,
+                (keys.stream, keys.meta, keys.lease),
+                (self._producer, token, lease, self.ttl, self._topology.publish, keys.channel),
+            )
+        except BaseException:
+            if lease:
+                self._withdraw(stream_id, keys)
+            raise
         if reply[0] == b"closed":
             raise StreamClosedError(stream_id, reply[1].decode())
         if reply[0] == b"stale":
@@ -158,6 +169,14 @@ class RedisStreamManager(RedisStore):
             report=self.report,
         )
 
+    def _withdraw(self, stream_id: str, keys: StreamKeys) -> None:
+        """Opening was cancelled or its reply lost: nobody would renew the lease, and it would be missed."""
+        shared = self._appenders.get(stream_id)
+        if shared is None or not shared.lease_ms:
+            frame = _LEAVE.frame((keys.meta, keys.lease), (self._producer, ""), by_text=True)
+            with contextlib.suppress(HelixError):
+                self._topology.send(stream_id, frame)
+
     async def _leave(self, appender: Appender) -> None:
         appender.writers -= 1
         if appender.writers:
@@ -165,8 +184,9 @@ class RedisStreamManager(RedisStore):
         self._keeper.remove(appender)
         if self._appenders.get(appender.stream_id) is appender:
             del self._appenders[appender.stream_id]
+        alive = appender.dead is None
         await appender.close()
-        if appender.lease_ms and appender.dead is None and not self.closed:
+        if appender.lease_ms and alive and not self.closed:
             keys = appender.keys
             args = (self._producer, appender.terms.number)
             await self.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)

@@ -94,7 +94,7 @@ class StreamWriter:
             WriteOutcomeUnknownError: the reply was lost and the entry trimmed before it could be looked up.
         """
         data = self._encode(chunk)
-        return await self._appender.write((data,), chunk)
+        return await self._appender.write((data,), chunk, self)
 
     async def write_many(self, chunks: Iterable[StreamChunk | dict[str, Any]]) -> int:
         """Write chunks in order; returns the sequence of the last once all are acknowledged.
@@ -112,7 +112,7 @@ class StreamWriter:
         if not original:
             raise InvalidArgumentError("write_many needs at least one chunk")
         encoded = [self._encode(chunk) for chunk in original]
-        return await self._appender.write(encoded, original)
+        return await self._appender.write(encoded, original, self)
 
     def send(self, chunk: StreamChunk | dict[str, Any]) -> None:
         """Write a chunk without waiting: it is buffered, in order with all others, and sent within ``linger_ms``.

@@ -108,7 +108,7 @@ class Link(asyncio.Protocol):
             if self._failures:
                 ceiling = min(1.0, 0.005 * 2 ** min(self._failures, 10))
                 await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
-            # A server that accepts and says nothing (stopped, or behind a dead link) must not hold the callers for ever.
+            # A server that accepts and says nothing (stopped, or behind a dead link) must not hold the callers.
             self._take_over(await asyncio.wait_for(self._connector(), self.timeout))
         except asyncio.CancelledError:
             error = StoreClosedError(f"the connection to {self.target} was closed")
