@@ -95,7 +95,8 @@ def connect(url: Any, *, key_prefix: str = "helix:", **options: Any) -> Helix:
             settings are taken over.
         key_prefix: put before every key.
         options: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout``
-            (seconds for which an operation is tried again after a passing fault), redis-py's connection settings.
+            (seconds for which an operation is tried again after a passing fault), ``wait_replicas`` (replicas that must
+            have a write before it is acknowledged), redis-py's connection settings.
 
     Raises:
         InvalidUrlError, InvalidArgumentError: at once.

@@ -84,6 +84,22 @@ class StoreAuthenticationError(StoreConnectionError):
     default_hint = "check user name and password (they are never shown here)"
 
 
+class NotReplicatedError(StoreConnectionError):
+    """The primary has the write, but too few replicas confirmed it in time: a failover might lose it.
+
+    Attributes:
+        wanted, confirmed: numbers of replicas.
+    """
+
+    code = "not_replicated"
+    default_hint = "check the replicas; repeating the operation is safe and waits again"
+
+    def __init__(self, wanted: int, confirmed: int) -> None:
+        super().__init__(f"{confirmed} of {wanted} replicas confirmed the write")
+        self.wanted = wanted
+        self.confirmed = confirmed
+
+
 class StoreResponseError(StoreError):
     """The server answered with an error that is none of ours; its first word is in ``server_code``."""
 
@@ -415,6 +431,21 @@ class MalformedEntryError(HelixError, ValueError):
     code = "malformed_entry"
 
 
+class UsageNotRecordedError(HelixError):
+    """A usage recorder could not write some entries; the reason is ``__cause__``.
+
+    Attributes:
+        entries: these entries, with their ids: recorded again, they count once.
+    """
+
+    code = "usage_not_recorded"
+    default_hint = "record .entries again when the cause is gone; their ids keep them from counting twice"
+
+    def __init__(self, message: str, entries: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.entries = tuple(entries)
+
+
 # --- locks -------------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +467,20 @@ class LockLostError(LockError):
 
     code = "lock_lost"
     default_hint = "another holder may have it; writes with this fencing token are refused"
+
+
+class LockNotReplicatedError(LockError):
+    """Fewer replicas than ``wait_replicas`` had the lock in time; it was given back."""
+
+    code = "lock_not_replicated"
+    retryable = True
+
+    def __init__(self, wanted: int, reached: int) -> None:
+        super().__init__(
+            f"{reached} of {wanted} replicas have the lock", hint="check the replicas, or ask for fewer of them"
+        )
+        self.wanted = wanted
+        self.reached = reached
 
 
 class MalformedLockError(LockError, ValueError):

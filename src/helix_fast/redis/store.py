@@ -30,6 +30,8 @@ class RedisStore:
         host, port, username, password, db: where neither is given.
         key_prefix: put before every key.
         logger: where background errors go that nobody listens for; default ``helix_fast``.
+        wait_replicas: replicas that must have a write before it is acknowledged, for who needs writes to survive a
+            failover; see ``connect``.
         topology: the connections of a Helix, shared by its stores and closed by it.
 
     Raises:
@@ -48,6 +50,7 @@ class RedisStore:
         db: int | None = None,
         key_prefix: str = "helix:",
         logger: logging.Logger | None = None,
+        wait_replicas: int = 0,
         topology: Topology | None = None,
     ) -> None:
         self.key_prefix = check_prefix(key_prefix)
@@ -56,19 +59,19 @@ class RedisStore:
         self._callbacks: list[ErrorCallback] = []
         self._closed = False
         target = redis if redis is not None else client
+        login: dict[str, Any] = {"username": username, "password": password, "db": db}
         if redis is not None and client is not None:
             raise InvalidArgumentError("pass a URL or client once, not both as 'redis' and as 'client'")
         if topology is not None:
             self._topology = topology
         elif target is None:
             arguments.integer(port, "port", 1, 65535)
-            self._topology = topology_for(
-                "redis://", host=host, port=port, username=username, password=password, db=db or 0
-            )
+            login["db"] = db or 0
+            self._topology = topology_for("redis://", host=host, port=port, wait_replicas=wait_replicas, **login)
         elif isinstance(target, str):
-            self._topology = topology_for(target, username=username, password=password, db=db)
+            self._topology = topology_for(target, wait_replicas=wait_replicas, **login)
         else:
-            self._topology = topology_for(target)
+            self._topology = topology_for(target, wait_replicas=wait_replicas)
         self.retry_timeout = self._topology.retry_timeout
         self._retry = Retry(self.retry_timeout)
 

@@ -53,8 +53,10 @@ class Cluster:
         *,
         timeout: float = 5.0,
         retry_timeout: float = 10.0,
+        wait_replicas: int = 0,
         remap: Remap | None = None,
     ) -> None:
+        self._wait_replicas = wait_replicas
         self.retry_timeout = retry_timeout
         self.publish = b"SPUBLISH"
         self._startup = startup
@@ -127,7 +129,8 @@ class Cluster:
     async def _ask(self) -> dict[int, Address]:
         """The map, from the first node that answers."""
         failure: HelixError = StoreConnectionError(f"no node of {self.target} answered")
-        for address in dict.fromkeys([*self._lanes, *self._startup]):
+        # Also nodes that nothing was sent to yet: where the only one with a lane died, they know who follows it.
+        for address in dict.fromkeys([*self._lanes, *self._startup, *self._slots.values()]):
             try:
                 slots = _parse_slots(await self._lane_at(address).call(_SLOTS), address)
             except StoreResponseError as error:  # noqa: PERF203
@@ -176,7 +179,9 @@ class Cluster:
         lane = self._lanes.get(address)
         if lane is None:
             host, port = address
-            lane = self._lanes[address] = Lane(self.connector(address), f"{host}:{port}", timeout=self.timeout)
+            lane = self._lanes[address] = Lane(
+                self.connector(address), f"{host}:{port}", timeout=self.timeout, wait_replicas=self._wait_replicas
+            )
         return lane
 
     def _lane(self, slot: int) -> Lane:

@@ -12,7 +12,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, StoreConnectionError, StoreTimeoutError
+from helix_fast import codec
+from helix_fast.errors import (
+    BufferFullError,
+    HelixError,
+    NotReplicatedError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreTimeoutError,
+)
 
 from .link import Connector, Link, logger
 
@@ -29,12 +37,23 @@ class Lane(Link):
         target: the server's name for messages.
         timeout: seconds without any reply, while one is due, after which the connection is given up.
         max_buffered_bytes: bytes waiting to be written beyond which ``call`` waits.
+        wait_replicas: replicas that must have what was written before any reply to it is handed out. One ``WAIT`` for
+            all that left in one write; where too few replicas answer in half of ``timeout``: NotReplicatedError.
     """
 
     def __init__(
-        self, connector: Connector, target: str, *, timeout: float = 5.0, max_buffered_bytes: int = 64 << 20
+        self,
+        connector: Connector,
+        target: str,
+        *,
+        timeout: float = 5.0,
+        max_buffered_bytes: int = 64 << 20,
+        wait_replicas: int = 0,
     ) -> None:
         super().__init__(connector, target, timeout=timeout)
+        self.wait_replicas = wait_replicas
+        self._wait = codec.frame_command([b"WAIT", wait_replicas, int(timeout * 500)]) if wait_replicas else b""
+        self._unconfirmed: list[tuple[OnReply | None, Any]] = []
         self.max_buffered_bytes = max_buffered_bytes
         self.requests = 0
         self._out: list[bytes] = []
@@ -114,6 +133,9 @@ class Lane(Link):
             return
         if self._paused or not self._out:
             return
+        if self._wait:
+            self._out.append(self._wait)
+            self._queued.append(self._confirmed)
         self._waiting.extend(self._queued)
         self._queued.clear()
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
@@ -142,7 +164,23 @@ class Lane(Link):
         if not self._waiting:
             self._abort(StoreConnectionError(f"{self.target} sent a reply that nobody asked for"))
             return
-        self._settle(self._waiting.popleft(), reply)
+        slot = self._waiting.popleft()
+        if self._wait and slot != self._confirmed:
+            self._unconfirmed.append((slot, reply))
+        else:
+            self._settle(slot, reply)
+
+    def _confirmed(self, replicas: Any) -> None:
+        """The reply to WAIT: what was answered before it may be handed out."""
+        held, self._unconfirmed = self._unconfirmed, []
+        if isinstance(replicas, int) and replicas >= self.wait_replicas:
+            for slot, reply in held:
+                self._settle(slot, reply)
+            return
+        error: HelixError = NotReplicatedError(self.wait_replicas, replicas if isinstance(replicas, int) else 0)
+        error.__cause__ = replicas if isinstance(replicas, HelixError) else None
+        for slot, reply in held:
+            self._settle(slot, reply if isinstance(reply, HelixError) else error)
 
     def _settle(self, on_reply: OnReply | None, reply: Any) -> None:
         if on_reply is not None:
@@ -171,7 +209,9 @@ class Lane(Link):
 
     def _broken(self, error: HelixError) -> None:
         # Requests not yet written fail too: their callers decide whether to repeat them, and when.
-        slots = [*self._waiting, *self._queued]
+        slots = [slot for slot, _reply in self._unconfirmed]
+        slots += [slot for slot in (*self._waiting, *self._queued) if slot != self._confirmed]
+        self._unconfirmed.clear()
         self._waiting.clear()
         self._queued.clear()
         self._out.clear()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.sentinel import Sentinel
 
+from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, InvalidUrlError
 from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.link import establish
@@ -47,21 +48,48 @@ def describe(settings: dict[str, Any]) -> str:
     return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
 
 
-def topology_for(target: Any, *, timeout: float | None = None, retry_timeout: float = 10.0, **options: Any) -> Topology:
+class Limits(NamedTuple):
+    """How long to wait, and for whom: ``timeout``, ``retry_timeout`` and ``wait_replicas`` of ``topology_for``."""
+
+    timeout: float | None
+    retry_timeout: float
+    wait_replicas: int
+
+    def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """As the topologies take them; redis-py's socket_timeout stands in for a timeout that was not given."""
+        timeout = self.timeout if self.timeout is not None else settings.get("socket_timeout") or 5.0
+        return {"timeout": timeout, "retry_timeout": self.retry_timeout, "wait_replicas": self.wait_replicas}
+
+
+def topology_for(
+    target: Any,
+    *,
+    timeout: float | None = None,
+    retry_timeout: float = 10.0,
+    wait_replicas: int = 0,
+    **options: Any,
+) -> Topology:
     """The connections for a URL, or with the settings of a caller's ``redis.asyncio`` client.
 
     Args:
         target: a URL of one of SCHEMES, a ``Redis`` (also one that a Sentinel made) or a ``RedisCluster``.
         timeout: seconds without an answer after which a connection is given up; default: redis-py's socket_timeout.
         retry_timeout: seconds for which an operation is tried again after a passing fault.
+        wait_replicas: replicas that must have a write before it is acknowledged (``WAIT``); NotReplicatedError where
+            too few confirm it in time.
         options: redis-py's connection settings, over those of the URL.
 
     Raises:
         InvalidUrlError, InvalidArgumentError: nothing was connected.
     """
+    limits = Limits(
+        None if timeout is None else arguments.milliseconds(timeout * 1000, "timeout", 10),
+        arguments.milliseconds(retry_timeout * 1000, "retry_timeout"),
+        arguments.integer(wait_replicas, "wait_replicas", 0, 100),
+    )
     given = {name: value for name, value in options.items() if value is not None}
     if isinstance(target, str):
-        return _from_url(target, timeout, retry_timeout, given)
+        return _from_url(target, limits, given)
     if isinstance(target, redis.asyncio.RedisCluster):
         nodes = target.nodes_manager.nodes_cache or target.nodes_manager.startup_nodes
         startup = [(node.host, int(node.port)) for node in nodes.values()]
@@ -69,11 +97,11 @@ def topology_for(target: Any, *, timeout: float | None = None, retry_timeout: fl
         made_by = settings.pop("connection_class", Connection)
         kept = {name: value for name, value in settings.items() if name.startswith(_CONNECTION_SETTINGS)}
         remap = target.nodes_manager.address_remap
-        return _cluster(startup, {**kept, **given}, made_by, timeout, retry_timeout, remap)
-    return _from_pool(target, timeout, retry_timeout)
+        return _cluster(startup, {**kept, **given}, made_by, limits, remap)
+    return _from_pool(target, limits)
 
 
-def _from_url(url: str, timeout: float | None, retry_timeout: float, options: dict[str, Any]) -> Topology:
+def _from_url(url: str, limits: Limits, options: dict[str, Any]) -> Topology:
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES or "://" not in url:
         raise InvalidUrlError(f"no store can be reached by {scheme + '://' if '://' in url else 'this URL'}")
@@ -84,17 +112,17 @@ def _from_url(url: str, timeout: float | None, retry_timeout: float, options: di
             if settings.pop("db", 0):
                 raise InvalidUrlError("a cluster has no databases but 0")
             startup = [(settings.pop("host", "localhost"), settings.pop("port", 6379))]
-            return _cluster(startup, settings, plain.connection_class, timeout, retry_timeout, None)
+            return _cluster(startup, settings, plain.connection_class, limits, None)
         if scheme.endswith("+sentinel"):
-            return _sentinel(url, timeout, retry_timeout, options)
-        return _from_pool(redis.asyncio.Redis.from_url(url, **options), timeout, retry_timeout)
+            return _sentinel(url, limits, options)
+        return _from_pool(redis.asyncio.Redis.from_url(url, **options), limits)
     except (ValueError, TypeError) as error:
         if isinstance(error, InvalidUrlError):
             raise
         raise InvalidUrlError(f"invalid URL: {error}") from error
 
 
-def _from_pool(client: Any, timeout: float | None, retry_timeout: float) -> Standalone:
+def _from_pool(client: Any, limits: Limits) -> Standalone:
     pool = getattr(client, "connection_pool", None)
     if pool is None or not issubclass(pool.connection_class, AbstractConnection):
         raise InvalidArgumentError(
@@ -110,23 +138,21 @@ def _from_pool(client: Any, timeout: float | None, retry_timeout: float) -> Stan
         return await establish(make(**settings))
 
     target = str(getattr(pool, "service_name", "")) or describe(settings)
-    return Standalone(connect, target, timeout=_timeout(timeout, settings), retry_timeout=retry_timeout)
+    return Standalone(connect, target, **limits.resolved(settings))
 
 
 def _cluster(
     startup: list[tuple[str, int]],
     settings: dict[str, Any],
     connection_class: Any,
-    timeout: float | None,
-    retry_timeout: float,
+    limits: Limits,
     remap: Callable[[tuple[str, int]], tuple[str, int]] | None,
 ) -> Cluster:
     own = _own(settings)
-    seconds = _timeout(timeout, own)
-    return Cluster(startup, own, connection_class, timeout=seconds, retry_timeout=retry_timeout, remap=remap)
+    return Cluster(startup, own, connection_class, remap=remap, **limits.resolved(own))
 
 
-def _sentinel(url: str, timeout: float | None, retry_timeout: float, options: dict[str, Any]) -> Standalone:
+def _sentinel(url: str, limits: Limits, options: dict[str, Any]) -> Standalone:
     """``redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[?db=0&sentinel_password=…]``."""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -150,7 +176,7 @@ def _sentinel(url: str, timeout: float | None, retry_timeout: float, options: di
     manager = Sentinel(  # type: ignore[no-untyped-call]
         sentinels, sentinel_kwargs={"socket_timeout": 1.0, **own}
     )
-    return _from_pool(manager.master_for(name, **settings), timeout, retry_timeout)
+    return _from_pool(manager.master_for(name, **settings), limits)
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +185,3 @@ def _own(settings: dict[str, Any]) -> dict[str, Any]:
         own["maint_notifications_config"] = None  # they come as RESP3 pushes, which a lane does not expect
     own.pop("maint_notifications_pool_handler", None)
     return own
-
-
-def _timeout(timeout: float | None, settings: dict[str, Any]) -> float:
-    return timeout if timeout is not None else settings.get("socket_timeout") or 5.0

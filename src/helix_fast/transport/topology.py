@@ -58,9 +58,17 @@ class Standalone:
 
     publish = b"PUBLISH"
 
-    def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0, retry_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        target: str,
+        *,
+        timeout: float = 5.0,
+        retry_timeout: float = 10.0,
+        wait_replicas: int = 0,
+    ) -> None:
         self.retry_timeout = retry_timeout
-        self._lane = Lane(connector, target, timeout=timeout)
+        self._lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
         self._hub: Hub | None = None
         self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout)
         self._loop: asyncio.AbstractEventLoop | None = None
