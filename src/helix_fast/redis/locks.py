@@ -39,6 +39,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         redis: a URL or a ``redis.asyncio`` client; see RedisStore for this and for what is not named here.
         key_prefix: put before every key: ``{key_prefix}lock:{session_id}``.
         default_ttl_ms: TTL of a lock in milliseconds, from 10, where ``acquire`` is given none.
+        wait_replicas: how many replicas must have a lock, or its refresh, before it counts; see ``connect``.
 
     Raises:
         InvalidArgumentError, InvalidUrlError: settings that make no sense; nothing is connected yet.
@@ -60,13 +61,14 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         db: int | None = None,
         key_prefix: str = "",
         default_ttl_ms: float = 30_000,
+        wait_replicas: int = 0,
         logger: logging.Logger | None = None,
         topology: Topology | None = None,
     ) -> None:
         LockHolding.__init__(self, default_ttl_ms=default_ttl_ms)
         RedisStore.__init__(
             self, redis, client=client, host=host, port=port, username=username, password=password, db=db,
-            key_prefix=key_prefix, logger=logger, topology=topology,
+            key_prefix=key_prefix, logger=logger, wait_replicas=wait_replicas, topology=topology,
         )  # fmt: skip
         self._patience = self._topology.retry_timeout
         self._remember_ms = max(FINISHED_MS, int(self._patience * 2_000))
@@ -88,6 +90,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
 
         Raises:
             InvalidIdError, InvalidArgumentError: nothing was sent.
+            NotReplicatedError: too few of ``wait_replicas`` had the lock in time; it was given back.
             StoreConnectionError, StoreResponseError: whether the lock was taken is not known; it is given back where
                 the server can be reached, and expires otherwise.
         """
