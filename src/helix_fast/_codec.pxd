@@ -7,7 +7,7 @@ section, inside which no Python code runs and nothing is allocated by Python. Se
 race can free memory.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     DIGITS = 20                 # decimal digits of the largest unsigned 64-bit integer
@@ -55,3 +55,109 @@ cdef class Sequencer:
 
 cdef class Window:
     cdef readonly uint64_t last     # sequence last seen
+
+
+# ---------------------------------------------------------------- usage: JSON scanned, sums kept
+
+cdef enum:
+    MAX_DIGITS = 18             # of an integer that the scanner reads: two of them add up within 64 bits
+    MAX_FRACTION = 200          # digits after a point
+    SCAN_DEPTH = 64             # levels of nesting that the scanner follows
+    USUAL = 0                   # the scanner's answers; everything UNUSUAL is read by the plain twin
+    UNUSUAL = 1
+
+
+cdef enum:                      # types of a scanned value; up to ABSENT_NULL: there is none
+    ABSENT = 0
+    ABSENT_NULL = 1
+    INTEGER = 2
+    REAL = 3
+    STRING = 4
+    TRUE = 5
+    FALSE = 6
+    OBJECT = 7
+    OTHER_VALUE = 8
+
+
+cdef enum:                      # fields of an entry that are looked at, in the order of helix_entry_fields
+    KIND, TIME, STEP, MODEL, TOKENS_FIELD, TOOL_NAME, DURATION, SUCCESS, ERROR, AGENT_TYPE, SUB_SESSION, CUSTOM_TYPE
+    CUSTOM_VALUE, ENTRY_FIELDS
+
+
+cdef enum:                      # what the integers of a slot add up; of tools and sub-agents 0: success, 1: failure
+    PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE
+    WHOLE_SUM                   # integers among the values or durations
+    LOWEST, HIGHEST             # only among the large ones
+
+
+cdef enum:                      # groups of names, numbered as in _rollup_py
+    TOKENS, TOOLS, SUB_AGENTS, CUSTOM, OTHER, CHILDREN
+
+
+cdef enum:
+    TOKEN_FIELDS = 5
+    INTEGERS = 7
+    NONE = 0                    # what an entry's number is
+    WHOLE = 1
+    FRACTION = 2
+
+
+cdef struct Cursor:
+    const char* at
+    const char* end
+
+
+cdef struct Value:              # a scanned value; its bytes belong to the entry
+    int type
+    bint escaped                # a string with a backslash
+    const char* start
+    Py_ssize_t length           # of a string
+    int64_t whole               # of an integer
+
+
+cdef struct Entry:              # what one entry counts for
+    int group
+    const char* name
+    Py_ssize_t name_length
+    int64_t integers[INTEGERS]
+    int number                  # NONE, WHOLE, FRACTION
+    int64_t whole
+    double real
+    char* number_end
+    bint timed
+    int64_t time
+    const char* child           # id of a sub-agent's session
+    Py_ssize_t child_length     # 0: none
+
+
+cdef struct Slot:               # the sums of one name in one group
+    char* name                  # malloc'd
+    Py_ssize_t length
+    uint64_t mixed              # hash of group and name
+    int group
+    int64_t count               # entries
+    int64_t integers[WHOLE_SUM + 1]
+    int64_t whole_count, low, high          # of integer values; low > high: none
+    int64_t real_count
+    double real_sum, real_rest, real_low, real_high     # of fractions, with what rounding has left over
+
+
+cdef class Rollup:
+    cdef Slot* slots            # in the order of their first entry
+    cdef Py_ssize_t count       # slots used
+    cdef Py_ssize_t* index      # open addressing: place -> slot + 1, 0 where free
+    cdef Py_ssize_t places      # of index, a power of two, at least twice `count`
+    cdef dict large             # (slot, integer) -> what 64 bits do not hold
+    cdef readonly int64_t entry_count, malformed_count
+    cdef int64_t first, last    # times; first > last: none
+
+    # Slot of a name, made where there is none. Everything else is added by these, each entry whole.
+    cdef Py_ssize_t find(self, int group, const char* name, Py_ssize_t length) except -1
+    cdef int grow(self) except -1
+    cdef int put_large(self, Py_ssize_t at, int field, object value) except -1
+    cdef int put_integer(self, Py_ssize_t at, int field, int64_t value) except -1
+    cdef void put_time(self, int64_t first, int64_t last) noexcept
+    cdef int add_usual(self, const Entry* entry) except -1
+    cdef int add_unusual(self, object reading) except -1
+    cdef int merge_slot(self, const Slot* source) except -1
+    cdef tuple export_slot(self, Py_ssize_t at)

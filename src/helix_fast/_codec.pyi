@@ -6,7 +6,7 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 @final
 class ChunkEncoder:
@@ -280,3 +280,67 @@ class Window:
         Raises:
             ValueError, OverflowError: as `offer`.
         """
+
+@final
+class Rollup:
+    """Sums of usage entries, read from their raw JSON; can be continued, merged and copied.
+
+    What an entry counts for is decided by `_rollup_py.read_entry`, which the compiled scanner agrees with. Sums of
+    integers are exact, whatever their size; fractions are added with Neumaier's compensation. Owned by one thread at a
+    time; without the GIL a race can mix up sums, never corrupt memory.
+    """
+
+    def __new__(cls) -> Rollup: ...
+    @property
+    def entry_count(self) -> int:
+        """Entries counted."""
+
+    @property
+    def malformed_count(self) -> int:
+        """Entries that could not be counted: no JSON object, no kind, negative or fractional tokens and the like."""
+
+    def add(self, entries: list[bytes]) -> None:
+        """Add entries, each one JSON object.
+
+        Raises:
+            TypeError: no list, or an element is no bytes; the entries before it have been added.
+        """
+
+    def merge(self, other: Rollup) -> None:
+        """Add all that another rollup has summed up; the other stays as it is.
+
+        Raises:
+            TypeError: other is no Rollup.
+        """
+
+    def copy(self) -> Rollup:
+        """The same sums in an object of their own."""
+
+    def export(self) -> tuple[Any, ...]:
+        """The sums: (entry_count, malformed_count, first time or None, last time or None, groups, children).
+
+        `groups` are five dicts by name: tokens by model, tools, sub-agents by type, custom by type, other kinds. A
+        value is (count, seven integers, count of integer numbers, their sum, least and greatest or None, count of
+        fractions, their sum, what rounding left over, least and greatest or None). The seven integers are prompt,
+        completion, reasoning, cached, total, reasoning inside completion, cached inside prompt; of tools and
+        sub-agents successes and failures, then zeros. `children` are the sessions of sub-agents, in order.
+        """
+
+def select_entries(
+    entries: Sequence[bytes],
+    kinds: Sequence[bytes] | None,
+    steps: tuple[int | None, int | None],
+    times: tuple[int | None, int | None],
+    limit: int,
+) -> list[bytes]:
+    """The first `limit` usage entries that match, in their order, the very objects.
+
+    Args:
+        entries: each one JSON object; what is none, or has no kind, never matches.
+        kinds: kinds that match; None: all.
+        steps: least and greatest `stepCount`, inclusive, None: open. An entry without one matches only (None, None).
+        times: the same for `timestamp`.
+
+    Raises:
+        TypeError: an entry or a kind is no bytes.
+    """

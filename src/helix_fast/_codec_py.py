@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, final
 
+from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401  parts of the codec that stand apart
+
 U64_MAX = 18446744073709551615
 MAX_DEPTH = 512
 

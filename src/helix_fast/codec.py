@@ -16,12 +16,14 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        Rollup,
         Sequencer,
         Window,
         check_finite,
         frame_command,
         join_lines,
         parse_push,
+        select_entries,
         split_lines,
     )
 else:
@@ -36,12 +38,14 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
+    Rollup = _chosen.Rollup
     Sequencer = _chosen.Sequencer
     Window = _chosen.Window
     check_finite = _chosen.check_finite
     frame_command = _chosen.frame_command
     join_lines = _chosen.join_lines
     parse_push = _chosen.parse_push
+    select_entries = _chosen.select_entries
     split_lines = _chosen.split_lines
 
 __all__ = [
@@ -49,11 +53,13 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "Rollup",
     "Sequencer",
     "Window",
     "check_finite",
     "frame_command",
     "join_lines",
     "parse_push",
+    "select_entries",
     "split_lines",
 ]
