@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from helix_fast.holding import LockHolding
 from helix_fast.locking import Lock
 from helix_fast.memory.locks import InMemoryLockManager
 from helix_fast.redis.locks import RedisLockManager
@@ -15,7 +16,7 @@ Manager = RedisLockManager | InMemoryLockManager
 MakeManager = Callable[..., Manager]
 
 
-async def taken(manager: Manager, session: str = "s", **options: Any) -> Lock:
+async def taken(manager: LockHolding, session: str = "s", **options: Any) -> Lock:
     """A lock that is to be had."""
     lock = await manager.acquire(session, **options)
     assert lock is not None
