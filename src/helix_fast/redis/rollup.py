@@ -1,0 +1,155 @@
+"""Rollups of sessions and of trees of sessions: what was added once is kept, only what is new is read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from typing import Any, Final
+
+from helix_fast import codec
+from helix_fast.errors import InvalidIdError, StoreError
+from helix_fast.keys import UsageKeys, check_id
+from helix_fast.schemas.rollup import UsageRollup, build_rollup
+
+from .scripts import script
+from .store import RedisStore
+
+READ: Final = script("usage_read")
+# Entries of one reply: some 2.5 MB. Larger lists are read in several, so that no reply holds the server up for long.
+PAGE: Final = 10_000
+# A list that is made anew more often than this while it is being read belongs to somebody with another problem.
+MAX_RESTARTS: Final = 100
+
+
+class Place:
+    """How far a list has been read: entries, and what tells this life of the list from another."""
+
+    __slots__ = ("digest", "first", "nonce", "read")
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.nonce = b""
+        self.first = b""
+        self.digest = b""
+
+    def move(self, nonce: bytes, entries: list[bytes]) -> None:
+        """These entries were read too."""
+        self.nonce = nonce
+        if entries:
+            if not self.read:
+                self.first = entries[0]
+            self.read += len(entries)
+            self.digest = hashlib.sha1(self.first + entries[-1], usedforsecurity=False).hexdigest().encode()
+
+
+class _Sums:
+    """What has been added of one session."""
+
+    __slots__ = ("place", "rollup")
+
+    def __init__(self) -> None:
+        self.place = Place()
+        self.rollup = codec.Rollup()
+
+
+async def read_page(
+    store: RedisStore, session_id: str, keys: UsageKeys, place: Place
+) -> tuple[bytes, int, int, list[bytes]] | None:
+    """The entries after a place: nonce, length of the list, place of the first entry, entries; None without any."""
+    reply: Any = await store.run(
+        READ, session_id, [keys.entries, keys.ids], [place.read, place.nonce, place.digest, PAGE]
+    )
+    return None if reply is None else (reply[0], reply[1], reply[2], reply[3])
+
+
+class RollupReader:
+    """Adds up entries as they come, and keeps the sums of the sessions asked for last.
+
+    Args:
+        store: the way to the server.
+        prefix: of the keys.
+        capacity: sessions whose sums are kept; each costs some hundred bytes for each of its models, tools and types.
+    """
+
+    def __init__(self, store: RedisStore, prefix: str, capacity: int) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._capacity = capacity
+        self._kept: OrderedDict[str, _Sums] = OrderedDict()
+
+    def forget(self, session_id: str) -> None:
+        """Drop a session's sums; the next rollup reads all of it."""
+        self._kept.pop(session_id, None)
+
+    async def session(self, session_id: str) -> codec.Rollup | None:
+        """The sums of one session, in a copy of the caller's own; None where it has no entries.
+
+        An object of sums belongs to one life of the list and only moves forward. The server has checked each reply
+        against the place that was asked for; where another task has moved the same sums on meanwhile, the entries that
+        both have read are skipped. So concurrent calls never add an entry twice.
+        """
+        keys = UsageKeys(self._prefix, session_id)
+        sums = self._kept.get(session_id) or _Sums()
+        restarts = 0
+        while restarts < MAX_RESTARTS:
+            asked = sums.place.read
+            page = await read_page(self._store, session_id, keys, sums.place)
+            if page is None:
+                self.forget(session_id)
+                return None
+            nonce, length, start, entries = page
+            if start < asked:  # another list: deleted, expired or made anew
+                sums = _Sums()
+                restarts += 1
+            fresh = entries[sums.place.read - start :]
+            sums.rollup.add(fresh)
+            sums.place.move(nonce, fresh)
+            self._keep(session_id, sums)
+            if sums.place.read >= length:
+                return sums.rollup.copy()
+        raise StoreError(f"the usage of {session_id!r} is deleted again and again while it is being read")
+
+    def _keep(self, session_id: str, sums: _Sums) -> None:
+        self._kept[session_id] = sums
+        self._kept.move_to_end(session_id)
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+
+    async def tree(self, root: str) -> UsageRollup | None:
+        """The sums of a session and of all below it; a wave of requests for each level of the tree."""
+        by_session: dict[str, UsageRollup] = {}
+        missing: list[str] = []
+        seen = {root}
+        whole = codec.Rollup()
+        level = [root]
+        while level:
+            found = await asyncio.gather(*(self.session(session_id) for session_id in level))
+            below: list[str] = []
+            for session_id, rollup in zip(level, found, strict=True):
+                if rollup is None:
+                    missing.append(session_id)
+                    continue
+                exported = rollup.export()
+                by_session[session_id] = build_rollup(session_id, exported)
+                whole.merge(rollup)
+                for child in exported[-1]:
+                    if child not in seen:
+                        seen.add(child)
+                        (below if _can_be(child) else missing).append(child)
+            if root in missing:
+                return None
+            level = below
+        result = build_rollup(root, whole.export())
+        result.by_session = by_session
+        result.missing_sessions = missing
+        return result
+
+
+def _can_be(session_id: str) -> bool:
+    """Whether an id that some entry names can have entries at all."""
+    try:
+        check_id(session_id, "session_id")
+    except InvalidIdError:
+        return False
+    return True
