@@ -11,10 +11,11 @@ MAX_RAISED = 4096
 class Write:
     """One awaited write: of ``count`` chunks, ``acked`` are stored; ``last`` is the sequence of the last of them."""
 
-    __slots__ = ("acked", "count", "fresh", "future", "last", "lost", "original", "owner")
+    __slots__ = ("acked", "count", "fresh", "future", "last", "lost", "original", "owner", "task")
 
     def __init__(self, original: object, count: int, future: asyncio.Future[int], owner: object = None) -> None:
         self.owner = owner  # the writer that was called
+        self.task = asyncio.current_task()  # that called it
         self.fresh = True  # its writer has not written anything else since it raised
         self.original = original  # what the caller passed: a repeated call is recognised by it
         self.count = count
@@ -40,7 +41,8 @@ class Raised:
     """The writes that raised and whose chunks may be stored: a repeated call takes over what became of them.
 
     A repeat is known by its chunk objects, whatever other tasks wrote meanwhile; by equal chunks only as the next thing
-    that its writer does, since equal chunks (tokens!) come again and mean something else.
+    that its writer does, since equal chunks (tokens!) come again and mean something else. A task that writes another
+    chunk has given the first one up: the same object may come again from it, and is then meant as a new chunk.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,7 @@ class Raised:
             if found is None:
                 for before in mine:
                     before.fresh = False
+                self._writes = [before for before in self._writes if before.task is not write.task]
                 return None
         self._writes.remove(found)
         return found
