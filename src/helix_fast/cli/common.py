@@ -30,7 +30,7 @@ PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what 
 
 def fail(message: str, hint: str = "", code: int = USAGE_ERROR) -> NoReturn:
     """Say in one line on stderr what is wrong and what to do, and exit with ``code``."""
-    text = message if not hint or hint in message else f"{message}: {hint}"
+    text = message if not hint or hint in message else f"{message.rstrip('.')}; {hint}"
     sys.stderr.write("helix-fast: " + " ".join(text.split()) + "\n")
     raise typer.Exit(code)
 

@@ -21,13 +21,13 @@ from rich.table import Table
 
 from helix_fast import connect
 from helix_fast.connect import Helix
-from helix_fast.errors import HelixError
+from helix_fast.errors import HelixError, StoreConnectionError
 
 from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
 from .playback import Session, cut, script_of, slice_length
 
 REFRESH_SECONDS = 0.1
-CLEAN_UP_SECONDS = 10.0
+CLEAN_UP_SECONDS = 5.0
 STREAMS_DELETED_AT_ONCE = 500
 DIFFERENT = 1
 
@@ -120,6 +120,7 @@ async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoRep
         # Trimming would take from a reader what it has not read yet, and call for a verdict about something else.
         helix.streams.max_stream_length = 0
         helix.streams.on("error", lambda _error: None)  # told by the sessions' own errors
+        reachable = True
         try:
             began = time.perf_counter()
             async with contextlib.AsyncExitStack() as stack:
@@ -128,13 +129,16 @@ async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoRep
                     stack.push_async_callback(stop, watching)
                 await together(*(session.play(helix.streams) for session in sessions))
             return summarize(sessions, time.perf_counter() - began)
+        except StoreConnectionError:
+            reachable = False
+            raise
         finally:
-            if url != DEFAULT_URL:  # that server goes with us, streams and all
+            if reachable and url != DEFAULT_URL:  # that one goes with us, streams and all
                 await delete_streams(helix, sessions)
 
 
 async def delete_streams(helix: Helix, sessions: Sequence[Session]) -> None:
-    """Take the demo's streams off a server that stays; where it cannot be reached any more their TTL does it."""
+    """Take the demo's streams off a server that stays; what cannot be deleted in time is left to its TTL."""
 
     async def delete_all() -> None:
         names = [session.stream_id for session in sessions]

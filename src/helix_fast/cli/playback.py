@@ -6,7 +6,6 @@ No terminal here, and nothing that makes a lost or doubled chunk right again: th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import re
 import time
@@ -27,6 +26,7 @@ LEAST_TOKENS: Final = 100
 TOKENS_BETWEEN_TOOLS: Final = 60
 CHUNKS_BETWEEN_DROPS: Final = 400
 LONGEST_ABSENCE: Final = 0.05
+CHUNKS_MISSED: Final = 8
 TOOLS: Final = ("read_file", "search", "run_tests", "rechercher_été")
 
 Event = str | ToolStartChunk | ToolEndChunk
@@ -110,7 +110,7 @@ class Session:
     @property
     def lost(self) -> int:
         """Acknowledged chunks that the reader has not seen."""
-        return max(0, self.written - sum(self._seen))
+        return self._seen.count(0, 0, self.written)
 
     @property
     def identical(self) -> bool:
@@ -134,11 +134,11 @@ class Session:
                 self.trouble = error
                 return
             await reading
+            await writer.close()
         finally:
+            # A writer that failed is left to the Helix: closed here, it would try for long to flush what cannot go.
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-            with contextlib.suppress(StreamError):
-                await writer.close()
 
     async def _write(self, streams: RedisStreamManager, writer: StreamWriter) -> None:
         clock, sent = time.perf_counter, self._sent
@@ -155,7 +155,7 @@ class Session:
                     await asyncio.sleep(0)  # all agents by turns
             else:
                 # Waiting for the acknowledgement also keeps an agent without a rate from running ahead of the server.
-                await writer.write(event)
+                self.written = await writer.write(event)
         await writer.flush()
         self.written = len(sent)
         await streams.end_stream(self.stream_id, {"chunks": self.written})
@@ -178,7 +178,8 @@ class Session:
                     else:
                         return
                 self.resumes += 1
-                await asyncio.sleep(self._chance.choice((0.0, self._chance.uniform(0, LONGEST_ABSENCE))))
+                longest = max(LONGEST_ABSENCE, CHUNKS_MISSED / self._rate) if self._rate else LONGEST_ABSENCE
+                await asyncio.sleep(self._chance.choice((0.0, self._chance.uniform(0, longest))))
         except StreamError as error:
             self.trouble = error
 
