@@ -7,11 +7,11 @@
 
 local id = ARGV[1]
 if id == '' then id = redis.call('ZREVRANGE', KEYS[4], 0, 0)[1] or '' end
+if not redis.call('ZSCORE', KEYS[4], id) then return false end
 local stored = redis.call('HMGET', KEYS[5], id, id .. ':state')
-if not stored[1] then return false end
-local generation, count = string.match(stored[1], '^{"generation":(%d+),"messageCount":(%d+)')
+local generation, count = string.match(stored[1] or '', '^{"generation":(%d+),"messageCount":(%d+)')
 local messages = {}
 if count and count ~= '0' then
   messages = redis.call('LRANGE', KEYS[1] .. ':messages:' .. generation, 0, string.format('%.0f', tonumber(count) - 1))
 end
-return {stored[1], stored[2] or '', messages}
+return {stored[1] or '', stored[2] or '', messages}

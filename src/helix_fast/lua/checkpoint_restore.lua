@@ -8,9 +8,9 @@
 -- include state_prelude
 
 if not version then return {'missing'} end
+if not redis.call('ZSCORE', checkpoints, ARGV[4]) then return {'none'} end
 local stored = redis.call('HMGET', records, ARGV[4], ARGV[4] .. ':state')
-if not stored[1] then return {'none'} end
-local number, messages, chain = string.match(stored[1], '^{"generation":(%d+),"messageCount":(%d+),"messageDigest":"([^"]*)"')
+local number, messages, chain = string.match(stored[1] or '', '^{"generation":(%d+),"messageCount":(%d+),"messageDigest":"([^"]*)"')
 local readable, record = pcall(cjson.decode, stored[2] or '')
 if not number or not readable then return {'malformed', ARGV[4]} end
 local length = redis.call('LLEN', log(number))

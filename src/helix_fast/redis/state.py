@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from helix_fast.codec import frame_command
 from helix_fast.errors import (
     ConcurrentUpdateError,
     InvalidArgumentError,
@@ -156,14 +157,21 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
 
         async def attempt() -> Any:
             nonlocal begin
-            since = "" if begin is None else str(int((clock() - begin) * 1000))
-            begin = clock() if begin is None else begin
+            begun = ""
+            if begin is None:
+                begin = clock()
+            else:  # when that was by the server's clock, asked on a connection that stands
+                await self._topology.call(session_id, frame_command([b"PING"]))
+                sent = clock()
+                seconds, micros = await self._topology.call(session_id, frame_command([b"TIME"]))
+                age = (sent + clock()) / 2 - begin
+                begun = str(int(seconds) * 1_000_000 + int(micros) - int(age * 1e6))
             try:
-                return await self._topology.call(session_id, script.frame(keys.all, [token, since]))
+                return await self._topology.call(session_id, script.frame(keys.all, [token, begun]))
             except StoreResponseError as error:
                 if error.server_code != "NOSCRIPT":
                     raise
-            return await self._topology.call(session_id, script.frame(keys.all, [token, since], by_text=True))
+            return await self._topology.call(session_id, script.frame(keys.all, [token, begun], by_text=True))
 
         reply = await self.retrying(attempt, session_id)
         self._logs.pop(session_id, None)

@@ -272,7 +272,7 @@ def to_wire(value: msgspec.Struct) -> dict[str, Any]:
         raise InvalidArgumentError(f"extra must be a dict, not {type(extra).__name__}")
     for name, member in extra.items():
         data.setdefault(name, member)
-    if isinstance(value, AgentState):
+    if isinstance(value, AgentState) and isinstance(value.sub_agent_refs, (list, tuple)):
         data["subAgentRefs"] = [to_wire(ref) if isinstance(ref, SubAgentRef) else ref for ref in value.sub_agent_refs]
     return data
 
