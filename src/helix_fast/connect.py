@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
 from .keys import check_prefix
+from .redis.locks import RedisLockManager
 from .redis.resumable import RedisResumableStorage
+from .redis.state import RedisStateStore
 from .redis.streams import RedisStreamManager
+from .redis.usage import RedisUsageStore
 from .transport.resolve import SCHEMES, topology_for
 from .transport.topology import Topology
 
 Self = TypeVar("Self", bound="Helix")
+StoreOptions = Mapping[str, Any]
+# What a store is given by the Helix, and nobody else may say.
+_SHARED = frozenset(
+    {"topology", "key_prefix", "redis", "client", "host", "port", "username", "password", "db", "wait_replicas"}
+)
 
 
 class Helix:
@@ -22,13 +31,18 @@ class Helix:
         state, streams, resumable, usage, locks: the stores.
     """
 
+    state: RedisStateStore
     streams: RedisStreamManager
     resumable: RedisResumableStorage
+    usage: RedisUsageStore
+    locks: RedisLockManager
 
-    def __init__(self, url: Any, key_prefix: str, options: dict[str, Any]) -> None:
+    def __init__(self, url: Any, key_prefix: str, stores: dict[str, StoreOptions], connection: dict[str, Any]) -> None:
         self._url = url
         self._key_prefix = check_prefix(key_prefix)
-        self._options = options
+        self._store_options = stores
+        self._connection_options = connection
+        self._stores: list[Any] = []
         self._server: Any = None
         self._topology: Topology | None = None
         self._opened = False
@@ -36,26 +50,46 @@ class Helix:
     async def __aenter__(self: Self) -> Self:
         return self if self._topology is not None else await self._open()
 
-    def __await__(self: Self) -> Any:
+    def __await__(self: Self) -> Generator[Any, None, Self]:
         return self._open().__await__()
 
     async def _open(self: Self) -> Self:
         if self._opened:
             raise StoreClosedError("this Helix was opened before", hint="call connect() again")
         self._opened = True
-        url = self._url
-        if isinstance(url, str) and url.startswith("embedded:"):
-            url = await self._start_server(url)
         try:
-            self._topology = topology_for(url, **self._options)
-            shared: dict[str, Any] = {"topology": self._topology, "key_prefix": self._key_prefix}
-            self.streams = RedisStreamManager(**shared)
-            self.resumable = RedisResumableStorage(**shared)
-            await self.streams.command("", b"PING")
+            self._topology = await self._connect()
+            self._make_stores(self._topology)
+            await self.state.command("", b"PING")
         except BaseException:
             await self.close()
             raise
         return self
+
+    async def _connect(self) -> Topology:
+        url = self._url
+        scheme = url.partition(":")[0] if isinstance(url, str) else ""
+        if scheme == "memory":
+            from .memory.server import MemoryServer
+
+            return MemoryServer().topology()
+        if scheme == "embedded":
+            url = await self._start_server(url)
+        return topology_for(url, **self._connection_options)
+
+    def _make_stores(self, topology: Topology) -> None:
+        def shared(name: str, key_prefix: str) -> dict[str, Any]:
+            return {**self._store_options.get(name, {}), "topology": topology, "key_prefix": key_prefix}
+
+        prefix = self._key_prefix
+        streams = shared("streams", prefix)
+        self.state = RedisStateStore(**shared("state", prefix))
+        self.streams = RedisStreamManager(**streams)
+        self.resumable = RedisResumableStorage(**streams)
+        # the usage store puts its own colon behind the prefix, as on the reference page
+        self.usage = RedisUsageStore(**shared("usage", prefix.removesuffix(":")))
+        self.locks = RedisLockManager(**shared("locks", prefix))
+        self._stores = [self.locks, self.usage, self.resumable, self.streams, self.state]
 
     async def _start_server(self, url: str) -> str:
         from .embedded import EmbeddedServer
@@ -70,9 +104,9 @@ class Helix:
 
     async def close(self) -> None:
         """Close the stores and connections and, where it is ours, leave the embedded server. Safe to call twice."""
-        for store in (getattr(self, "streams", None), getattr(self, "resumable", None)):
-            if store is not None:
-                await store.close()
+        stores, self._stores = self._stores, []
+        for store in stores:
+            await store.close()
         topology, self._topology = self._topology, None
         if topology is not None:
             await topology.close()
@@ -84,17 +118,28 @@ class Helix:
         await self.close()
 
 
-def connect(url: Any, *, key_prefix: str = "helix:", **options: Any) -> Helix:
+def connect(
+    url: Any,
+    *,
+    key_prefix: str = "helix:",
+    state: StoreOptions | None = None,
+    streams: StoreOptions | None = None,
+    usage: StoreOptions | None = None,
+    locks: StoreOptions | None = None,
+    **connection: Any,
+) -> Helix:
     """All stores of the server at ``url``.
 
     Use it as ``async with connect(url) as helix:``, or ``helix = await connect(url)`` and ``await helix.close()``.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``embedded://`` (a private server that lives as long as this),
-            ``embedded:///directory`` (one whose data is kept there), or a ``redis.asyncio`` client whose connection
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+cluster://``, ``redis+sentinel://h1,h2/master-name``,
+            ``embedded://`` (a private server that lives as long as this), ``embedded:///directory`` (one whose data is
+            kept there), ``memory://`` (this process alone, for tests), or a ``redis.asyncio`` client whose connection
             settings are taken over.
         key_prefix: put before every key.
-        options: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout``
+        state, streams, usage, locks: options of these stores, for example ``streams={"max_stream_length": 100_000}``.
+        connection: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout``
             (seconds for which an operation is tried again after a passing fault), ``wait_replicas`` (replicas that must
             have a write before it is acknowledged), redis-py's connection settings.
 
@@ -103,9 +148,13 @@ def connect(url: Any, *, key_prefix: str = "helix:", **options: Any) -> Helix:
         StoreConnectionError, StoreAuthenticationError, EmbeddedServerError: when it is entered or awaited.
     """
     if isinstance(url, str):
-        scheme = url.partition(":")[0]
-        if scheme not in {*SCHEMES, "embedded"}:
-            raise InvalidUrlError(f"no store can be reached by {url.partition('@')[2] or url!r}")
-    elif not hasattr(url, "connection_pool"):
+        scheme, found, _ = url.partition("://")
+        if not found or scheme not in {*SCHEMES, "embedded", "memory"}:
+            raise InvalidUrlError(f"no store can be reached by {scheme + '://' if found else 'this URL'}")
+    elif not hasattr(url, "connection_pool") and not hasattr(url, "nodes_manager"):
         raise InvalidArgumentError(f"expected a URL or a redis.asyncio client, got {type(url).__name__}")
-    return Helix(url, key_prefix, options)
+    options = {"state": state or {}, "streams": streams or {}, "usage": usage or {}, "locks": locks or {}}
+    for name, given in options.items():
+        if not _SHARED.isdisjoint(given):
+            raise InvalidArgumentError(f"{name}: the connection and the key prefix are those of the Helix")
+    return Helix(url, key_prefix, options, connection)
