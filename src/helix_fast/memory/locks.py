@@ -16,6 +16,8 @@ from helix_fast.keys import check_id, check_prefix
 from helix_fast.locking import Clock, Lock, LockBackend, monotonic
 from helix_fast.schemas.locks import LockInfo
 
+from .server import LockTable, MemoryServer
+
 ErrorCallback = Callable[[HelixError], object]
 Self = TypeVar("Self", bound="_LocalLockManager")
 
@@ -94,10 +96,11 @@ class InMemoryLockManager(_LocalLockManager):
     """The locks of RedisLockManager, for one process and one event loop: same methods, same answers, same errors.
 
     Args:
-        key_prefix: checked and otherwise of no use here.
+        key_prefix: keeps apart the locks of one server.
         default_ttl_ms: TTL of a lock in milliseconds, from 10, where ``acquire`` is given none.
-        clock: seconds that never go back; for tests.
+        clock: seconds that never go back; for tests. Default: the server's, where that was given one.
         logger: where background errors go that nobody listens for.
+        server: managers of one server and ``key_prefix`` lock the same sessions; None: one of its own.
     """
 
     def __init__(
@@ -105,13 +108,22 @@ class InMemoryLockManager(_LocalLockManager):
         key_prefix: str = "",
         default_ttl_ms: float = 30_000,
         *,
-        clock: Clock = monotonic,
+        clock: Clock | None = None,
         logger: logging.Logger | None = None,
+        server: MemoryServer | None = None,
     ) -> None:
+        if clock is None:
+            clock = monotonic if server is None or server.clock is None else server.clock
         super().__init__(default_ttl_ms=default_ttl_ms, clock=clock, logger=logger)
         self.key_prefix = check_prefix(key_prefix)
-        self._held: dict[str, _Held] = {}
-        self._waiting: dict[str, deque[asyncio.Event]] = {}
+        self._table = LockTable() if server is None else server.lock_table(self.key_prefix)
+        self._held: dict[str, _Held] = self._table.held
+        self._waiting: dict[str, deque[asyncio.Event]] = self._table.waiting
+
+    def _next_token(self) -> int:
+        self._last_token = self._table.last_token
+        self._table.last_token = super()._next_token()
+        return self._table.last_token
 
     async def acquire(
         self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0

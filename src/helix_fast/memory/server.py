@@ -7,9 +7,11 @@ store means, and nothing that could behave otherwise in a test than in productio
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -32,6 +34,15 @@ _SUBSCRIPTIONS: Final = {
 }  # fmt: skip
 
 
+class LockTable:
+    """The locks under one key prefix, for the InMemoryLockManagers of one server."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Any] = {}
+        self.waiting: dict[str, deque[asyncio.Event]] = {}
+        self.last_token = 0
+
+
 class MemoryServer:
     """Keys, scripts and channels of one server in this process; stores that are given the same one share their data.
 
@@ -48,7 +59,10 @@ class MemoryServer:
     def __init__(self, clock: Clock | None = None) -> None:
         if clock is not None and not callable(clock):
             raise InvalidArgumentError("clock must be a function that returns seconds since the epoch")
+        self.clock = clock
+        """What it was given; None: the system's."""
         self._keys = Keyspace(time.time if clock is None else clock)
+        self._locks: dict[str, LockTable] = {}
         self._scripts = Scripts(self._run)
         self._channels: dict[tuple[bool, bytes], list[MemoryTransport]] = {}
         self._lock = threading.RLock()
@@ -72,6 +86,11 @@ class MemoryServer:
     def topology(self) -> Standalone:
         """Lane and hub to this server, for the stores of one event loop."""
         return Standalone(self.connector, "memory://")
+
+    def lock_table(self, key_prefix: str) -> LockTable:
+        """What the lock managers with this prefix share."""
+        with self._lock:
+            return self._locks.setdefault(key_prefix, LockTable())
 
     def execute(self, *words: bytes | str | int) -> Any:
         """Run one command now and give its reply: for tests that look at what is stored.

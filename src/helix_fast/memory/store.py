@@ -10,7 +10,7 @@ from helix_fast.transport.topology import Standalone
 from .keyspace import Clock
 from .server import MemoryServer
 
-_CONNECTION: Final = frozenset({"redis", "client", "host", "port", "username", "password", "db"})
+_CONNECTION: Final = frozenset({"redis", "client", "host", "port", "username", "password", "db", "wait_replicas"})
 
 
 def placed(

@@ -131,14 +131,15 @@ def _ranged(keys: Keyspace, args: Arguments, by: bytes, *, reverse: bool, option
             offset, count = integer(options.pop(0)), integer(options.pop(0))
         else:
             raise CommandError(SYNTAX)
-    found = _members(keys, key).ordered()
     if not by:
+        found = _members(keys, key).ordered()
         if reverse:
             found.reverse()
         return _flat(found[span(len(found), start, stop)], scores=scores)
     low, high = (stop, start) if reverse else (start, stop)
     within = _within_scores(low, high) if by == b"BYSCORE" else _within_names(low, high)
-    found = [each for each in found if within(*each)]
+    # sorted after the choice: a sweep of expired members finds few among many
+    found = sorted((number, member) for member, number in _members(keys, key).items() if within(number, member))
     if reverse:
         found.reverse()
     return _flat(found[offset:] if count < 0 else found[offset : offset + count], scores=scores)
