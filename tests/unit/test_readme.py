@@ -1,0 +1,20 @@
+"""The README's Python examples run as they stand and print what it says they print."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_example_prints_what_the_readme_shows() -> None:
+    text = README.read_text("utf-8")
+    examples = re.findall(r"```python\n(.*?)```.*?```\n(.*?)```", text, re.DOTALL)
+    assert examples
+    for code, printed in examples:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line.rstrip() for line in done.stdout.splitlines()] == printed.splitlines()
