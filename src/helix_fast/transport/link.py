@@ -41,6 +41,25 @@ async def establish(connection: Any) -> Any:
     return connection
 
 
+async def _within(seconds: float, connector: Connector) -> Any:
+    """A connection, or asyncio.TimeoutError.
+
+    asyncio.wait_for loses a connection that stands although it was cancelled; redis-py may swallow a cancellation.
+    """
+    attempt: asyncio.Future[Any] = asyncio.ensure_future(connector())
+    try:
+        done, _ = await asyncio.wait([attempt], timeout=seconds)
+        if done:
+            return attempt.result()
+        raise asyncio.TimeoutError
+    except BaseException:
+        attempt.cancel()
+        connection: Any = (await asyncio.gather(attempt, return_exceptions=True))[0]
+        if not isinstance(connection, BaseException):
+            await connection.disconnect(nowait=True)
+        raise
+
+
 def wrap_error(error: BaseException, target: str) -> HelixError:
     """The HelixError for an error of redis-py or of a socket; ``target`` names the server without credentials."""
     if isinstance(error, HelixError):
@@ -109,7 +128,7 @@ class Link(asyncio.Protocol):
                 ceiling = min(1.0, 0.005 * 2 ** min(self._failures, 10))
                 await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
             # A server that accepts and says nothing (stopped, or behind a dead link) must not hold the callers.
-            self._take_over(await asyncio.wait_for(self._connector(), self.timeout))
+            self._take_over(await _within(self.timeout, self._connector))
         except asyncio.CancelledError:
             error = StoreClosedError(f"the connection to {self.target} was closed")
             raise
@@ -129,8 +148,8 @@ class Link(asyncio.Protocol):
         self._held = (connection, connection._reader, writer)
         connection._reader = connection._writer = None
         if self.closed:  # wait_for may hand out a result in place of the cancellation by close()
-            self._held = None
             transport.abort()
+            self._held = None
             return
         self._reader = hiredis.Reader(replyError=StoreResponseError, notEnoughData=INCOMPLETE)
         self._transport = transport
@@ -164,10 +183,11 @@ class Link(asyncio.Protocol):
         self._drop(error)
 
     def _abort(self, error: HelixError) -> None:
-        transport = self._transport
+        transport, held = self._transport, self._held
         if transport is not None:
             self._drop(error)
             transport.abort()
+        del held  # not sooner: finalizers warn of a transport that is still open
 
     def _drop(self, error: HelixError) -> None:
         self._transport = self._held = None
