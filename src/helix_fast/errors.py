@@ -469,20 +469,6 @@ class LockLostError(LockError):
     default_hint = "another holder may have it; writes with this fencing token are refused"
 
 
-class LockNotReplicatedError(LockError):
-    """Fewer replicas than ``wait_replicas`` had the lock in time; it was given back."""
-
-    code = "lock_not_replicated"
-    retryable = True
-
-    def __init__(self, wanted: int, reached: int) -> None:
-        super().__init__(
-            f"{reached} of {wanted} replicas have the lock", hint="check the replicas, or ask for fewer of them"
-        )
-        self.wanted = wanted
-        self.reached = reached
-
-
 class MalformedLockError(LockError, ValueError):
     """What is stored under a lock's key is no lock; ``key`` names it."""
 

@@ -203,6 +203,17 @@ class TestRenewal:
         assert time.monotonic() - started < 1.5
         fault_proxy.heal()
 
+    async def test_a_release_that_fails_on_leaving_is_reported_and_fails_nobody(
+        self, locks: RedisLockManager, fault_proxy: FaultProxy
+    ) -> None:
+        errors: list[HelixError] = []
+        locks.on("error", errors.append)
+        locks._patience = 0.05
+        async with locks.hold("s", ttl_ms=60_000):
+            fault_proxy.refuse()
+            fault_proxy.cut_all()
+        assert [type(error) for error in errors] == [StoreConnectionError]
+
     async def test_losing_the_way_cancels_the_body_where_asked(
         self, locks: RedisLockManager, fault_proxy: FaultProxy
     ) -> None:

@@ -71,6 +71,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
             key_prefix=key_prefix, logger=logger, wait_replicas=wait_replicas, topology=topology,
         )  # fmt: skip
         self._patience = self._topology.retry_timeout
+        self._waiters: set[_Waiter] = set()
         self._remember_ms = max(FINISHED_MS, int(self._patience * 2_000))
 
     async def acquire(
@@ -123,12 +124,14 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
                     return None
                 if waiter is None:
                     waiter = _Waiter(self._topology, session_id, keys.released, operation)
+                    self._waiters.add(waiter)
                 await waiter.wait(left, expires_ms=reply[1], place=reply[2])
         except BaseException:
             self._drop(session_id, keys, b"", operation)
             raise
         finally:
             if waiter is not None:
+                self._waiters.discard(waiter)
                 await waiter.close()
 
     async def is_locked(self, session_id: str) -> bool:
@@ -161,9 +164,14 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         )
 
     async def close(self) -> None:
-        """End all renewals, then close the connections where no Helix shares them. Locks that are held expire."""
+        """End all renewals and waits, then close the connections where no Helix shares them. Held locks expire.
+
+        Whoever waits for a lock gets StoreClosedError. Safe to call twice.
+        """
         await self._stop_renewals()
         await super().close()
+        for waiter in self._waiters:
+            waiter.resync()
 
     # what a lock needs
 

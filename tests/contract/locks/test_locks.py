@@ -304,4 +304,4 @@ class TestClosing:
         await waiting(lock_manager, 1)
         await lock_manager.close()
         with pytest.raises(StoreClosedError):
-            await asyncio.wait_for(waiter, 3)
+            await asyncio.wait_for(waiter, 0.5)
