@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
+from functools import cache, cached_property
 
 from helix_fast import codec
 
@@ -13,14 +12,22 @@ Argument = bytes | str | int | float
 
 
 class Script:
-    """One script: its text and the digest that names it on a server."""
+    """One script: its text and the digest that names it on a server. Read when first used, not when imported."""
 
-    __slots__ = ("body", "name", "sha")
-
-    def __init__(self, name: str, body: bytes) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.body = body
-        self.sha = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
+
+    @cached_property
+    def body(self) -> bytes:
+        """The text."""
+        from importlib import resources
+
+        return (resources.files("helix_fast") / "lua" / f"{self.name}.lua").read_bytes()
+
+    @cached_property
+    def sha(self) -> bytes:
+        """The digest, in hexadecimal."""
+        return hashlib.sha1(self.body, usedforsecurity=False).hexdigest().encode()
 
     def frame(self, keys: Sequence[bytes], args: Sequence[Argument], *, by_text: bool = False) -> bytes:
         """The request that runs it, as RESP: EVALSHA, or EVAL with the whole text."""
@@ -31,4 +38,4 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """The script ``lua/<name>.lua``."""
-    return Script(name, (resources.files("helix_fast") / "lua" / f"{name}.lua").read_bytes())
+    return Script(name)
