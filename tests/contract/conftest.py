@@ -9,24 +9,28 @@ import pytest
 import redis.asyncio as redis
 
 from helix_fast import RedisResumableStorage, RedisStreamManager
+from helix_fast.memory import InMemoryResumableStorage, InMemoryStreamManager, MemoryServer
+from tests.support.memory import plain_client
 
 MakeStreams = Callable[..., RedisStreamManager]
 MakeStorage = Callable[..., RedisResumableStorage]
 
 
-@pytest.fixture(params=["embedded"])
-def stream_backend(request: pytest.FixtureRequest) -> str:
-    """Where the streams are; memory and cluster have names of their own."""
-    return str(request.param)
+@pytest.fixture(params=["embedded", "memory"])
+def stream_backend(request: pytest.FixtureRequest) -> Any:
+    """Where the streams are: a URL, or a server in memory; a cluster has a name of its own."""
+    return request.getfixturevalue("server_url") if request.param == "embedded" else MemoryServer()
 
 
 @pytest.fixture
-async def make_streams(stream_backend: str, server_url: str) -> AsyncIterator[MakeStreams]:
+async def make_streams(stream_backend: Any) -> AsyncIterator[MakeStreams]:
     """Makes managers of the same streams. Each has connections of its own, as in a process of its own."""
     made: list[RedisStreamManager] = []
 
     def make(**options: Any) -> RedisStreamManager:
-        manager = RedisStreamManager(options.pop("url", server_url), **options)
+        backend = options.pop("url", stream_backend)
+        kind = InMemoryStreamManager if isinstance(backend, MemoryServer) else RedisStreamManager
+        manager = kind(backend, **options)
         made.append(manager)
         return manager
 
@@ -41,12 +45,14 @@ def streams(make_streams: MakeStreams) -> RedisStreamManager:
 
 
 @pytest.fixture
-async def make_storage(stream_backend: str, server_url: str) -> AsyncIterator[MakeStorage]:
+async def make_storage(stream_backend: Any) -> AsyncIterator[MakeStorage]:
     """Makes resumable storages of the same streams."""
     made: list[RedisResumableStorage] = []
 
     def make(**options: Any) -> RedisResumableStorage:
-        storage = RedisResumableStorage(options.pop("url", server_url), **options)
+        backend = options.pop("url", stream_backend)
+        kind = InMemoryResumableStorage if isinstance(backend, MemoryServer) else RedisResumableStorage
+        storage = kind(backend, **options)
         made.append(storage)
         return storage
 
@@ -61,8 +67,9 @@ def storage(make_storage: MakeStorage) -> RedisResumableStorage:
 
 
 @pytest.fixture
-async def raw(server_url: str) -> AsyncIterator[redis.Redis]:
+async def raw(stream_backend: Any) -> AsyncIterator[redis.Redis]:
     """A plain client: what is in the server, and what a store in another language would put there."""
-    client = redis.Redis.from_url(server_url)
+    memory = isinstance(stream_backend, MemoryServer)
+    client = plain_client(stream_backend) if memory else redis.Redis.from_url(stream_backend)
     yield client
     await client.aclose()

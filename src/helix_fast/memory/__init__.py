@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from helix_fast.errors import InvalidArgumentError
 from helix_fast.keys import check_prefix

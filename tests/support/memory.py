@@ -1,0 +1,42 @@
+"""A plain client of a server in memory: what is in it, and what a store in another language would put there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
+
+from helix_fast.memory.link import MemoryTransport
+from helix_fast.memory.server import MemoryServer
+
+
+class MemoryConnection(AbstractConnection):
+    """A redis-py connection to a server in memory."""
+
+    def __init__(self, *, memory_server: MemoryServer, **options: Any) -> None:
+        self._server = memory_server
+        super().__init__(**options)
+
+    def repr_pieces(self) -> list[tuple[str, Any]]:
+        return [("server", "memory")]
+
+    def _host_error(self) -> str:
+        return "memory"
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport = MemoryTransport(self._server)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        self._reader = reader
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def plain_client(server: MemoryServer) -> redis.Redis:
+    """A client; the caller closes it."""
+    pool = redis.ConnectionPool(connection_class=MemoryConnection, memory_server=server, protocol=2)
+    return redis.Redis.from_pool(pool)
