@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import demo
+from . import demo, doctor, inspect, tail
 
 app = typer.Typer(
     help="State, token streams, usage and locks of AI agents in Redis or Valkey.",
@@ -22,3 +22,6 @@ def helix_fast() -> None:
 
 
 app.command("demo")(demo.demo)
+app.command("tail")(tail.tail)
+app.command("inspect")(inspect.inspect)
+app.command("doctor")(doctor.doctor)

@@ -28,6 +28,7 @@ from .playback import Session, cut, script_of, slice_length
 
 REFRESH_SECONDS = 0.1
 CLEAN_UP_SECONDS = 5.0
+TTL_SECONDS = 3600  # what a killed demo leaves on a server of yours goes after this long
 STREAMS_DELETED_AT_ONCE = 500
 DIFFERENT = 1
 
@@ -116,9 +117,8 @@ def make_sessions(text: str, count: int, rate: float, seed: int) -> list[Session
 async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoReport:
     """Play all sessions over one Helix, whatever their number; leaves nothing behind on the server."""
     prefix = f"helix-demo:{secrets.token_hex(4)}:"
-    async with connect(url, key_prefix=prefix) as helix:
-        # Trimming would take from a reader what it has not read yet, and call for a verdict about something else.
-        helix.streams.max_stream_length = 0
+    # Nothing is trimmed: that would take from a slow reader what it has not read yet.
+    async with connect(url, key_prefix=prefix, streams={"max_stream_length": None, "ttl": TTL_SECONDS}) as helix:
         helix.streams.on("error", lambda _error: None)  # told by the sessions' own errors
         reachable = True
         try:

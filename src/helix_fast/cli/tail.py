@@ -1,0 +1,137 @@
+"""`helix-fast tail STREAM`: print a stream from any sequence on, and follow it until it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+
+from helix_fast import connect
+from helix_fast.errors import InvalidArgumentError, StreamFailedError, StreamNotFoundError
+from helix_fast.redis.streams import RedisStreamManager
+from helix_fast.schemas.chunks import TextDeltaChunk, encode_chunk
+from helix_fast.schemas.streams import StoredChunk, StreamPosition
+
+from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
+
+FAILED = 1
+
+
+class Line(msgspec.Struct):
+    """What ``--json`` prints for each chunk; ``chunk`` is in wire form."""
+
+    sequence: int
+    epoch: str
+    chunk: msgspec.Raw
+
+
+class Printer:
+    """Prints chunks for people: text as it flows, everything else on a line of its own."""
+
+    def __init__(self) -> None:
+        self._in_line = False
+
+    def show(self, stored: StoredChunk) -> None:
+        """Print one chunk."""
+        if isinstance(stored.chunk, TextDeltaChunk):
+            text = printable(stored.chunk.delta)
+        else:
+            text = "\n" * self._in_line + f"[{stored.sequence}] {printable(wire(stored).decode())}\n"
+        if text:
+            self._in_line = not text.endswith("\n")
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def finish(self) -> None:
+        """End the last line."""
+        if self._in_line:
+            sys.stdout.write("\n")
+
+
+def wire(stored: StoredChunk) -> bytes:
+    """The chunk as JSON, as it is stored."""
+    return encode_chunk(stored.chunk, None, None, 0)
+
+
+def printable(text: str) -> str:
+    """The text without control characters but tabs and line ends: what a model wrote must not steer a terminal."""
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
+
+
+def show_json(stored: StoredChunk) -> None:
+    """Print one chunk as a line of JSON."""
+    line = Line(stored.sequence, stored.epoch, msgspec.Raw(wire(stored)))
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+def start_position(text: str) -> tuple[int, str | None]:
+    """(sequence, epoch or None) of ``--from``: a sequence, or a position as a browser sends it back."""
+    if text.isascii() and text.isdigit():
+        return int(text), None
+    try:
+        position = StreamPosition.parse(text)
+    except InvalidArgumentError as error:
+        fail(f"--from: {error}", "give the last sequence seen, or epoch:sequence")
+    return position.sequence, position.epoch
+
+
+async def print_stream(
+    streams: RedisStreamManager, stream: str, after: int, epoch: str | None, *, follow: bool, json: bool
+) -> None:
+    """Print the chunks after a position; returns at the end of the stream, or of what is stored where not following.
+
+    Raises:
+        StreamNotFoundError, InvalidIdError, and what ResumableReader raises.
+    """
+    reader = await streams.create_resumable_reader(stream, from_sequence=after, epoch=epoch)
+    info = None if reader is None else await streams.get_info(stream)
+    if reader is None or info is None:
+        raise StreamNotFoundError(stream)
+    printer = Printer()
+    show = show_json if json else printer.show
+    async with reader:
+        if not follow and after >= info.last_sequence:
+            return
+        try:
+            async for stored in reader:
+                show(stored)
+                if not follow and stored.sequence >= info.last_sequence:
+                    break
+        finally:
+            if not json:
+                printer.finish()
+
+
+def tail(
+    stream: Annotated[str, typer.Argument(help="Id of the stream.")],
+    url: UrlOption = DEFAULT_URL,
+    prefix: PrefixOption = "helix:",
+    after: Annotated[str, typer.Option("--from", metavar="POSITION", help="Last sequence seen, or epoch:seq.")] = "0",
+    follow: Annotated[bool, typer.Option(help="Wait for what is still to come.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Print a stream from any sequence on, and follow it until it ends.
+
+    Exit code 1 if the stream failed or its producer was lost.
+    """
+    sequence, epoch = start_position(after)
+
+    async def work() -> int:
+        async with connect(url, key_prefix=prefix) as helix:
+            try:
+                await print_stream(helix.streams, stream, sequence, epoch, follow=follow, json=json)
+            except StreamNotFoundError as error:
+                fail(str(error), "check the id, --prefix and --url")
+            except StreamFailedError as error:
+                fail(str(error), code=FAILED)
+        return 0
+
+    run(work)
