@@ -7,8 +7,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
+from functools import cache, cached_property
 from typing import Any, Final
 
 from helix_fast.errors import (
@@ -33,16 +32,26 @@ _REMEMBERED_LOGS: Final = 1024
 MAX_PAGE: Final = 10_000
 
 
+class SessionScript(Script):
+    """A script of ``lua/`` with the files that it includes in their places."""
+
+    @cached_property
+    def body(self) -> bytes:
+        """The text."""
+        return _with_includes(self.name)
+
+
+def _with_includes(name: str) -> bytes:
+    from importlib import resources
+
+    body = (resources.files("helix_fast") / "lua" / f"{name}.lua").read_bytes()
+    return _INCLUDE.sub(lambda found: _with_includes(found[1].decode()), body)
+
+
 @cache
-def session_script(name: str) -> Script:
-    """The script ``lua/<name>.lua`` with the files that it includes in their places."""
-    folder = resources.files("helix_fast").joinpath("lua")
-
-    def text(file: str) -> bytes:
-        body = folder.joinpath(f"{file}.lua").read_bytes()
-        return _INCLUDE.sub(lambda found: text(found[1].decode()), body)
-
-    return Script(name, text(name))
+def session_script(name: str) -> SessionScript:
+    """The script ``lua/<name>.lua``."""
+    return SessionScript(name)
 
 
 def check_token(token: Any) -> str:

@@ -31,9 +31,9 @@ from .session import check_token, session_script
 from .staging import StagingStore, encode_name, read_warnings
 from .state_fields import Encoded, Log, decode_state
 
-# Up to this size a conversation is sent along with the first save of a session that this store has not seen: a second
-# round trip would cost more.
-_SENT_UNSEEN: Final = 64 << 10
+# Up to this many bytes are sent in the belief that the stored conversation is the one last seen; with more, the server
+# is asked first: a round trip costs less than sending them in vain.
+_SENT_UNASKED: Final = 64 << 10
 _ATTEMPTS: Final = 4
 _PROBE: Final = Log(1, "")  # what no log is: the script answers with what is stored
 
@@ -109,16 +109,14 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         encoded = Encoded(as_state(state, session_id))
         expected = "" if expected_version is None else str(check_count(expected_version, "expected_version"))
         messages = encoded.messages
-        base = self._logs.get(session_id)
-        if base is None:
-            base = Log() if sum(map(len, messages)) <= _SENT_UNSEEN else _PROBE
+        base = self._logs.get(session_id, Log())
         for attempt in range(_ATTEMPTS):
             # at last all of them, which is never refused: someone else may be appending all the time
-            whole = attempt == _ATTEMPTS - 1 or not (base is _PROBE or base.begins(messages))
-            if whole:
-                base = Log()
-            rest = [] if base is _PROBE else messages[base.count :]
-            final = base.extended(rest)
+            whole = attempt == _ATTEMPTS - 1 or not base.begins(messages)
+            rest = messages if whole else messages[base.count :]
+            if attempt == 0 and not whole and sum(map(len, rest)) > _SENT_UNASKED:
+                base, rest = _PROBE, []
+            final = (Log() if whole else base).extended(rest)
             args = _save_args("save", expected, encoded, rest, base, final, whole=whole)
             reply = await self._write("state_save", session_id, keys, args, fencing_token)
             if reply[0] == b"conflict":
