@@ -13,6 +13,17 @@
 -- Reply: false where there is no stream | {'reset', epoch} | {'page', epoch, base, status, entries}
 -- A producer whose lease ran out without an end is marked here, by the first who looks.
 
+local function begin(fields) -- sequence of an entry's first chunk
+  local last, lines, body, ours = 0, 0, nil, false
+  for i = 1, #fields, 2 do
+    if fields[i] == 'sequence' then last = tonumber(fields[i + 1]) or 0 end
+    if fields[i] == 'chunk' then body = fields[i + 1] end
+    if fields[i] == 'writer' then ours = true end
+  end
+  if body then lines = ours and select(2, string.gsub(body, '\n', '')) + 1 or 1 end
+  return last - lines + 1
+end
+
 local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases')
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if not top then return false end
@@ -45,8 +56,19 @@ elseif known[4] and tonumber(ARGV[1]) > 0 then
     if tonumber(first) <= wanted then term = number end
   end
   if term then
-    local holder = redis.call('XREVRANGE', KEYS[1], term .. '-' .. string.format('%.0f', wanted), '-', 'COUNT', 1)[1]
-    if holder then from = holder[1] end
+    local id, count = term .. '-' .. string.format('%.0f', wanted), 1
+    -- plain XADD with '*' behind our entries makes ids below the sequences: then the holder is further back
+    while id do
+      local entries = redis.call('XREVRANGE', KEYS[1], id, '-', 'COUNT', count)
+      id = nil
+      for _, entry in ipairs(entries) do
+        if begin(entry[2]) <= wanted then
+          from, id = entry[1], nil
+          break
+        end
+        id, count = '(' .. entry[1], 64
+      end
+    end
   end
 end
 return {'page', known[1] or '', known[2] or '0', known[3] or 'active', redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[4])}

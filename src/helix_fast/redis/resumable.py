@@ -47,6 +47,11 @@ class Unsubscribe:
     def __call__(self) -> asyncio.Future[Any]:
         """End the subscription."""
         self.called = True  # chunks that are there already are delivered without a turn of the loop for a cancellation
+        loop = self._task.get_loop()
+        if asyncio.current_task(loop) is self._task:
+            done = loop.create_future()  # the callback itself: it is the last that runs, and must not wait for itself
+            done.set_result(None)
+            return done
         self._task.cancel()
         return asyncio.gather(self._task, return_exceptions=True)
 
@@ -115,7 +120,11 @@ class RedisResumableStorage(RedisStreamManager):
         keys = StreamKeys(self.key_prefix, stream_id)
         arguments.integer(first_sequence, "sequence", 1)
         token = arguments.token(fencing_token)
-        encoded = [self._encode(chunk, first_sequence + n) for n, chunk in enumerate(chunks)]
+        try:
+            numbered = list(enumerate(chunks, first_sequence))
+        except TypeError as error:
+            raise InvalidArgumentError(f"append_many needs an iterable of chunks: {error}") from error
+        encoded = [self._encode(chunk, sequence) for sequence, chunk in numbered]
         if not encoded:
             return
         longest = (
