@@ -37,7 +37,7 @@ fields = {
     "tokens": st.one_of(
         st.fixed_dictionaries(
             {},
-            optional={name: counts for name in ("prompt", "completion", "reasoning", "cached", "total")}
+            optional=dict.fromkeys(("prompt", "completion", "reasoning", "cached", "total"), counts)
             | {"x": anything},
         ),
         anything,

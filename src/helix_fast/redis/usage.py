@@ -17,6 +17,7 @@ from helix_fast.errors import InvalidArgumentError, MalformedEntryError
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.schemas.rollup import UsageRollup, build_rollup
 from helix_fast.schemas.usage import EncodedEntry, UsageEntry, decode_entry, encode_entry
+from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.topology import Topology
 from helix_fast.usage_filters import Range, check_kinds, check_range
 
@@ -46,6 +47,7 @@ class RedisUsageStore(RedisStore):
         key_prefix: put before every key: ``{key_prefix}:usage:entries:{session_id}``.
         ttl_seconds: how long a session's usage is kept after its last entry; None or 0: until it is deleted.
         rollup_sessions: sessions whose sums are kept in this process, so that a rollup reads only new entries.
+        wait_replicas: replicas that must have an entry before it counts as recorded; see ``connect``.
 
     Raises:
         InvalidArgumentError, InvalidUrlError: settings that make no sense; nothing is connected yet.
@@ -66,6 +68,7 @@ class RedisUsageStore(RedisStore):
         key_prefix: str = "helix",
         ttl_seconds: int | None = 86_400,
         rollup_sessions: int = 1_000,
+        wait_replicas: int = 0,
         logger: logging.Logger | None = None,
         topology: Topology | None = None,
     ) -> None:
@@ -73,7 +76,7 @@ class RedisUsageStore(RedisStore):
         arguments.integer(rollup_sessions, "rollup_sessions")
         super().__init__(
             redis, client=client, host=host, port=port, username=username, password=password, db=db,
-            key_prefix=key_prefix, logger=logger, topology=topology,
+            key_prefix=key_prefix, logger=logger, wait_replicas=wait_replicas, topology=topology,
         )  # fmt: skip
         self._rollups = RollupReader(self, self.key_prefix, rollup_sessions)
         self._operations = itertools.count(1)
@@ -146,7 +149,7 @@ class RedisUsageStore(RedisStore):
 
     @property
     def _clustered(self) -> bool:
-        return self._topology.publish == b"SPUBLISH"
+        return isinstance(self._topology, Cluster)
 
     def recorder(
         self, session_id: str, *, max_batch: int = 500, linger_ms: float = 50, max_pending: int = 50_000
@@ -219,7 +222,10 @@ class RedisUsageStore(RedisStore):
             if start < place.read:
                 place, found = Place(), []  # another list than the one begun with
             place.move(nonce, entries)
-            found += codec.select_entries(entries, kinds, steps, times, wanted - len(found))
+            if kinds is None and steps == times == (None, None):
+                found += entries[: wanted - len(found)]  # also what is no entry: it is to be reported
+            else:
+                found += codec.select_entries(entries, kinds, steps, times, wanted - len(found))
             if place.read >= length or len(found) >= wanted:
                 return found
 
