@@ -159,9 +159,14 @@ class TestHold:
 
 
 class TestMemory:
-    async def test_a_second_lock_of_the_same_microsecond_has_a_larger_token(self, locks: InMemoryLockManager) -> None:
-        locks._last_token = 2**62
-        assert (await taken(locks)).fencing_token == 2**62 + 1
+    async def test_a_second_lock_of_the_same_microsecond_has_a_larger_token(
+        self, locks: InMemoryLockManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
+        tokens = [(await taken(locks, session)).fencing_token for session in ("a", "b")]
+        monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
+        tokens.append((await taken(locks, "c")).fencing_token)
+        assert tokens == [1_800_000_000_000_000, 1_800_000_000_000_001, 1_800_000_000_000_002]
 
     async def test_a_shortened_lock_wakes_its_waiter_in_time(self) -> None:
         locks = InMemoryLockManager()
