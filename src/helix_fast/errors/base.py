@@ -1,0 +1,126 @@
+"""HelixError and what concerns every store: arguments, connections, the server."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HelixError(Exception):
+    """Base of every error of this library.
+
+    Attributes:
+        code: stable identifier, for programs.
+        retryable: whether the same call may succeed when it is repeated as it is.
+        hint: what a person can do about it; may be empty.
+    """
+
+    code: ClassVar[str] = "helix_error"
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint: str = self.default_hint if hint is None else hint
+
+
+class InvalidArgumentError(HelixError, ValueError):
+    """An argument is of the wrong type or out of range; nothing was sent."""
+
+    code = "invalid_argument"
+
+
+class InvalidIdError(InvalidArgumentError):
+    """A session, stream or step id that cannot be one: empty, over 512 bytes, with braces or control characters."""
+
+    code = "invalid_id"
+    default_hint = "ids are 1-512 bytes of printable UTF-8 without '{' and '}'"
+
+
+class InvalidUrlError(InvalidArgumentError):
+    """A URL that no store can be reached by."""
+
+    code = "invalid_url"
+    default_hint = "use redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, memory:// or embedded://"
+
+
+class StoreError(HelixError):
+    """The server, or the way to it, did not do what was asked; the driver's error is ``__cause__``."""
+
+    code = "store_error"
+
+
+class StoreConnectionError(StoreError):
+    """The server cannot be reached, or the connection broke before the reply arrived."""
+
+    code = "store_connection"
+    retryable = True
+    default_hint = "check that the server runs and that host, port and credentials are right"
+
+
+class StoreTimeoutError(StoreConnectionError):
+    """The server did not answer in time."""
+
+    code = "store_timeout"
+    default_hint = "the server is overloaded, paused or cut off; the operation may have happened"
+
+
+class StoreAuthenticationError(StoreConnectionError):
+    """The server refused the user name or password."""
+
+    code = "store_authentication"
+    retryable = False
+    default_hint = "check user name and password (they are never shown here)"
+
+
+class NotReplicatedError(StoreConnectionError):
+    """The primary has the write, but too few replicas confirmed it in time: a failover might lose it.
+
+    Attributes:
+        wanted, confirmed: numbers of replicas.
+    """
+
+    code = "not_replicated"
+    default_hint = "check the replicas; repeating the operation is safe and waits again"
+
+    def __init__(self, wanted: int, confirmed: int) -> None:
+        super().__init__(f"{confirmed} of {wanted} replicas confirmed the write")
+        self.wanted = wanted
+        self.confirmed = confirmed
+
+
+class StoreResponseError(StoreError):
+    """The server answered with an error that is none of ours; its first word is in ``server_code``."""
+
+    code = "store_response"
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.server_code: str = message.split(" ", 1)[0]
+
+
+class StoreClosedError(HelixError):
+    """The store (or the Helix that it belongs to) has been closed."""
+
+    code = "store_closed"
+    default_hint = "make a new store; a closed one cannot be opened again"
+
+
+class BufferFullError(HelixError):
+    """More is waiting to be sent than the connection may hold."""
+
+    code = "buffer_full"
+    retryable = True
+    default_hint = "wait for earlier operations, or raise the buffer limit"
+
+
+class EmbeddedServerError(HelixError):
+    """The private server of ``embedded://`` did not start or does not answer."""
+
+    code = "embedded_server"
+
+
+class EmbeddedServerUnavailableError(EmbeddedServerError):
+    """There is no server program for ``embedded://`` on this machine."""
+
+    code = "embedded_server_unavailable"
+    default_hint = "pip install 'helix-fast[embedded]'"

@@ -1,0 +1,147 @@
+"""What can go wrong with sessions, usage entries and locks."""
+
+from __future__ import annotations
+
+from .base import HelixError
+
+
+class SessionError(HelixError):
+    """Base of what can go wrong with one session's state."""
+
+    code = "session_error"
+
+
+class SessionNotFoundError(SessionError):
+    """The operation needs a session that does not exist."""
+
+    code = "session_not_found"
+    default_hint = "create it with create_session() or save_state()"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no session {session_id!r}")
+        self.session_id = session_id
+
+
+class SessionExistsError(SessionError):
+    """create_session() was given the id of a session that exists."""
+
+    code = "session_exists"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} exists", hint="load it, or delete it first")
+        self.session_id = session_id
+
+
+class CheckpointNotFoundError(SessionError):
+    """The session has no checkpoint of that id."""
+
+    code = "checkpoint_not_found"
+
+    def __init__(self, session_id: str, checkpoint_id: str) -> None:
+        super().__init__(f"session {session_id!r} has no checkpoint {checkpoint_id!r}")
+        self.session_id = session_id
+        self.checkpoint_id = checkpoint_id
+
+
+class ConcurrentUpdateError(SessionError):
+    """The session's version is not the expected one: someone else wrote. Nothing was changed."""
+
+    code = "concurrent_update"
+    retryable = True
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(f"expected version {expected}, found {actual}", hint="load the state again and repeat")
+        self.expected = expected
+        self.actual = actual
+
+
+class MalformedStateError(SessionError, ValueError):
+    """Stored bytes, or a given value, that are no valid state; names the key and the field."""
+
+    code = "malformed_state"
+
+    def __init__(self, key: str, field: str, reason: str) -> None:
+        super().__init__(f"{key}: {field}: {reason}")
+        self.key = key
+        self.field = field
+
+
+class PatchError(SessionError, ValueError):
+    """A JSON Patch (RFC 6902) that is malformed or does not apply; nothing was changed."""
+
+    code = "patch"
+
+
+class SubAgentRefNotFoundError(SessionError):
+    """The session has no reference to that sub-agent."""
+
+    code = "sub_agent_ref_not_found"
+
+    def __init__(self, session_id: str, sub_session_id: str) -> None:
+        super().__init__(
+            f"session {session_id!r} has no sub-agent {sub_session_id!r}", hint="add it with add_sub_agent_refs()"
+        )
+        self.session_id = session_id
+        self.sub_session_id = sub_session_id
+
+
+class CheckpointStateError(SessionError):
+    """The state was asked of a checkpoint that was listed or created, not loaded."""
+
+    code = "checkpoint_state"
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(f"the state of {checkpoint_id!r} is not loaded", hint="load it with get_checkpoint()")
+        self.checkpoint_id = checkpoint_id
+
+
+class MalformedEntryError(HelixError, ValueError):
+    """A usage entry that is not valid; nothing was written."""
+
+    code = "malformed_entry"
+
+
+class UsageNotRecordedError(HelixError):
+    """A usage recorder could not write some entries; the reason is ``__cause__``.
+
+    Attributes:
+        entries: these entries, with their ids: recorded again, they count once.
+    """
+
+    code = "usage_not_recorded"
+    default_hint = "record .entries again when the cause is gone; their ids keep them from counting twice"
+
+    def __init__(self, message: str, entries: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.entries = tuple(entries)
+
+
+class LockError(HelixError):
+    """Base of what can go wrong with a lock."""
+
+    code = "lock_error"
+
+
+class LockNotAcquiredError(LockError):
+    """hold() did not get the lock within ``wait_ms``."""
+
+    code = "lock_not_acquired"
+    retryable = True
+
+
+class LockLostError(LockError):
+    """The lock was lost while the body of hold() was running."""
+
+    code = "lock_lost"
+    default_hint = "another holder may have it; writes with this fencing token are refused"
+
+
+class MalformedLockError(LockError, ValueError):
+    """What is stored under a lock's key is no lock; ``key`` names it."""
+
+    code = "malformed_lock"
+    default_hint = "something else writes to this key; a lock is JSON with owner, fencingToken and acquiredAt"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key

@@ -1,0 +1,195 @@
+"""What can go wrong with a stream, and stale fencing tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import HelixError
+
+
+class StreamError(HelixError):
+    """Base of what can go wrong with one stream."""
+
+    code = "stream_error"
+
+
+class SequenceConflictError(StreamError):
+    """A chunk came with another sequence than the stream's next one; nothing was written."""
+
+    code = "sequence_conflict"
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(
+            f"expected sequence {expected}, got {actual}",
+            hint="read the stream's last sequence and continue from there; another writer may be at work",
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class MalformedChunkError(StreamError, ValueError):
+    """Bytes or an object that are no valid chunk.
+
+    Attributes:
+        sequence: its place in the stream, or None where it was never written.
+        data: the offending bytes or object.
+    """
+
+    code = "malformed_chunk"
+
+    def __init__(self, sequence: int | None, data: object, reason: str = "not a valid chunk") -> None:
+        where = "" if sequence is None else f" at sequence {sequence}"
+        super().__init__(f"malformed chunk{where}: {reason}", hint="a chunk is a JSON object with a string 'type'")
+        self.sequence = sequence
+        self.data = data
+
+
+class ChunkTooLargeError(StreamError, ValueError):
+    """An encoded chunk is larger than ``max_chunk_bytes``; nothing was sent."""
+
+    code = "chunk_too_large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"chunk of {size} bytes exceeds {limit}", hint="split the chunk or raise max_chunk_bytes")
+        self.size = size
+        self.limit = limit
+
+
+class StreamClosedError(StreamError):
+    """The stream has ended, failed or is gone, or the writer was closed.
+
+    Attributes:
+        status: ``ended``, ``failed``, ``deleted`` or ``closed`` (only this writer is).
+        unsent: encoded chunks given to ``send`` that were never stored, oldest first.
+    """
+
+    code = "stream_closed"
+
+    def __init__(self, stream_id: str, status: str, unsent: Sequence[bytes] = ()) -> None:
+        super().__init__(f"stream {stream_id!r} is {status}", hint="reset_stream() starts a new life of the stream")
+        self.stream_id = stream_id
+        self.status = status
+        self.unsent = tuple(unsent)
+
+
+class StreamDeletedError(StreamClosedError):
+    """The stream was deleted or expired, or its server came back without it."""
+
+    code = "stream_deleted"
+
+    def __init__(self, stream_id: str, unsent: Sequence[bytes] = ()) -> None:
+        super().__init__(stream_id, "deleted", unsent)
+
+
+class StreamNotFoundError(StreamError):
+    """The operation needs a stream that does not exist."""
+
+    code = "stream_not_found"
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"no stream {stream_id!r}", hint="create it with create_writer() or create()")
+        self.stream_id = stream_id
+
+
+class SequenceGapError(StreamError):
+    """Chunks asked for are no longer kept (trimmed), or were lost by the server.
+
+    Attributes:
+        requested: the position asked for: the last sequence seen.
+        first_available: the first sequence that can still be read.
+    """
+
+    code = "sequence_gap"
+
+    def __init__(self, requested: int, first_available: int) -> None:
+        super().__init__(
+            f"chunks {requested + 1}..{first_available - 1} are not available",
+            hint="take a fresh snapshot and resume there, or pass on_gap='skip'",
+        )
+        self.requested = requested
+        self.first_available = first_available
+
+
+class StreamResetError(StreamError):
+    """The stream was reset: it lives a new epoch and the position or writer belongs to an older one."""
+
+    code = "stream_reset"
+
+    def __init__(self, current_epoch: str, unsent: Sequence[bytes] = ()) -> None:
+        super().__init__(
+            f"the stream was reset; its epoch is now {current_epoch!r}", hint="start again from the new epoch"
+        )
+        self.current_epoch = current_epoch
+        self.unsent = tuple(unsent)
+
+
+class StreamFailedError(StreamError):
+    """The stream ended with ``fail_stream``; raised by readers after its last chunk.
+
+    Attributes:
+        error: what the producer gave as the reason.
+    """
+
+    code = "stream_failed"
+
+    def __init__(self, error: str) -> None:
+        super().__init__(f"stream failed: {error}")
+        self.error = error
+
+
+class ProducerLostError(StreamFailedError):
+    """The producer's lease ran out without an end: it died or was cut off. The stream is marked failed."""
+
+    code = "producer_lost"
+
+
+class StreamFencedError(StreamError):
+    """A newer writer took the stream over without this writer holding a token to compare."""
+
+    code = "stream_fenced"
+
+    def __init__(self, stream_id: str, unsent: Sequence[bytes] = ()) -> None:
+        super().__init__(f"stream {stream_id!r} was taken over", hint="open a new writer")
+        self.unsent = tuple(unsent)
+
+
+class AcknowledgedDataLostError(StreamError):
+    """The server came back with less than it had acknowledged (a failover or restart lost it).
+
+    Attributes:
+        first, last: the lost sequences, both inclusive.
+    """
+
+    code = "acknowledged_data_lost"
+    default_hint = "the server lost acknowledged writes; see wait_replicas and the server's persistence settings"
+
+    def __init__(self, stream_id: str, first: int, last: int) -> None:
+        super().__init__(f"stream {stream_id!r} lost acknowledged chunks {first}..{last}")
+        self.stream_id = stream_id
+        self.first = first
+        self.last = last
+
+
+class WriteOutcomeUnknownError(StreamError):
+    """A batch's reply was lost and its entry was trimmed before it could be looked up: it may have been stored."""
+
+    code = "write_outcome_unknown"
+
+    def __init__(self, stream_id: str, first: int, last: int) -> None:
+        super().__init__(f"stream {stream_id!r}: the outcome of chunks {first}..{last} cannot be known")
+        self.stream_id = stream_id
+        self.first = first
+        self.last = last
+
+
+class StaleFencingTokenError(HelixError):
+    """The fencing token is smaller than the largest one seen: another holder has taken over. Nothing was changed."""
+
+    code = "stale_fencing_token"
+    default_hint = "this holder has lost its lock; stop writing and acquire it anew"
+
+    def __init__(self, token: int, current: int, unsent: Sequence[bytes] = ()) -> None:
+        super().__init__(f"fencing token {token} is stale, {current} has been seen")
+        self.token = token
+        self.current = current
+        self.unsent = tuple(unsent)
