@@ -1,10 +1,14 @@
 """helix-fast: state, token streams, usage and locks of AI agents in Redis or Valkey, fast and without losing a byte."""
 
-from .connect import Helix, connect
+from .connect import (
+    Helix,
+    connect,
+)
 from .errors import (
     AcknowledgedDataLostError,
     BufferFullError,
     CheckpointNotFoundError,
+    CheckpointStateError,
     ChunkTooLargeError,
     ConcurrentUpdateError,
     EmbeddedServerError,
@@ -18,7 +22,9 @@ from .errors import (
     LockNotAcquiredError,
     MalformedChunkError,
     MalformedEntryError,
+    MalformedLockError,
     MalformedStateError,
+    NotReplicatedError,
     PatchError,
     ProducerLostError,
     SequenceConflictError,
@@ -40,12 +46,47 @@ from .errors import (
     StreamFencedError,
     StreamNotFoundError,
     StreamResetError,
+    SubAgentRefNotFoundError,
+    UsageNotRecordedError,
     WriteOutcomeUnknownError,
 )
-from .redis.reader import ResumableReader, StreamReader
-from .redis.resumable import RedisResumableStorage
-from .redis.streams import RedisStreamManager
-from .redis.writer import StreamWriter
+from .locking import (
+    Lock,
+)
+from .memory import (
+    InMemoryLockManager,
+    InMemoryResumableStorage,
+    InMemoryStateStore,
+    InMemoryStreamManager,
+    InMemoryUsageStore,
+    MemoryServer,
+    NoOpLockManager,
+)
+from .redis.locks import (
+    RedisLockManager,
+)
+from .redis.reader import (
+    ResumableReader,
+    StreamReader,
+)
+from .redis.resumable import (
+    RedisResumableStorage,
+)
+from .redis.state import (
+    RedisStateStore,
+)
+from .redis.streams import (
+    RedisStreamManager,
+)
+from .redis.usage import (
+    RedisUsageStore,
+)
+from .redis.usage_recorder import (
+    UsageRecorder,
+)
+from .redis.writer import (
+    StreamWriter,
+)
 from .schemas.chunks import (
     CheckpointCreatedChunk,
     Chunk,
@@ -65,44 +106,111 @@ from .schemas.chunks import (
     ToolStartChunk,
     UnknownChunk,
 )
-from .schemas.streams import StoredChunk, StreamInfo, StreamPosition
+from .schemas.locks import (
+    LockInfo,
+)
+from .schemas.rollup import (
+    CallTotals,
+    CustomTotals,
+    SubAgentStats,
+    TokenTotals,
+    ToolStats,
+    UsageRollup,
+)
+from .schemas.state import (
+    AgentState,
+    AgentStateSchema,
+    Checkpoint,
+    CheckpointPage,
+    MergeChanges,
+    MergeResult,
+    MessagePage,
+    PromoteResult,
+    SafeParseResult,
+    StagedChanges,
+    SubAgentRef,
+    SubAgentRefUpdate,
+)
+from .schemas.streams import (
+    StoredChunk,
+    StreamInfo,
+    StreamPosition,
+)
+from .schemas.usage import (
+    CustomUsage,
+    SubAgentUsage,
+    TokenCounts,
+    TokenUsage,
+    ToolUsage,
+    UnknownUsage,
+    UsageEntry,
+    UsageSource,
+)
 
 __all__ = [
     "AcknowledgedDataLostError",
+    "AgentState",
+    "AgentStateSchema",
     "BufferFullError",
+    "CallTotals",
+    "Checkpoint",
     "CheckpointCreatedChunk",
     "CheckpointNotFoundError",
+    "CheckpointPage",
+    "CheckpointStateError",
     "Chunk",
     "ChunkTooLargeError",
     "ConcurrentUpdateError",
     "CustomChunk",
+    "CustomTotals",
+    "CustomUsage",
     "EmbeddedServerError",
     "EmbeddedServerUnavailableError",
     "ErrorChunk",
     "Helix",
     "HelixError",
+    "InMemoryLockManager",
+    "InMemoryResumableStorage",
+    "InMemoryStateStore",
+    "InMemoryStreamManager",
+    "InMemoryUsageStore",
     "InvalidArgumentError",
     "InvalidIdError",
     "InvalidUrlError",
+    "Lock",
     "LockError",
+    "LockInfo",
     "LockLostError",
     "LockNotAcquiredError",
     "MalformedChunkError",
     "MalformedEntryError",
+    "MalformedLockError",
     "MalformedStateError",
+    "MemoryServer",
+    "MergeChanges",
+    "MergeResult",
+    "MessagePage",
+    "NoOpLockManager",
+    "NotReplicatedError",
     "OutputChunk",
     "PatchError",
     "ProducerLostError",
+    "PromoteResult",
+    "RedisLockManager",
     "RedisResumableStorage",
+    "RedisStateStore",
     "RedisStreamManager",
+    "RedisUsageStore",
     "ResumableReader",
     "RunInterruptedChunk",
     "RunResumedChunk",
+    "SafeParseResult",
     "SequenceConflictError",
     "SequenceGapError",
     "SessionError",
     "SessionExistsError",
     "SessionNotFoundError",
+    "StagedChanges",
     "StaleFencingTokenError",
     "StatePatchChunk",
     "StoreAuthenticationError",
@@ -126,12 +234,28 @@ __all__ = [
     "StreamResyncChunk",
     "StreamWriter",
     "SubAgentEndChunk",
+    "SubAgentRef",
+    "SubAgentRefNotFoundError",
+    "SubAgentRefUpdate",
     "SubAgentStartChunk",
+    "SubAgentStats",
+    "SubAgentUsage",
     "TextDeltaChunk",
     "ThinkingChunk",
+    "TokenCounts",
+    "TokenTotals",
+    "TokenUsage",
     "ToolEndChunk",
     "ToolStartChunk",
+    "ToolStats",
+    "ToolUsage",
     "UnknownChunk",
+    "UnknownUsage",
+    "UsageEntry",
+    "UsageNotRecordedError",
+    "UsageRecorder",
+    "UsageRollup",
+    "UsageSource",
     "WriteOutcomeUnknownError",
     "connect",
 ]
