@@ -1,4 +1,4 @@
-"""What the fault tests of streams share: stores with chosen patience, chunks that can be told apart, and the log's truth."""
+"""What the fault tests of streams share: stores of chosen patience, chunks to tell apart, and the log's truth."""
 
 from __future__ import annotations
 
