@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from helix_fast.memory import InMemoryStateStore, MemoryServer
 from helix_fast.redis.state import RedisStateStore
 
 StateStores = Callable[..., Any]
 
 
+@pytest.fixture(params=["embedded", "memory"])
+def new_state_store(request: pytest.FixtureRequest) -> StateStores:
+    """Makes stores of one backend that nobody closes."""
+    if request.param == "embedded":
+        return partial(RedisStateStore, request.getfixturevalue("server_url"))
+    return partial(InMemoryStateStore, MemoryServer())
+
+
 @pytest.fixture
-async def state_stores(server_url: str) -> AsyncIterator[StateStores]:
+async def state_stores(new_state_store: StateStores) -> AsyncIterator[StateStores]:
     """Makes stores on one backend, each as another process would; all are closed at the end."""
     made: list[RedisStateStore] = []
 
     def make(**options: Any) -> RedisStateStore:
-        made.append(RedisStateStore(server_url, **options))
+        made.append(new_state_store(**options))
         return made[-1]
 
     yield make
@@ -33,6 +43,6 @@ def state_store(state_stores: StateStores) -> Any:
 
 
 @pytest.fixture
-def make_state_store(server_url: str) -> Callable[[], Any]:
+def make_state_store(new_state_store: StateStores) -> Callable[[], Any]:
     """As `state_stores`, for tests that run an event loop of their own, and close what they make."""
-    return lambda: RedisStateStore(server_url)
+    return new_state_store
