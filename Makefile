@@ -2,24 +2,25 @@
 #   make demo    run the demo on a private server
 #   make test    all tests; a part: make test PYTEST_ARGS="tests/unit -q"
 #   make lint    what CI checks without running anything
-#   make bench   benchmarks; BENCH_ARGS as for pytest
+#   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
 #   make clean   remove what was built, the venv too
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO_ARGS ?=
-EXTRAS := dev,uvloop,embedded,cli,starlette,otel
+EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 INSTALLED := $(VENV)/.installed
+BENCHED := $(VENV)/.benched
 COMPILED := $(VENV)/.compiled
 CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/*.pxi)
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint bench build clean
+.PHONY: demo test lint bench bench-quick growth build clean
 
 build: $(COMPILED)
 
@@ -42,13 +43,25 @@ demo: build
 test: build
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-bench: build
-	$(PY) -m pytest benchmarks -o python_files='bench_*.py' --benchmark-only $(BENCH_ARGS)
+# The other clients are for comparison: where one cannot be installed, its line is missing.
+$(BENCHED): $(INSTALLED)
+	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
+	-HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[peers]'
+	@touch $@
+
+bench: build $(BENCHED)
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-quick: build $(BENCHED)
+	$(PY) -m benchmarks --quick $(BENCH_ARGS)
+
+growth: build $(BENCHED)
+	$(PY) -m benchmarks.growth $(BENCH_ARGS)
 
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PY) -m mypy --strict src tests/support $(wildcard tests/typing/*.py)
+	$(PY) -m mypy --strict src benchmarks tests/support $(wildcard tests/typing/*.py)
 	@# It looks for pycodestyle on PATH.
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
