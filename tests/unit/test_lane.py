@@ -1,0 +1,214 @@
+"""The lane against a real server: replies meet their own requests, whatever becomes of the callers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from helix_fast import codec
+from helix_fast.errors import (
+    BufferFullError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
+    StoreTimeoutError,
+)
+from helix_fast.transport.lane import Lane
+from helix_fast.transport.resolve import topology_for
+from helix_fast.transport.topology import Standalone
+from tests.support.proxy import FaultProxy
+from tests.support.servers import ServerProcess
+from tests.support.streams_under_fault import storage, text
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def lane_of(topology: object) -> Lane:
+    assert isinstance(topology, Standalone)
+    return topology._lane
+
+
+def echo(value: object) -> bytes:
+    return codec.frame_command([b"ECHO", str(value)])
+
+
+async def test_replies_meet_their_requests_though_calls_are_cancelled(server_url: str) -> None:
+    """Two stores on one topology, every third call given up at another moment."""
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+
+    async def caller(name: int) -> int:
+        wrong = 0
+        for n in range(60):
+            call = asyncio.ensure_future(lane.call(echo(f"{name}:{n}")))
+            if (n + name) % 3 == 0:
+                for _ in range(n % 7):
+                    await asyncio.sleep(0)
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+            else:
+                wrong += await call != f"{name}:{n}".encode()
+        return wrong
+
+    assert sum(await asyncio.gather(*(caller(name) for name in range(20)))) == 0
+    assert lane.generation == 1
+    await topology.close()
+
+
+async def test_what_is_sent_in_one_turn_leaves_in_one_write(server_url: str, fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url)
+    lane = lane_of(topology)
+    await lane.call(echo("connect"))
+    writes = 0
+    transport = lane._transport
+    assert transport is not None
+    write = transport.write
+
+    def counted(data: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        write(data)
+
+    transport.write = counted  # type: ignore[method-assign,assignment]
+    assert await asyncio.gather(*(lane.call(echo(n)) for n in range(500))) == [b"%d" % n for n in range(500)]
+    assert writes == 1
+    await topology.close()
+
+
+async def test_huge_reply_and_huge_request(server_url: str) -> None:
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    big = b"x" * (40 << 20)
+    results = await asyncio.gather(
+        lane.call(echo("before")), lane.call(codec.frame_command([b"ECHO", big])), lane.call(echo("after"))
+    )
+    assert (results[0], results[1] == big, results[2]) == (b"before", True, b"after")
+    await topology.close()
+
+
+async def test_error_reply_is_raised_to_its_own_caller(server_url: str) -> None:
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    frames = [echo(1), codec.frame_command([b"NOSUCHCOMMAND"]), echo(2)]
+    results = await asyncio.gather(*map(lane.call, frames), return_exceptions=True)
+    assert (results[0], results[2]) == (b"1", b"2")
+    assert isinstance(results[1], StoreResponseError)
+    assert results[1].server_code == "ERR"
+    await topology.close()
+
+
+async def test_buffer_is_bounded_while_the_server_takes_nothing(server_url: str, fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url, timeout=0.4)
+    lane = lane_of(topology)
+    lane.max_buffered_bytes = 1 << 20
+    await lane.call(echo("connect"))
+    fault_proxy.stall()
+    calls = [asyncio.ensure_future(lane.call(echo("x" * 200_000))) for _ in range(100)]
+    await asyncio.sleep(0.1)
+    assert lane._buffered < (1 << 20) + 300_000
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(result) for result in results} <= {BufferFullError, StoreTimeoutError, StoreConnectionError}
+    fault_proxy.heal()
+    assert await lane.call(echo("again")) == b"again"
+    await topology.close()
+
+
+async def test_room_is_refused_in_time(server_url: str, fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url, timeout=30)
+    lane = lane_of(topology)
+    lane.max_buffered_bytes = 1 << 16
+    await lane.call(echo("connect"))
+    fault_proxy.stall()
+    blocked = [asyncio.ensure_future(lane.call(echo("x" * 100_000))) for _ in range(60)]
+    await asyncio.sleep(0.05)
+    lane.timeout = 0.1
+    with pytest.raises(BufferFullError):
+        await lane.call(echo("x"))
+    await topology.close()
+    results = await asyncio.gather(*blocked, return_exceptions=True)
+    assert all(isinstance(result, (StoreClosedError, BufferFullError)) for result in results)
+
+
+async def test_close_tells_everyone_who_waits(server_url: str, fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url)
+    lane = lane_of(topology)
+    await lane.call(echo("connect"))
+    fault_proxy.stall()
+    calls = [asyncio.ensure_future(lane.call(echo(n))) for n in range(10)]
+    await asyncio.sleep(0.02)
+    late = asyncio.ensure_future(lane.call(echo("late")))
+    await asyncio.sleep(0)
+    await topology.close()
+    results = await asyncio.wait_for(asyncio.gather(*calls, late, return_exceptions=True), 5)
+    assert all(isinstance(result, StoreClosedError) for result in results)
+    with pytest.raises(StoreClosedError):
+        await lane.call(echo("after"))
+    await topology.close()
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 3))
+async def test_close_while_connecting_leaves_nothing(server_url: str, fault_proxy: FaultProxy, turns: int) -> None:
+    before = asyncio.all_tasks()
+    topology = topology_for(fault_proxy.url)
+    call = asyncio.ensure_future(lane_of(topology).call(echo("x")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await topology.close()
+    result = (await asyncio.gather(call, return_exceptions=True))[0]
+    assert result == b"x" or isinstance(result, StoreClosedError)
+    leaked = {task for task in asyncio.all_tasks() - before if "FaultProxy" not in repr(task)}
+    assert not leaked
+
+
+async def test_request_sent_in_the_turn_in_which_the_connection_breaks_is_not_forgotten(server_url: str) -> None:
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    await lane.call(echo("connect"))
+    first = asyncio.ensure_future(lane.call(echo("first")))
+    await asyncio.sleep(0)  # it is queued, and will leave later in the next turn
+    lane.give_up("as where the socket breaks in this turn")
+    second = asyncio.ensure_future(lane.call(echo("second")))
+    lane.send(echo("third"))
+    results = await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 5)
+    assert isinstance(results[0], StoreConnectionError)
+    assert results[1] == b"second"
+    await topology.close()
+
+
+async def test_server_that_accepts_and_says_nothing_is_given_up_in_time(fresh_server: ServerProcess) -> None:
+    """The kernel of a stopped server goes on accepting: neither a connect nor a call may wait for it for ever."""
+    async with storage(fresh_server.url, timeout=0.3, retry_timeout=0.5) as store:
+        writer = await store.create_writer("s", "agent")
+        await writer.write(text("a"))
+        fresh_server.pause()
+        started = time.monotonic()
+        try:
+            with pytest.raises(StoreConnectionError):
+                await writer.write(text("b"))
+            with pytest.raises(StoreConnectionError):
+                await store.get_info("s")
+            assert time.monotonic() - started < 6
+        finally:
+            fresh_server.resume()
+        assert await writer.write(text("b")) == 2
+
+
+async def test_answer_that_is_no_resp_breaks_the_connection_and_no_more() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):  # the handshake of the driver
+            await reader.read(1000)
+            writer.write(b"+OK\r\n+OK\r\n")
+        await reader.read(1000)
+        writer.write(b"?nonsense\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    topology = topology_for(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=1)
+    with pytest.raises(StoreConnectionError):
+        await lane_of(topology).call(echo("x"))
+    await topology.close()
+    server.close()
+    await server.wait_closed()
