@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from helix_fast import connect
 from helix_fast.embedded_supervisor import TEMPORARY_PREFIX
 from tests.support.servers import ServerProcess, until
 
@@ -24,6 +25,7 @@ KEYS = [
 ]  # fmt: skip
 TEXT = 'Zwölf Boxkämpfer jagen Viktor — 日本語, emoji 🎈🎈, tabs\tand\r\nline breaks, "quotes" and \\ too.\n' * 12
 MOST_CONNECTIONS = 10
+DEFAULT_STREAM_LENGTH = 10_000
 
 
 def alive(process: psutil.Process) -> bool:
@@ -204,6 +206,23 @@ async def test_every_key_has_a_ttl_while_the_demo_runs(
     keys = [line for line in fresh_server.ask(b"KEYS *").split(b"\r\n") if line.startswith(b"helix-demo:")]
     assert len(keys) >= 20
     assert all(int(fresh_server.ask(b'TTL "' + key + b'"').strip(b":\r\n")) > 0 for key in keys)
+
+
+async def test_nothing_is_trimmed_that_a_reader_may_still_want(
+    short_path: Path, fresh_server: ServerProcess, started: list[Demo]
+) -> None:
+    demo = Demo(short_path, "--sessions", "1", "--url", fresh_server.url)
+    started.append(demo)
+    await until(lambda: keys_stored(fresh_server) >= 2, what="the demo's stream")
+    key = fresh_server.ask(b"KEYS *:meta").split(b"\r\n")[2].decode()
+    async with connect(fresh_server.url, key_prefix=key.partition("stream:")[0]) as helix:
+        kept = 0
+        while kept <= DEFAULT_STREAM_LENGTH * 1.2:
+            assert demo.process.poll() is None
+            info = await helix.streams.get_info("agent-00000")
+            assert info is not None
+            kept = info.chunk_count
+            assert info.first_sequence == 1
 
 
 async def test_streams_that_vanish_half_way_exit_1(

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from helix_fast import Helix, connect
+from helix_fast.cli.doctor import memory_policy, server_version
 
 USAGE = {
     "kind": "custom",
@@ -164,3 +165,30 @@ async def test_doctor_exits_1_where_the_server_refuses_writes(helix: Helix, serv
         await helix.state.command("", b"CONFIG", b"SET", b"maxmemory", b"0")
     assert done.returncode == 1
     assert {finding["name"]: finding["level"] for finding in json.loads(done.stdout)}["stream"] == "error"
+
+
+def test_doctor_goes_on_where_the_server_does_not_tell_what_it_is() -> None:
+    done = command("doctor", "--url", "memory://", "--json")
+    assert done.returncode == 0
+    levels = {finding["name"]: finding["level"] for finding in json.loads(done.stdout)}
+    assert (levels["server"], levels["stream"]) == ("warning", "ok")
+
+
+@pytest.mark.parametrize(
+    ("info", "level"),
+    [
+        ({"redis_version": "6.2.14"}, "ok"),
+        ({"redis_version": "6.0.16"}, "error"),
+        ({"redis_version": "10.0.0"}, "ok"),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, "ok"),
+        ({"redis_version": "7.2.4", "valkey_version": "7.1.0"}, "error"),
+    ],
+)
+def test_doctor_knows_which_servers_are_too_old(info: dict[str, str], level: str) -> None:
+    assert server_version(info).level == level
+
+
+def test_doctor_warns_of_a_server_that_throws_streams_away_when_full() -> None:
+    assert memory_policy({"maxmemory": "100", "maxmemory_policy": "allkeys-lru"}).level == "warning"
+    assert memory_policy({"maxmemory": "100", "maxmemory_policy": "noeviction"}).level == "ok"
+    assert memory_policy({"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}).level == "ok"

@@ -62,31 +62,43 @@ def look_at_installation() -> Iterator[Finding]:
 async def look_at_server(helix: Helix) -> AsyncIterator[Finding]:
     """What the server says of itself, and whether a stream goes through it unharmed."""
     streams = helix.streams
-    info = settings_of(await streams.command("", b"INFO"))
-    kind, number = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
-    least = (7, 2) if kind == "Valkey" else (6, 2)
-    fits = tuple(map(int, re.findall(r"\d+", number)[:2])) >= least
-    wanted = "" if fits else f", {kind} {least[0]}.{least[1]} is needed"
-    yield Finding("server", "ok" if fits else "error", f"{kind} {number}{wanted}")
+    try:
+        info = settings_of(await streams.command("", b"INFO"))
+        yield server_version(info)
+    except StoreResponseError as error:
+        info = {}
+        yield Finding("server", "warning", f"does not tell what it is: {error}")
 
     began = time.perf_counter()
     for _ in range(ROUND_TRIPS):
         await streams.command("", b"PING")
     yield Finding("round trip", "ok", f"{1000 * (time.perf_counter() - began) / ROUND_TRIPS:.2f} ms")
 
-    policy = info.get("maxmemory_policy", "")
-    bounded = info.get("maxmemory", "0") != "0"
-    yield (
-        Finding("memory", "warning", f"maxmemory-policy is {policy}: the server throws streams away when it is full")
-        if bounded and policy != "noeviction"
-        else Finding("memory", "ok", f"{info.get('used_memory_human', '?')} used, nothing is thrown away")
-    )
-    yield (
-        Finding("persistence", "ok", "append-only file")
-        if info.get("aof_enabled") == "1"
-        else Finding("persistence", "warning", "no append-only file: a restart loses what was acknowledged")
-    )
+    if info:
+        yield memory_policy(info)
+        yield (
+            Finding("persistence", "ok", "append-only file")
+            if info.get("aof_enabled") == "1"
+            else Finding("persistence", "warning", "no append-only file: a restart loses what was acknowledged")
+        )
     yield await pass_a_stream_through(helix)
+
+
+def server_version(info: dict[str, str]) -> Finding:
+    """Whether the server is new enough."""
+    kind, number = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
+    least = (7, 2) if kind == "Valkey" else (6, 2)
+    if tuple(map(int, re.findall(r"\d+", number)[:2])) < least:
+        return Finding("server", "error", f"{kind} {number}, {least[0]}.{least[1]} is needed")
+    return Finding("server", "ok", f"{kind} {number}")
+
+
+def memory_policy(info: dict[str, str]) -> Finding:
+    """Whether a full server refuses writes, which writers are told, or throws away what was acknowledged."""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy != "noeviction":
+        return Finding("memory", "warning", f"maxmemory-policy is {policy}: a full server throws streams away")
+    return Finding("memory", "ok", f"{info.get('used_memory_human', '?')} used, nothing is thrown away")
 
 
 async def pass_a_stream_through(helix: Helix) -> Finding:
