@@ -1,0 +1,1 @@
+"""What helix-fast is compared with: written as a good engineer would, without our tricks."""

@@ -1,0 +1,50 @@
+"""Importing: P12."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+
+from .measure import Measure
+from .under_pytest import benchmark_of
+
+# The interpreter's own start is not on either side's bill. `-I`: nothing of the current directory or the user's.
+PROGRAM = "import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
+
+
+async def import_ms(module: str) -> float:
+    """Milliseconds of an import in a new process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", PROGRAM.format(module=module), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"importing {module} failed")
+    return float(output) * 1000
+
+
+class Import(Measure):
+    """A median of several new processes, their bytecode already compiled."""
+
+    key = "P12"
+    what = "import helix_fast"
+    against = "import redis.asyncio"
+    unit = "ms"
+    target = 1.3
+    reach = "at most"
+    needs_server = False
+
+    async def prepare(self) -> None:
+        self.times = self.size.pick(7, 3, 1)
+        await import_ms("helix_fast, redis.asyncio")
+
+    async def ours(self) -> float:
+        return statistics.median([await import_ms("helix_fast") for _ in range(self.times)])
+
+    async def baseline(self) -> float:
+        return statistics.median([await import_ms("redis.asyncio") for _ in range(self.times)])
+
+
+MEASURES = (Import,)
+test_import = benchmark_of(*MEASURES)

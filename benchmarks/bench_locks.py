@@ -1,0 +1,64 @@
+"""Locks: P8."""
+
+from __future__ import annotations
+
+import time
+
+import redis.asyncio as redis
+
+from helix_fast.redis.locks import RedisLockManager
+
+from .measure import Measure, check
+from .under_pytest import benchmark_of
+
+TTL_MS = 30_000
+
+
+class AcquireRelease(Measure):
+    """One task, one lock, again and again; nobody else wants it."""
+
+    key = "P8"
+    what = "acquire + release"
+    against = "redis.asyncio.lock.Lock"
+    unit = "pairs/s"
+    target = 2.0
+
+    async def prepare(self) -> None:
+        self.pairs = self.size.pick(10_000, 2_000, 20)
+        self.baseline_pairs = self.size.pick(5_000, 1_000, 20)
+        self.locks = RedisLockManager(self.server.url)
+        self.client = redis.Redis(unix_socket_path=self.server.socket_path)
+
+    async def clean(self) -> None:
+        await self.locks.close()
+        await self.client.aclose()
+
+    async def ours(self) -> float:
+        name = self.fresh("lock")
+        acquire = self.locks.acquire
+        last = 0
+        began = time.perf_counter()
+        for _ in range(self.pairs):
+            lock = await acquire(name, ttl_ms=TTL_MS)
+            assert lock is not None
+            assert lock.fencing_token > last
+            last = lock.fencing_token
+            assert await lock.release()
+        seconds = time.perf_counter() - began
+        check(await self.locks.is_locked(name), False, "locked at the end")
+        return self.pairs / seconds
+
+    async def baseline(self) -> float:
+        name = self.fresh("theirs")
+        lock = self.client.lock(name, timeout=TTL_MS / 1000)
+        began = time.perf_counter()
+        for _ in range(self.baseline_pairs):
+            assert await lock.acquire(blocking=False)
+            await lock.release()
+        seconds = time.perf_counter() - began
+        check(await self.client.exists(name), 0, "locked at the end")
+        return self.baseline_pairs / seconds
+
+
+MEASURES = (AcquireRelease,)
+test_locks = benchmark_of(*MEASURES)

@@ -1,0 +1,239 @@
+"""What a measure is and how it is taken: ours, baseline, ours, baseline…; the ratio is the median over the pairs."""
+
+from __future__ import annotations
+
+import abc
+import gc
+import statistics
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from helix_fast.embedded import EmbeddedServer
+
+from .probe import Probe
+
+Reach = Literal["at least", "at most"]
+Run = Callable[[], Awaitable[float]]
+FULL: Final = "full"
+QUICK: Final = "quick"
+TINY: Final = "tiny"  # shows that the benchmarks work, and measures nothing
+
+
+class WrongRunError(Exception):
+    """A run did not do what it says: its time means nothing."""
+
+
+def check(actual: object, expected: object, what: str) -> None:
+    """WrongRunError unless ``actual`` equals ``expected``."""
+    if actual != expected:
+        raise WrongRunError(f"{what}: {actual!r}, expected {expected!r}")
+
+
+def check_between(actual: int, least: int, most: int, what: str) -> None:
+    """WrongRunError unless ``least <= actual <= most``."""
+    if not least <= actual <= most:
+        raise WrongRunError(f"{what}: {actual}, expected {least} to {most}")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much data a measure takes."""
+
+    name: str = FULL
+
+    def pick(self, full: int, quick: int, tiny: int) -> int:
+        """The number for this size."""
+        return {FULL: full, QUICK: quick, TINY: tiny}[self.name]
+
+    @property
+    def runs(self) -> int:
+        """Pairs of a headline measure; the targets ask for five at least."""
+        return self.pick(5, 3, 1)
+
+    @property
+    def variant_runs(self) -> int:
+        """Pairs of a variant."""
+        return self.pick(3, 1, 1)
+
+
+class Pair(msgspec.Struct):
+    """One turn of each side."""
+
+    ours: float
+    baseline: float
+    ratio: float
+
+
+class Also(msgspec.Struct):
+    """A second condition of a target, or (without a limit) a number that explains the first."""
+
+    what: str
+    value: float
+    unit: str
+    limit: float | None = None
+    reach: Reach = "at most"
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value is within its limit."""
+        return self.limit is None or meets(self.value, self.limit, self.reach)
+
+
+class Variant(msgspec.Struct):
+    """The same measure of other data. It has no target of its own."""
+
+    ours: float
+    baseline: float
+    ratio: float
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What a measure came to; one value of ``results.json``."""
+
+    what: str
+    against: str
+    unit: str
+    target: float
+    reach: Reach
+    ours: float
+    baseline: float
+    ratio: float
+    reached: bool
+    runs: list[Pair]
+    also: list[Also] = []
+    variants: dict[str, Variant] = {}
+
+
+def meets(value: float, limit: float, reach: Reach) -> bool:
+    """Whether a value is on the right side of its limit."""
+    return value >= limit if reach == "at least" else value <= limit
+
+
+class Measure(abc.ABC):
+    """One row of the table. Subclasses say what is compared, and how one run of each side goes.
+
+    A run returns its number in ``unit``, and raises WrongRunError where it did not do what it claims. Each measure has
+    a server of its own, so that no measure inherits the memory or the connections of another.
+    """
+
+    key: ClassVar[str]
+    what: ClassVar[str]
+    against: ClassVar[str]
+    unit: ClassVar[str]
+    target: ClassVar[float]
+    reach: ClassVar[Reach] = "at least"
+    needs_server: ClassVar[bool] = True
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.server = EmbeddedServer()
+        self.probe: Probe
+        self._serial = 0
+
+    async def open(self) -> None:
+        """Start the server and prepare the data."""
+        if self.needs_server:
+            await self.server.start()
+            self.probe = Probe(self.server.socket_path)
+        await self.prepare()
+
+    async def close(self) -> None:
+        """Undo ``open``."""
+        try:
+            await self.clean()
+        finally:
+            if self.needs_server:
+                self.probe.close()
+                await self.server.stop()
+
+    def fresh(self, what: str) -> str:
+        """A name that no other run has."""
+        self._serial += 1
+        return f"{what}-{self._serial}"
+
+    async def prepare(self) -> None:  # noqa: B027  most measures have something to prepare, not all
+        """Make what all runs share."""
+
+    async def clean(self) -> None:  # noqa: B027
+        """Close what ``prepare`` opened."""
+
+    @abc.abstractmethod
+    async def ours(self) -> float:
+        """One run of helix-fast."""
+
+    @abc.abstractmethod
+    async def baseline(self) -> float:
+        """One run of what it is compared with."""
+
+    def also(self) -> Iterable[Also]:
+        """Further conditions and explanations, known after the runs."""
+        return ()
+
+    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        """(name, ours, baseline) of other data."""
+        return iter(())
+
+
+async def timed_run(run: Run) -> float:
+    """One run; the garbage of the one before it is not on its bill."""
+    gc.collect()
+    return await run()
+
+
+async def take_pairs(ours: Run, baseline: Run, runs: int) -> list[Pair]:
+    """Take both sides in turns."""
+    pairs = []
+    for _ in range(runs):
+        mine, theirs = await timed_run(ours), await timed_run(baseline)
+        pairs.append(Pair(mine, theirs, mine / theirs))
+    return pairs
+
+
+def middle(pairs: list[Pair]) -> Variant:
+    """The medians; that of the ratios is over the pairs, not the ratio of the medians."""
+    return Variant(
+        ours=statistics.median(pair.ours for pair in pairs),
+        baseline=statistics.median(pair.baseline for pair in pairs),
+        ratio=statistics.median(pair.ratio for pair in pairs),
+    )
+
+
+async def take(measure: Measure, say: Callable[[str], None] = lambda _text: None) -> Result:
+    """Take a measure: one turn of each to warm up, then the runs, then the variants."""
+    await measure.open()
+    try:
+        if measure.size.name != TINY:
+            await take_pairs(measure.ours, measure.baseline, 1)
+        pairs = await take_pairs(measure.ours, measure.baseline, measure.size.runs)
+        also = list(measure.also())
+        variants = {}
+        for name, ours, baseline in measure.variants():
+            say(f"{measure.key} {name}")
+            variants[name] = middle(await take_pairs(ours, baseline, measure.size.variant_runs))
+    finally:
+        await measure.close()
+    return result_of(measure, pairs, also, variants)
+
+
+def result_of(
+    measure: Measure | type[Measure], pairs: list[Pair], also: list[Also], variants: dict[str, Variant]
+) -> Result:
+    """Put a result together; it is reached where its ratio and all its further conditions are."""
+    found = middle(pairs)
+    return Result(
+        what=measure.what,
+        against=measure.against,
+        unit=measure.unit,
+        target=measure.target,
+        reach=measure.reach,
+        ours=found.ours,
+        baseline=found.baseline,
+        ratio=found.ratio,
+        reached=meets(found.ratio, measure.target, measure.reach) and all(part.reached for part in also),
+        runs=pairs,
+        also=also,
+        variants=variants,
+    )

@@ -1,0 +1,177 @@
+"""A process that holds any number of streams open and writes to them when asked: ``python -m benchmarks.open_streams``.
+
+What open streams cost (objects for the garbage collector to walk, entries in tables) is paid by their own process, not
+by the one that they are compared with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+import uvloop
+
+from helix_fast import RedisStreamManager, ResumableReader, StreamWriter, TextDeltaChunk, connect
+
+from .measure import check
+from .payloads import HEADLINE
+from .stream_loads import AT_ONCE, open_writers
+
+TASKS = 100
+CHECKED = 1000
+LONGEST_LINE = 1 << 20
+
+
+class OpenStreams:
+    """The child process, seen from its parent. An async context manager.
+
+    Args:
+        url: the server.
+        count: streams to hold open.
+        readers: whether a live reader is opened for each as well.
+    """
+
+    def __init__(self, url: str, count: int, *, readers: bool = False) -> None:
+        self._arguments = [url, str(count), "readers" if readers else "writers"]
+        self._process: asyncio.subprocess.Process | None = None
+        self.opened: dict[str, float] = {}
+
+    async def __aenter__(self) -> OpenStreams:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.open_streams", *self._arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
+        )  # fmt: skip
+        try:
+            self.opened = await self._answer()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        process = self._process
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 60)
+        except asyncio.TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def write(self, chunks: int) -> dict[str, float]:
+        """Write so many chunks by 100 tasks, each to the next of its streams. Returns ``seconds``, ``client_cpu``."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"%d\n" % chunks)
+        return await self._answer()
+
+    async def _answer(self) -> dict[str, float]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process that holds the streams open ended")
+        answer: dict[str, float] = json.loads(line)
+        return answer
+
+
+def memory() -> int:
+    """Resident bytes of this process."""
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+async def serve(url: str, count: int, with_readers: bool) -> None:
+    """Open the streams, say so, and write when told how many chunks on stdin, until it ends."""
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with connect(url, key_prefix=f"open-{count}:") as helix:
+        names = [f"s{number}" for number in range(count)]
+        empty = memory()
+        began = time.perf_counter()
+        writers = await open_writers(helix.streams, names)
+        seconds = time.perf_counter() - began
+        of_writers = memory() - empty
+        readers, of_readers = [], 0
+        if with_readers:
+            readers = await open_readers(helix.streams, names)
+            of_readers = memory() - empty - of_writers
+        answer(
+            open_seconds=seconds,
+            bytes_per_writer=of_writers / count,
+            bytes_per_reader=of_readers / max(1, len(readers)),
+        )
+        state = Written(writers)
+        while line := await lines.readline():
+            answer(**await state.write(helix.streams, int(line)))
+        for reader in readers:
+            await reader.close()
+
+
+async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> list[ResumableReader]:
+    """A reader for each name that has begun to wait for the first chunk."""
+    readers: list[ResumableReader] = []
+    for start in range(0, len(names), AT_ONCE):
+        for made in await asyncio.gather(*map(streams.create_resumable_reader, names[start : start + AT_ONCE])):
+            assert made is not None
+            readers.append(made)
+    return readers
+
+
+class Written:
+    """The writers, and how far each stream is."""
+
+    def __init__(self, writers: list[StreamWriter]) -> None:
+        self._writers = writers
+        self._last = [0] * len(writers)
+        self._next = [0] * TASKS
+
+    async def write(self, streams: RedisStreamManager, chunks: int) -> dict[str, float]:
+        """One run; every acknowledged sequence is compared with the one that is due."""
+        gc.collect()
+        cpu = time.process_time()
+        began = time.perf_counter()
+        await asyncio.gather(*(self._task(number, chunks // TASKS) for number in range(TASKS)))
+        seconds = time.perf_counter() - began
+        cpu = time.process_time() - cpu
+        step = max(1, len(self._writers) // CHECKED)
+        looked_at = range(0, len(self._writers), step)
+        infos = await asyncio.gather(*(streams.get_info(self._writers[number].stream_id) for number in looked_at))
+        for number, info in zip(looked_at, infos, strict=True):
+            assert info is not None
+            check(info.last_sequence, self._last[number], f"last sequence of {info.stream_id}")
+        return {"seconds": seconds, "client_cpu": cpu}
+
+    async def _task(self, number: int, chunks: int) -> None:
+        """Streams ``number``, ``number + TASKS``…, in turns: each has one task, so each chunk is an entry."""
+        mine = range(number, len(self._writers), TASKS)
+        place = self._next[number]
+        for _ in range(chunks):
+            stream = mine[place % len(mine)]
+            place += 1
+            sequence = await self._writers[stream].write(TextDeltaChunk(delta=HEADLINE))
+            self._last[stream] += 1
+            if sequence != self._last[stream]:
+                check(sequence, self._last[stream], f"sequence of {self._writers[stream].stream_id}")
+        self._next[number] = place
+
+
+def answer(**values: Any) -> None:
+    """One line of JSON to the parent."""
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "readers"))

@@ -1,0 +1,44 @@
+"""The texts that are streamed: the headline chunk of about 113 bytes, and three sizes of three kinds."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+AGENT_ID: Final = "run-abc123"
+AGENT_TYPE: Final = "assistant"
+TIMESTAMP: Final = 1_702_329_600_000
+HEADLINE: Final = "Hello, "
+SIZES: Final = (20, 200, 2000)
+_SAMPLES: Final = {
+    "ascii": "The quick brown fox jumps over the lazy dog, and then it sleeps. ",
+    "cjk+emoji": "敏捷的棕色狐狸🦊跳过了懒狗🐕，然后睡着了。日本語もあります🎌。",
+    "escaped": 'He said: "no",\n\tand "\\o/" again.\n"Why?" - "Because."\r\n',
+}
+
+
+class Payload(NamedTuple):
+    """A text and its name."""
+
+    name: str
+    text: str
+
+
+def cut(sample: str, size: int) -> str:
+    """``size`` bytes of UTF-8, filled up with dots where a character would be cut in two."""
+    data = (sample * (size // len(sample.encode()) + 1)).encode()[:size]
+    text = data.decode(errors="ignore")
+    return text + "." * (size - len(text.encode()))
+
+
+PAYLOADS: Final = tuple(
+    Payload(f"{size} B {kind}", cut(sample, size)) for kind, sample in _SAMPLES.items() for size in SIZES
+)
+
+
+def chunk_json(text: str) -> bytes:
+    """The chunk in its wire form."""
+    return msgspec.json.encode(
+        {"type": "text_delta", "delta": text, "agentId": AGENT_ID, "agentType": AGENT_TYPE, "timestamp": TIMESTAMP}
+    )

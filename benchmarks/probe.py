@@ -1,0 +1,70 @@
+"""What the server itself says of a run: CPU, bytes, memory, connections, entries. Asked outside of the timed part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+
+class Probe:
+    """A connection beside the measured ones. It blocks, so it is used before and after a run only."""
+
+    def __init__(self, socket_path: str) -> None:
+        self.socket_path = socket_path
+        self._client = redis.Redis(unix_socket_path=socket_path)
+
+    def command(self, *args: Any) -> Any:
+        """Any command."""
+        return self._client.execute_command(*args)  # type: ignore[no-untyped-call]
+
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of INFO."""
+        found: dict[str, Any] = self._client.info(section)
+        return found
+
+    def cpu_seconds(self) -> float:
+        """CPU that the server has used, all its threads, user and system."""
+        info = self.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+    def network_bytes(self) -> int:
+        """Bytes that the server has taken in and given out, this probe's among them."""
+        info = self.info("stats")
+        return int(info["total_net_input_bytes"]) + int(info["total_net_output_bytes"])
+
+    def connections(self) -> int:
+        """Clients that are connected, without this probe."""
+        return int(self.info("clients")["connected_clients"]) - 1
+
+    def length(self, key: str) -> int:
+        """Entries of a stream."""
+        return int(self.command("XLEN", key))
+
+    def lengths(self, keys: Sequence[str]) -> int:
+        """Entries of several streams together."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.xlen(key)
+        return sum(pipeline.execute())
+
+    def memory(self, pattern: str) -> int:
+        """Bytes that the keys of a pattern take, every one of their parts counted."""
+        keys = list(self._client.scan_iter(pattern, count=1000))
+        return sum(int(self.command("MEMORY", "USAGE", key, "SAMPLES", "0")) for key in keys)
+
+    def version(self) -> str:
+        """The server's name and version."""
+        info = self.info("server")
+        if "valkey_version" in info:
+            return f"Valkey {info['valkey_version']}"
+        return f"Redis {info['redis_version']}"
+
+    def flush(self) -> None:
+        """Empty the server."""
+        self.command("FLUSHALL")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

@@ -1,0 +1,112 @@
+"""``results.json``: what a run of the benchmarks came to, and where."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from helix_fast import codec
+
+from .measure import Result
+
+PACKAGES: Final = ("helix-fast", "redis", "hiredis", "msgspec", "pydantic", "uvloop", "coredis", "valkey-glide")
+_RESERVED: Final = frozenset({"machine", "versions", "size", "taken_at", "peers", "failed"})
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """A run. In the file the measures stand beside these fields, by their keys."""
+
+    size: str
+    measures: dict[str, Result]
+    failed: dict[str, str] = {}
+    peers: dict[str, dict[str, Any]] = {}
+    machine: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    taken_at: str = ""
+
+
+class ResultsFileError(Exception):
+    """A file that is no results file."""
+
+
+def describe_machine() -> dict[str, Any]:
+    """The machine, and how busy it was at the start."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe_versions(server: str) -> dict[str, str]:
+    """Versions of all that takes part."""
+    found = {"python": platform.python_version(), "server": server}
+    found["codec"] = "compiled" if codec.ACCELERATED else "plain Python"
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def now() -> str:
+    """The time, for ``taken_at``."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def encode(results: Results) -> bytes:
+    """The file's content."""
+    wire: dict[str, Any] = {key: msgspec.to_builtins(result) for key, result in results.measures.items()}
+    rest = msgspec.to_builtins(results)
+    del rest["measures"]
+    return msgspec.json.format(msgspec.json.encode({**wire, **rest}), indent=2) + b"\n"
+
+
+def decode(data: bytes) -> Results:
+    """Read a file's content.
+
+    Raises:
+        ResultsFileError: it is no such file.
+    """
+    try:
+        wire = msgspec.json.decode(data, type=dict[str, Any])
+        measures = {key: value for key, value in wire.items() if key not in _RESERVED}
+        rest = {key: value for key, value in wire.items() if key in _RESERVED}
+        return msgspec.convert({**rest, "measures": measures}, Results)
+    except msgspec.MsgspecError as error:
+        raise ResultsFileError(str(error)) from error
+
+
+def save(results: Results, path: Path) -> None:
+    """Write the file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_bytes(encode(results))
+    draft.replace(path)
+
+
+def load(path: Path) -> Results:
+    """Read the file. ResultsFileError where there is none, or it is none."""
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise ResultsFileError(f"{path}: {error.strerror}") from error
+    except ResultsFileError as error:
+        raise ResultsFileError(f"{path}: {error}") from error

@@ -1,0 +1,234 @@
+"""P3, P4: what reading costs, and how long a chunk is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import redis.asyncio as redis
+
+from helix_fast import StreamWriter, TextDeltaChunk, connect
+
+from .baselines.pydantic_store import PydanticStore, TextDelta
+from .measure import Also, Measure, Run, check
+from .open_streams import open_readers
+from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, TIMESTAMP
+from .stream_loads import close_and_delete, open_writers
+
+ENTRY = 32
+PATIENCE = 60.0
+Read = Callable[[str], Awaitable[int]]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` of them do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class StoredReads(Measure):
+    """A stored stream from its beginning to its end, as structs with their sequences."""
+
+    key = "P3"
+    what = "resumable reader over 10 000 stored chunks (entries of 32)"
+    against = "pydantic + redis-py: XRANGE and decode"
+    unit = "chunks/s"
+    target = 8.0
+
+    async def prepare(self) -> None:
+        self.count = self.size.pick(10_000, 10_000, 640)
+        self.times = self.size.pick(20, 5, 1)
+        self.baseline_times = self.size.pick(5, 2, 1)
+        self.helix = await connect(self.server.url)
+        self.store = PydanticStore(self.server.socket_path, max_length=self.count + 1000)
+        for entry in (1, ENTRY, 400):
+            await self._fill(f"by-{entry}", entry)
+        chunks = [
+            TextDelta(delta=self._delta(n), agent_id=AGENT_ID, agent_type=AGENT_TYPE, timestamp=TIMESTAMP)
+            for n in range(1, self.count + 1)
+        ]
+        for first in range(0, self.count, 1000):
+            await self.store.write_many("stored", chunks[first : first + 1000], first + 1)
+        check(self.probe.length("stream:stored"), self.count, "entries of the baseline's stream")
+
+    async def _fill(self, name: str, entry: int) -> None:
+        streams = self.helix.streams
+        writer = await streams.create_writer(name, AGENT_ID, AGENT_TYPE)
+        numbers = range(1, self.count + 1)
+        for first in range(0, self.count, entry):
+            await writer.write_many(TextDeltaChunk(delta=self._delta(n)) for n in numbers[first : first + entry])
+        await writer.close()
+        await streams.end_stream(name)
+        # Two entries hold no chunks: the one that opens a stream, and its end.
+        stored = self.probe.length(f"helix:stream:{{{name}}}") - math.ceil(self.count / entry)
+        check(stored in {1, 2}, True, f"entries of {entry} chunks")
+
+    @staticmethod
+    def _delta(sequence: int) -> str:
+        return f"{HEADLINE[:2]}{sequence:05}"
+
+    async def clean(self) -> None:
+        await self.helix.close()
+        await self.store.close()
+
+    async def ours(self) -> float:
+        return await self._rate(f"by-{ENTRY}", self._one_by_one)
+
+    async def _rate(self, name: str, read: Read) -> float:
+        seconds = 0.0
+        for _ in range(self.times):
+            began = time.perf_counter()
+            found = await read(name)
+            seconds += time.perf_counter() - began
+            check(found, self.count, f"chunks read of {name}")
+        return self.count * self.times / seconds
+
+    def _check_end(self, sequence: int, chunk: object) -> None:
+        check((sequence, getattr(chunk, "delta", None)), (self.count, self._delta(self.count)), "the last chunk read")
+
+    async def _one_by_one(self, name: str) -> int:
+        reader = await self.helix.streams.create_resumable_reader(name)
+        assert reader is not None
+        found = [stored async for stored in reader]
+        self._check_end(found[-1].sequence, found[-1].chunk)
+        return len(found)
+
+    async def _by_batches(self, name: str) -> int:
+        reader = await self.helix.streams.create_resumable_reader(name)
+        assert reader is not None
+        found = 0
+        while batch := await reader.read_batch():
+            found += len(batch)
+            last = batch[-1]
+        self._check_end(last.sequence, last.chunk)
+        return found
+
+    async def _at_once(self, name: str) -> int:
+        found = await self.helix.resumable.read_from(name)
+        self._check_end(found[-1].sequence, found[-1].chunk)
+        return len(found)
+
+    async def baseline(self) -> float:
+        seconds = 0.0
+        for _ in range(self.baseline_times):
+            began = time.perf_counter()
+            found = await self.store.read("stored")
+            seconds += time.perf_counter() - began
+            check(len(found), self.count, "chunks read by the baseline")
+            self._check_end(*found[-1])
+        return self.count * self.baseline_times / seconds
+
+    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        ways = {"async for": self._one_by_one, "read_batch": self._by_batches, "read_from": self._at_once}
+        for entry in (1, ENTRY, 400):
+            for way, read in ways.items():
+                yield f"{way}, entries of {entry}", functools.partial(self._rate, f"by-{entry}", read), self.baseline
+
+
+class LiveLatency(Measure):
+    """1 000 agents write 20 chunks a second each, 1 000 readers have them; from before `write` to the reader's hand."""
+
+    key = "P4"
+    what = "p99 from write to reader, 1 000 live readers, 20 000 chunks/s"
+    against = "p99 of one dedicated XREAD BLOCK reader, idle server"
+    unit = "ms"
+    target = 3.0
+    reach = "at most"
+
+    async def prepare(self) -> None:
+        self.streams = self.size.pick(1_000, 1_000, 20)
+        self.per_second = 20.0
+        self.each = self.size.pick(100, 20, 5)
+        self.baseline_count = self.size.pick(2_000, 500, 50)
+        self.rates: list[float] = []
+        self.medians: dict[str, list[float]] = {"ours": [], "baseline": []}
+        self.connections: list[int] = []
+
+    async def ours(self) -> float:
+        before = self.probe.connections()
+        async with connect(self.server.url) as helix:
+            prefix = self.fresh("live")
+            names = [f"{prefix}-{number}" for number in range(self.streams)]
+            writers = await open_writers(helix.streams, names)
+            readers = await open_readers(helix.streams, names)
+            sent: list[list[float]] = [[] for _ in names]
+            latencies: list[float] = []
+
+            async def read(number: int) -> None:
+                times = sent[number]
+                count = 0
+                async for stored in readers[number]:
+                    latencies.append(time.perf_counter() - times[stored.sequence - 1])
+                    count += 1
+                check(count, self.each, f"chunks that reader {number} got")
+
+            reading = asyncio.gather(*map(read, range(self.streams)))
+            await asyncio.sleep(0)  # all of them wait now
+            begin = time.perf_counter() + 0.05
+            turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
+            await asyncio.gather(*turns)
+            seconds = time.perf_counter() - begin
+            self.connections.append(self.probe.connections() - before)
+            await asyncio.gather(*map(helix.streams.end_stream, names))
+            await asyncio.wait_for(reading, PATIENCE)
+            check(len(latencies), self.streams * self.each, "chunks that arrived")
+            self.rates.append(self.streams * self.each / seconds)
+            self.medians["ours"].append(statistics.median(latencies) * 1000)
+            await close_and_delete(helix.streams, names, writers)
+        return percentile(latencies, 0.99) * 1000
+
+    async def _write(self, writer: StreamWriter, number: int, begin: float, times: list[float]) -> None:
+        """On a timetable that does not slip where a write takes long; agents are spread evenly over the period."""
+        for turn in range(self.each):
+            due = begin + (turn + number / self.streams) / self.per_second
+            wait = due - time.perf_counter()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            times.append(time.perf_counter())
+            await writer.write(TextDeltaChunk(delta=HEADLINE))
+
+    async def baseline(self) -> float:
+        key = self.fresh("idle")
+        writer = redis.Redis(unix_socket_path=self.server.socket_path)
+        reader = redis.Redis(unix_socket_path=self.server.socket_path)
+        sent: list[float] = []
+        latencies: list[float] = []
+
+        async def read() -> None:
+            last = "0-0"
+            while len(latencies) < self.baseline_count:
+                reply: Any = await reader.xread({key: last}, block=5000)
+                for _key, entries in reply:
+                    for entry, _fields in entries:
+                        latencies.append(time.perf_counter() - sent[len(latencies)])
+                        last = entry
+
+        fields = {"chunk": '{"type":"text_delta","delta":"Hello, "}', "sequence": "1"}
+        try:
+            await reader.ping()
+            reading = asyncio.ensure_future(read())
+            for _ in range(self.baseline_count):
+                await asyncio.sleep(0.001)
+                sent.append(time.perf_counter())
+                await writer.xadd(key, fields)  # type: ignore[arg-type]
+            await asyncio.wait_for(reading, PATIENCE)
+        finally:
+            await writer.aclose()
+            await reader.aclose()
+        check(len(latencies), self.baseline_count, "chunks that arrived")
+        self.probe.command("DEL", key)
+        self.medians["baseline"].append(statistics.median(latencies) * 1000)
+        return percentile(latencies, 0.99) * 1000
+
+    def also(self) -> Iterator[Also]:
+        yield Also("connections", max(self.connections), "", 3)
+        # Below this the load was not there, and the latency is that of another one.
+        wanted = 0.95 * self.streams * self.per_second
+        yield Also("chunks/s that were really written", statistics.median(self.rates), "chunks/s", wanted, "at least")
+        yield Also("p50 ours", statistics.median(self.medians["ours"]), "ms")
+        yield Also("p50 baseline", statistics.median(self.medians["baseline"]), "ms")
