@@ -64,7 +64,8 @@ def wrap_error(error: BaseException, target: str) -> HelixError:
     """The HelixError for an error of redis-py or of a socket; ``target`` names the server without credentials."""
     if isinstance(error, HelixError):
         return error
-    if isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError)):
+    refusals = (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError)
+    if isinstance(error, refusals) or isinstance(error.__cause__, refusals):
         return StoreAuthenticationError(f"{target} refused the credentials: {error}")
     if isinstance(error, redis.exceptions.ResponseError):
         text = str(error)

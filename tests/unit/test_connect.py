@@ -1,0 +1,157 @@
+"""connect(): which URLs and clients lead to a server, and what is said about those that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+
+import helix_fast
+from helix_fast import (
+    InvalidArgumentError,
+    InvalidUrlError,
+    StoreAuthenticationError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
+    connect,
+)
+from tests.support.servers import ServerProcess, free_port
+
+CHUNK = {"type": "text_delta", "delta": "a"}
+
+
+async def use(helix: helix_fast.Helix) -> None:
+    """Every store of a Helix answers."""
+    await helix.state.create_session("s", agent_type="a")
+    writer = await helix.streams.create_writer("s", "agent")
+    assert await writer.write(CHUNK) == 1
+    await writer.close()
+    assert len(await helix.resumable.read_from("s")) == 1
+    assert await helix.usage.get_rollup("s") is None
+    async with helix.locks.hold("s") as lock:
+        assert lock.fencing_token > 0
+
+
+@pytest.mark.parametrize("url", ["memory://", "embedded://"])
+async def test_all_stores_share_one_helix(url: str) -> None:
+    async with connect(url) as helix:
+        await use(helix)
+
+
+async def test_helix_may_be_awaited_and_closed_twice() -> None:
+    helix = await connect("memory://")
+    async with helix:
+        await use(helix)
+    await helix.close()
+    with pytest.raises(StoreClosedError):
+        await helix.state.load_state("s")
+
+
+async def test_embedded_directory_keeps_what_was_written(short_path: Path) -> None:
+    async with connect(f"embedded://{short_path}/data") as helix:
+        await use(helix)
+    async with connect(f"embedded://{short_path}/data") as helix:
+        assert len(await helix.resumable.read_from("s")) == 1
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_settings_of_a_callers_client_are_taken_over(
+    server_url: str, decode_responses: bool, protocol: int
+) -> None:
+    client = redis.asyncio.Redis.from_url(server_url, decode_responses=decode_responses, protocol=protocol)
+    async with connect(client) as helix:
+        await use(helix)
+    assert await client.ping()  # never closed by us
+    await client.aclose()
+
+
+async def test_options_reach_their_store() -> None:
+    async with connect(
+        "memory://", streams={"max_stream_length": 7}, state={"ttl": 5}, usage={"ttl_seconds": 6}
+    ) as helix:
+        assert helix.streams.max_stream_length == 7
+        await helix.state.create_session("s", agent_type="a")
+
+
+async def test_two_prefixes_do_not_see_each_other(server_url: str) -> None:
+    async with connect(server_url, key_prefix="a:") as one, connect(server_url, key_prefix="a:b:") as two:
+        await use(one)
+        assert await two.state.load_state("s") is None
+        assert await two.streams.get_info("s") is None
+        assert not await two.usage.exists("s")
+        await use(two)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nothing",
+        "http://localhost",
+        "redis:/localhost",
+        "redis+cluster:x",
+        "redis://localhost:port",
+        "embedded://host/x",
+    ],
+)
+async def test_url_that_leads_nowhere(url: str) -> None:
+    with pytest.raises(InvalidUrlError) as caught:
+        async with connect(url):
+            pass
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("client", [None, 5, redis.Redis(), object()])
+async def test_thing_that_is_no_asyncio_client(client: object) -> None:
+    with pytest.raises(InvalidArgumentError):
+        async with connect(client):
+            pass
+
+
+@pytest.mark.parametrize("name", ["key_prefix", "topology", "host"])
+def test_store_options_cannot_name_what_the_helix_shares(name: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        connect("memory://", streams={name: "x"})
+
+
+@pytest.mark.parametrize("prefix", ["{x}:", "a\n", 5])
+def test_key_prefix_that_cannot_be_one(prefix: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        connect("memory://", key_prefix=prefix)
+
+
+async def test_unreachable_server_is_told_at_once() -> None:
+    with pytest.raises(StoreConnectionError) as caught:
+        async with connect(f"redis://127.0.0.1:{free_port()}"):
+            pass
+    assert caught.value.retryable
+    assert caught.value.__cause__ is not None
+
+
+async def test_wrong_password_is_told_and_never_shown(short_path: Path) -> None:
+    server = ServerProcess(short_path, options={"requirepass": "the right one"})
+    await server.start()
+    try:
+        with pytest.raises(StoreAuthenticationError) as caught:
+            async with connect(server.url, password="a wrong one"):
+                pass
+        assert "wrong one" not in str(caught.value) + caught.value.hint
+        with pytest.raises(StoreAuthenticationError):
+            async with connect(server.url):
+                pass
+        async with connect(server.url, password="the right one") as helix:
+            await use(helix)
+    finally:
+        await server.stop()
+
+
+async def test_cluster_url_to_a_server_that_is_none(fresh_server: ServerProcess) -> None:
+    with pytest.raises(StoreResponseError) as caught:
+        async with connect(f"redis+cluster://127.0.0.1:{fresh_server.port}"):
+            pass
+    assert "not part of a cluster" in str(caught.value)
+    assert "redis://" in caught.value.hint
