@@ -1,0 +1,87 @@
+"""Connections that lose what a network loses: requests, replies, and requests that arrive much later than thought."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from helix_fast.errors import HelixError, StoreConnectionError
+from helix_fast.transport.lane import OnReply
+from helix_fast.transport.resolve import topology_for
+from helix_fast.transport.topology import Standalone, Subscriptions
+
+LOSE_REQUEST = "lose request"
+LOSE_REPLY = "lose reply"
+DELAY_REQUEST = "delay request"
+PASS = "pass"
+FAULTS = (LOSE_REQUEST, LOSE_REPLY, DELAY_REQUEST, PASS)
+
+
+class FlakyTopology:
+    """A server reached over connections on which each append meets the next of the planned `faults`.
+
+    A delayed append is reported as lost at once, and reaches the server when `deliver` is called: as from the socket of
+    a connection that was given up, whose bytes were on their way.
+    """
+
+    publish = b"PUBLISH"
+
+    def __init__(self, url: str, *, retry_timeout: float) -> None:
+        inner = topology_for(url, timeout=5, retry_timeout=retry_timeout)
+        assert isinstance(inner, Standalone)
+        self._inner = inner
+        self.retry_timeout = retry_timeout
+        self.faults: deque[str] = deque()
+        self.met = 0
+        self._late: list[tuple[str, bytes]] = []
+
+    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None) -> None:
+        fault = self._next_fault(frame)
+        if fault in (LOSE_REQUEST, DELAY_REQUEST):
+            if fault == DELAY_REQUEST:
+                self._late.append((tag, frame))
+            if on_reply is not None:
+                asyncio.get_running_loop().call_soon(on_reply, StoreConnectionError(fault))
+        elif fault == LOSE_REPLY and on_reply is not None:
+            self._inner.send(tag, frame, lambda _reply: on_reply(StoreConnectionError(fault)))
+        else:
+            self._inner.send(tag, frame, on_reply)
+
+    async def call(self, tag: str, frame: bytes) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.send(tag, frame, lambda reply: None if future.done() else future.set_result(reply))
+        reply = await future
+        if isinstance(reply, HelixError):
+            raise reply
+        return reply
+
+    def deliver(self) -> None:
+        """Let the delayed appends arrive."""
+        late, self._late = self._late, []
+        for tag, frame in late:
+            self._inner.send(tag, frame)
+
+    def cut(self) -> None:
+        """Break the connection of the requests."""
+        transport = self._inner._lane._transport
+        if transport is not None:
+            transport.abort()
+
+    def _next_fault(self, frame: bytes) -> str:
+        if not self.faults or (b"$4\r\nXADD\r\n" not in frame[:24] and b"\nsequence\r\n" not in frame):
+            return PASS
+        self.met += 1
+        return self.faults.popleft()
+
+    def generation(self, tag: str) -> int:
+        return self._inner.generation(tag)
+
+    def reached(self, tag: str) -> bool:
+        return self._inner.reached(tag)
+
+    def hub(self, tag: str) -> Subscriptions:
+        return self._inner.hub(tag)
+
+    async def close(self) -> None:
+        await self._inner.close()
