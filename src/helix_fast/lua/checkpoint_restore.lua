@@ -12,7 +12,15 @@ if not redis.call('ZSCORE', checkpoints, ARGV[4]) then return {'none'} end
 local stored = redis.call('HMGET', records, ARGV[4], ARGV[4] .. ':state')
 local number, messages, chain = string.match(stored[1] or '', '^{"generation":(%d+),"messageCount":(%d+),"messageDigest":"([^"]*)"')
 local readable, record = pcall(cjson.decode, stored[2] or '')
-if not number or not readable then return {'malformed', ARGV[4]} end
+if not number or not readable or type(record) ~= 'table' or not words(record.session, 2) or not words(record.custom, 2)
+  or not words(record.subagents, 2) then
+  return {'malformed', ARGV[4]}
+end
+local held = {}
+for i = 1, #record.session, 2 do held[record.session[i]] = record.session[i + 1] end
+for _, name in ipairs({'sessionId', 'agentType', 'status', 'stepCount'}) do
+  if not held[name] then return {'malformed', ARGV[4]} end
+end
 local length = redis.call('LLEN', log(number))
 if length < tonumber(messages) then return {'malformed', 'messages'} end
 

@@ -21,9 +21,12 @@ if #lines == 0 then return {'ok', '0', version} end
 local changes, patched = {}, false
 for i, line in ipairs(lines) do
   local readable, change = pcall(cjson.decode, line) -- strings only, which it keeps exactly
-  if not readable or type(change) ~= 'table' then return {'malformed', KEYS[9]} end
+  if not readable or type(change) ~= 'table' or type(change.toolCallId) ~= 'string' or not tonumber(change.timestamp)
+    or change.merge and not words(change.merge, 3) then
+    return {'malformed', KEYS[9]}
+  end
   if not change.merge then patched = true end
-  changes[i] = {tonumber(change.timestamp) or 0, i, change}
+  changes[i] = {tonumber(change.timestamp), i, change}
 end
 if patched then
   local base = redis.call('HGET', session, 'customVersion') or '0'

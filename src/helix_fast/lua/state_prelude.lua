@@ -85,6 +85,14 @@ local function new_generation()
   return last_generation
 end
 
+local function words(list, step) -- whether it is a list of strings, in groups of so many
+  if type(list) ~= 'table' or #list % step ~= 0 then return false end
+  for key, word in pairs(list) do
+    if type(key) ~= 'number' or type(word) ~= 'string' then return false end
+  end
+  return true
+end
+
 local function bump(...) -- the next version, with more fields of the session
   version = string.format('%.0f', tonumber(version or '0') + 1)
   redis.call('HSET', session, 'version', version, 'updatedAt', now, ...)

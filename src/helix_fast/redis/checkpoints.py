@@ -129,6 +129,8 @@ def _decode(header: bytes, record: bytes, messages: Sequence[bytes], keys: Sessi
     try:
         # an empty table of Lua becomes {} in JSON
         parts = [[word.encode() for word in stored[name]] for name in ("session", "custom", "subagents")]
+        if any(len(part) % 2 for part in parts):
+            raise TypeError("a name without a value")
         checkpoint.loaded_state, _ = decode_state(
             keys.hash, parts[0], parts[1], parts[2], messages, checkpoint.message_count
         )

@@ -15,6 +15,7 @@ from helix_fast.errors import (
     SessionNotFoundError,
     StaleFencingTokenError,
 )
+from helix_fast.memory import InMemoryStateStore
 from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
 
 BIG_TOKEN = 2**63 + 12345
@@ -167,13 +168,14 @@ async def test_compare_and_set_sets_only_what_was_expected(state_store: Any) -> 
 async def test_of_many_racing_callers_exactly_one_wins(state_stores: Callable[..., Any]) -> None:
     stores = [state_stores() for _ in range(4)]
     await stores[0].create_session("s", agent_type="a")
-    for number in range(1000):
+    rounds = 20 if isinstance(stores[0], InMemoryStateStore) else 1000  # in one process nobody really races
+    for number in range(rounds):
         before, after = ("active" if number == 0 else f"round {number - 1}"), f"round {number}"
         outcomes = await asyncio.gather(
             *(stores[caller % 4].compare_and_set_status("s", [before], after) for caller in range(200))
         )
         assert outcomes.count(True) == 1, f"round {number}"
-    assert (await stores[0].load_state("s")).version == 1001
+    assert (await stores[0].load_state("s")).version == rounds + 1
 
 
 async def test_counters_count(state_store: Any) -> None:
