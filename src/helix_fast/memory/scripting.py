@@ -82,7 +82,7 @@ class Scripts:
 
     def _pcall(self, *words: Value) -> Sequence[Value]:
         try:
-            return (value_of(self._run_command([_argument(word) for word in words])),)
+            return (value_of(self._run_command([word if type(word) is bytes else _argument(word) for word in words])),)
         except CommandError as error:
             return (Table(fields={b"err": str(error).encode()}),)
 
@@ -101,6 +101,8 @@ def _argument(word: Value) -> bytes:
 
 def value_of(reply: Any) -> Value:
     """A reply as a script sees it: nothing is false, a number a double."""
+    if type(reply) is bytes:
+        return reply
     if reply is None:
         return False
     if isinstance(reply, Status):

@@ -33,9 +33,11 @@ class Table:
 
     def get(self, key: Value) -> Value:
         """What is stored under ``key``, or None."""
-        if type(key) is float and 1 <= key <= len(self.array) and key.is_integer():
-            return self.array[int(key) - 1]
-        return self.fields.get(_key(key))
+        if type(key) is float:
+            if 1 <= key <= len(self.array) and key.is_integer():
+                return self.array[int(key) - 1]
+            return self.fields.get((float, key))
+        return self.fields.get(key)
 
     def set(self, key: Value, value: Value) -> None:
         """Store; None removes."""
@@ -108,6 +110,8 @@ def to_number(value: Value) -> float | None:
     if type(value) is float:
         return value
     if type(value) is bytes:
+        if value.isdigit():
+            return float(value)
         match = _NUMBER.match(value)
         if match is not None:
             text = match[1]
