@@ -6,7 +6,7 @@ is not known becomes :class:`UnknownUsage`. Wrong data is refused here, with Mal
 
 from __future__ import annotations
 
-import uuid
+import os
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union, cast
 
 import msgspec
@@ -226,29 +226,68 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
         InvalidIdError: a session id that cannot be one.
     """
     try:
-        fields = _wire_fields(entry)
-        kind = fields.get("kind")
-        if not isinstance(kind, str):
-            raise MalformedEntryError("'kind' is missing or no string")
-        if session_id is not None and fields.get("sessionId") is None:
-            fields["sessionId"] = session_id
-        if fields.get("id") is None:
-            fields["id"] = uuid.uuid4().hex
-        if kind in KNOWN_KINDS and fields.get("timestamp") is None:
-            fields["timestamp"] = now
-        codec.check_finite(fields)
-        _check(kind, fields)
-        wire = _encode(fields)
-        # As a reader will see it: structs are not checked when they are made, and JSON changes some values (a Decimal).
-        decode_entry(wire)
+        if isinstance(entry, Usage) and not _has_extra(entry):
+            made = msgspec.structs.replace(
+                entry,
+                id=_new_id() if entry.id is None else entry.id,
+                timestamp=now if entry.timestamp is None else entry.timestamp,
+            )
+            if not isinstance(made, TokenUsage):
+                codec.check_finite(made)  # msgspec writes NaN as null
+            wire = _encode(made)
+            # Structs are not checked when they are made.
+            _decode_known(wire)
+            session, entry_id = made.session_id, _check_entry_id(made.id)
+            if isinstance(made, SubAgentUsage):
+                check_id(made.sub_session_id, "sub_session_id")
+        else:
+            fields = _complete(entry, now, session_id)
+            wire = _encode(fields)
+            # As a reader will see it: JSON changes some values (a Decimal).
+            decode_entry(wire)
+            session, entry_id = fields["sessionId"], fields["id"]
+        check_id(session, "sessionId")
     except HelixError:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise MalformedEntryError(str(error)) from error
-    session = check_id(fields["sessionId"], "sessionId")
     if session_id is not None and session != session_id:
         raise MalformedEntryError(f"an entry of session {session!r} among those of {session_id!r}")
-    return EncodedEntry(session, fields["id"], wire)
+    return EncodedEntry(session, entry_id, wire)
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()
+
+
+def _has_extra(entry: Usage) -> bool:
+    if entry.extra is not UNSET:
+        return True
+    parts = (entry.source, getattr(entry, "tokens", None))
+    return any(part is not None and getattr(part, "extra", None) is not UNSET for part in parts)
+
+
+def _complete(entry: object, now: int, session_id: str | None) -> dict[str, Any]:
+    """The entry's object in wire form with all that it needs, checked as far as JSON does not show it."""
+    fields = _wire_fields(entry)
+    kind = fields.get("kind")
+    if not isinstance(kind, str):
+        raise MalformedEntryError("'kind' is missing or no string")
+    if session_id is not None and fields.get("sessionId") is None:
+        fields["sessionId"] = session_id
+    if fields.get("id") is None:
+        fields["id"] = _new_id()
+    if kind in KNOWN_KINDS and fields.get("timestamp") is None:
+        fields["timestamp"] = now
+    codec.check_finite(fields)
+    _check(kind, fields)
+    return fields
+
+
+def _check_entry_id(entry_id: object) -> str:
+    if not isinstance(entry_id, str) or not 0 < len(entry_id.encode()) <= MAX_ENTRY_ID_BYTES:
+        raise MalformedEntryError(f"'id' must be a str of 1 to {MAX_ENTRY_ID_BYTES} bytes")
+    return entry_id
 
 
 def _wire_fields(entry: object) -> dict[str, Any]:
@@ -274,9 +313,8 @@ def _without_extra(struct: Usage | _Part) -> dict[str, Any]:
 
 
 def _check(kind: str, fields: dict[str, Any]) -> None:
-    entry_id, session_id = fields["id"], fields.get("sessionId")
-    if not isinstance(entry_id, str) or not 0 < len(entry_id.encode()) <= MAX_ENTRY_ID_BYTES:
-        raise MalformedEntryError(f"'id' must be a str of 1 to {MAX_ENTRY_ID_BYTES} bytes")
+    _check_entry_id(fields["id"])
+    session_id = fields.get("sessionId")
     if session_id is None:
         raise MalformedEntryError("'sessionId' is missing")
     check_id(session_id, "sessionId")

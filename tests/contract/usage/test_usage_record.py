@@ -179,6 +179,10 @@ MALFORMED: list[Any] = [
     TokenUsage(session_id="s", model="m", tokens=TokenCounts(prompt=-1)),
     TokenUsage(session_id="s", model="m", tokens={"prompt": 1.5}),  # type: ignore[arg-type]
     CustomUsage(session_id="s", type="t", value=math.nan),
+    CustomUsage(session_id="s", type="t", value=1, metadata={"a": [math.inf]}),
+    ToolUsage(session_id="s", tool_name="t", duration_ms=math.nan),
+    TokenUsage(id="", session_id="s", model="m", tokens=TokenCounts()),
+    TokenUsage(session_id=None, model="m", tokens=TokenCounts()),  # type: ignore[arg-type]
     CustomUsage(session_id="s", type="t", value=Decimal(5)),  # type: ignore[arg-type]
     UnknownUsage({"kind": "x", "sessionId": "s"}),
     "an entry",
