@@ -71,8 +71,9 @@ class FlakyTopology:
     def _next_fault(self, frame: bytes) -> str:
         if not self.faults or (b"$4\r\nXADD\r\n" not in frame[:24] and b"\nsequence\r\n" not in frame):
             return PASS
-        self.met += 1
-        return self.faults.popleft()
+        fault = self.faults.popleft()
+        self.met += fault != PASS
+        return fault
 
     def generation(self, tag: str) -> int:
         return self._inner.generation(tag)
