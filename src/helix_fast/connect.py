@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -105,14 +106,16 @@ class Helix:
     async def close(self) -> None:
         """Close the stores and connections and, where it is ours, leave the embedded server. Safe to call twice."""
         stores, self._stores = self._stores, []
-        for store in stores:
-            await store.close()
         topology, self._topology = self._topology, None
-        if topology is not None:
-            await topology.close()
         server, self._server = self._server, None
-        if server is not None:
-            await server.stop()
+        # in this order from the last, and each of them also where one before it fails or is cancelled
+        async with contextlib.AsyncExitStack() as stack:
+            if server is not None:
+                stack.push_async_callback(server.stop)
+            if topology is not None:
+                stack.push_async_callback(topology.close)
+            for store in stores:
+                stack.push_async_callback(store.close)
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()

@@ -390,6 +390,7 @@ class Appender:
         task = self._recovering
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         if self.dead is None:
             self.die(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)

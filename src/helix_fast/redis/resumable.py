@@ -302,8 +302,10 @@ class RedisResumableStorage(RedisStreamManager):
         tasks = list(self._subscriptions)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await super().close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await super().close()
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:

@@ -371,12 +371,14 @@ class RedisStreamManager(RedisStore):
         """Close the store: open readers and writers stop. What was sent and not flushed is not waited for."""
         if self.closed:
             return
-        await self._keeper.close()
         for feed in list(self._feeds):
             feed.abort()
-        for appender in list(self._all_appenders):
-            await appender.close()
-        await super().close()
+        # from the last, and each of them also where one before it is cancelled
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(super().close)
+            for appender in list(self._all_appenders):
+                stack.push_async_callback(appender.close)
+            stack.push_async_callback(self._keeper.close)
 
 
 def _lease(value: int | None) -> int:

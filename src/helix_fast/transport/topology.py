@@ -116,6 +116,8 @@ class Standalone:
 
     async def close(self) -> None:
         """Close lane and hub."""
-        await self._lane.close()
-        if self._hub is not None:
-            await self._hub.close()
+        try:
+            await self._lane.close()
+        finally:
+            if self._hub is not None:
+                await self._hub.close()
