@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helix_fast.errors import MalformedLockError
+from helix_fast.errors import HelixError, LockLostError, MalformedLockError
 from helix_fast.keys import LockKeys
 from helix_fast.redis.locks import FENCE_TTL_SECONDS, POLL_SECONDS, RedisLockManager
 from helix_fast.redis.scripts import script
@@ -293,6 +293,19 @@ class TestQueue:
         finally:
             await locks.command("s", "ACL", "DELUSER", "mute")
 
+    async def test_who_finds_the_lock_free_out_of_turn_calls_the_one_whose_turn_it_is(
+        self, locks: RedisLockManager
+    ) -> None:
+        await taken(locks)
+        waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
+        await waiting(locks, 1)
+        await asyncio.sleep(0.1)  # its subscription stands
+        await locks.command("s", "DEL", KEYS.lock)
+        started = time.monotonic()
+        assert (await acquire_attempt(locks, "second", patience=60_000))[0] == b"busy"
+        assert await waiter is not None
+        assert time.monotonic() - started < 0.4
+
     async def test_a_leaving_waiter_passes_its_turn_on(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
         await acquire_attempt(locks, "leaver", patience=60_000)
@@ -304,6 +317,16 @@ class TestQueue:
         locks._drop("s", KEYS, b"", "leaver")
         assert await waiter is not None
         assert time.monotonic() - started < 0.5
+
+
+async def test_renewal_ends_quietly_with_the_connections(locks: RedisLockManager) -> None:
+    errors: list[HelixError] = []
+    locks.on("error", errors.append)
+    with pytest.raises(LockLostError):  # noqa: PT012
+        async with locks.hold("s", ttl_ms=300) as lock:
+            await locks._topology.close()
+            await happens(lock.lost)
+    assert not errors
 
 
 class TestHeaders:
@@ -319,8 +342,8 @@ class TestHeaders:
 
 
 async def test_lost_precedes_the_servers_expiry(locks: RedisLockManager) -> None:
-    for _ in range(20):
-        lock = await taken(locks, ttl_ms=40)
+    for _ in range(6):
+        lock = await taken(locks, ttl_ms=150)
         await happens(lock.lost)
         left = await locks.command("s", "PTTL", KEYS.lock)
         # The loop may wake late on a busy machine; then the clock itself must have said so before.

@@ -26,31 +26,31 @@ class TestHold:
         assert not await lock_manager.is_locked("s")
 
     async def test_outlives_its_ttl_by_renewal(self, lock_manager: Manager) -> None:
-        async with lock_manager.hold("s", ttl_ms=300) as lock:
+        async with lock_manager.hold("s", ttl_ms=600) as lock:
             renewals = 0
             last = lock.remaining_ms
-            deadline = time.monotonic() + 1.5
+            deadline = time.monotonic() + 2
             while time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
                 assert lock.held
                 renewals += lock.remaining_ms > last
                 last = lock.remaining_ms
-            assert 10 <= renewals <= 16, "not at a third of the TTL"
+            assert 7 <= renewals <= 11, "not at a third of the TTL"
             assert await lock_manager.is_locked("s")
         assert not await lock_manager.is_locked("s")
 
     async def test_renewal_ends_with_the_block(self, lock_manager: Manager) -> None:
         before = asyncio.all_tasks()
-        async with lock_manager.hold("s", ttl_ms=60):
+        async with lock_manager.hold("s", ttl_ms=150):
             assert len(asyncio.all_tasks() - before) <= 2, "more than one background task (and a connection's)"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
             assert [task.get_name() for task in asyncio.all_tasks() - before] == ["renew lock s"]
         assert asyncio.all_tasks() == before
         assert not lock_manager._holds
 
     async def test_without_renewal_it_is_lost_at_its_ttl(self, lock_manager: Manager) -> None:
         with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=50, renew=False) as lock:
+            async with lock_manager.hold("s", ttl_ms=150, renew=False) as lock:
                 await happens(lock.lost)
 
     async def test_releases_when_the_body_raises(self, lock_manager: Manager) -> None:
@@ -101,7 +101,7 @@ class TestHold:
     async def test_loss_is_told_by_event_callback_and_error(self, lock_manager: Manager) -> None:
         told: list[Lock] = []
         with pytest.raises(LockLostError) as caught:  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=50, renew=False, on_lost=told.append) as lock:
+            async with lock_manager.hold("s", ttl_ms=150, renew=False, on_lost=told.append) as lock:
                 await happens(lock.lost)
                 await asyncio.sleep(0)
                 assert told == [lock]
@@ -109,19 +109,19 @@ class TestHold:
 
     async def test_loss_leaves_the_bodys_own_error_alone(self, lock_manager: Manager) -> None:
         with pytest.raises(KeyError):  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=30, renew=False) as lock:
+            async with lock_manager.hold("s", ttl_ms=150, renew=False) as lock:
                 await happens(lock.lost)
                 raise KeyError("body")
 
     async def test_loss_cancels_the_body_where_asked(self, lock_manager: Manager) -> None:
         with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=50, renew=False, cancel_on_lost=True):
+            async with lock_manager.hold("s", ttl_ms=150, renew=False, cancel_on_lost=True):
                 await asyncio.wait_for(asyncio.Event().wait(), 5)
         await asyncio.sleep(0)  # the task itself is not cancelled any more
 
     async def test_a_cancellation_from_outside_goes_on_up_after_a_loss(self, lock_manager: Manager) -> None:
         async def body() -> None:
-            async with lock_manager.hold("s", ttl_ms=50, renew=False, cancel_on_lost=True) as lock:
+            async with lock_manager.hold("s", ttl_ms=150, renew=False, cancel_on_lost=True) as lock:
                 try:
                     await asyncio.Event().wait()
                 finally:
@@ -140,7 +140,7 @@ class TestHold:
             raise KeyError("callback")
 
         with pytest.raises(LockLostError):  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=30, renew=False, on_lost=fail) as lock:
+            async with lock_manager.hold("s", ttl_ms=150, renew=False, on_lost=fail) as lock:
                 await happens(lock.lost)
                 await asyncio.sleep(0)
         assert isinstance(errors[0].__cause__, KeyError)
