@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import uvloop
@@ -22,11 +22,20 @@ from helix_fast import RedisStreamManager, ResumableReader, StreamWriter, TextDe
 
 from .measure import check
 from .payloads import HEADLINE
+from .probe import Probe
 from .stream_loads import AT_ONCE, open_writers
 
 TASKS = 100
 CHECKED = 1000
 LONGEST_LINE = 1 << 20
+
+
+class Cost(NamedTuple):
+    """Of a chunk, in µs: time, CPU of the client, CPU of the server."""
+
+    time: float
+    client_cpu: float
+    server_cpu: float
 
 
 class OpenStreams:
@@ -67,12 +76,17 @@ class OpenStreams:
             process.kill()
             await process.wait()
 
-    async def write(self, chunks: int) -> dict[str, float]:
-        """Write so many chunks by 100 tasks, each to the next of its streams. Returns ``seconds``, ``client_cpu``."""
+    async def write(self, chunks: int, probe: Probe) -> Cost:
+        """Write so many chunks by 100 tasks, each to the next of its streams; then have the streams checked."""
         assert self._process is not None
         assert self._process.stdin is not None
+        before = probe.cpu_seconds()
         self._process.stdin.write(b"%d\n" % chunks)
-        return await self._answer()
+        took = await self._answer()
+        server_cpu = probe.cpu_seconds() - before  # the check that follows is not on the bill
+        self._process.stdin.write(b"check\n")
+        await self._answer()
+        return Cost(took["seconds"] / chunks * 1e6, took["client_cpu"] / chunks * 1e6, server_cpu / chunks * 1e6)
 
     async def _answer(self) -> dict[str, float]:
         assert self._process is not None
@@ -113,7 +127,11 @@ async def serve(url: str, count: int, with_readers: bool) -> None:
         )
         state = Written(writers)
         while line := await lines.readline():
-            answer(**await state.write(helix.streams, int(line)))
+            if line == b"check\n":
+                await state.check(helix.streams)
+                answer(checked=True)
+            else:
+                answer(**await state.write(int(line)))
         for reader in readers:
             await reader.close()
 
@@ -136,21 +154,23 @@ class Written:
         self._last = [0] * len(writers)
         self._next = [0] * TASKS
 
-    async def write(self, streams: RedisStreamManager, chunks: int) -> dict[str, float]:
+    async def write(self, chunks: int) -> dict[str, float]:
         """One run; every acknowledged sequence is compared with the one that is due."""
         gc.collect()
         cpu = time.process_time()
         began = time.perf_counter()
         await asyncio.gather(*(self._task(number, chunks // TASKS) for number in range(TASKS)))
         seconds = time.perf_counter() - began
-        cpu = time.process_time() - cpu
+        return {"seconds": seconds, "client_cpu": time.process_time() - cpu}
+
+    async def check(self, streams: RedisStreamManager) -> None:
+        """Some thousand of the streams are where they should be, says the server."""
         step = max(1, len(self._writers) // CHECKED)
         looked_at = range(0, len(self._writers), step)
         infos = await asyncio.gather(*(streams.get_info(self._writers[number].stream_id) for number in looked_at))
         for number, info in zip(looked_at, infos, strict=True):
             assert info is not None
             check(info.last_sequence, self._last[number], f"last sequence of {info.stream_id}")
-        return {"seconds": seconds, "client_cpu": cpu}
 
     async def _task(self, number: int, chunks: int) -> None:
         """Streams ``number``, ``number + TASKS``…, in turns: each has one task, so each chunk is an entry."""

@@ -29,12 +29,16 @@ CHUNK = chunk_json(HEADLINE)
 @contextlib.asynccontextmanager
 async def redis_py(path: str) -> AsyncIterator[Write]:
     """redis-py without pydantic, on a pool of 50."""
-    pool = redis.BlockingConnectionPool(
-        connection_class=redis.UnixDomainSocketConnection, path=path, max_connections=POOL, timeout=None
-    )
+    pool = redis.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, path=path, max_connections=POOL)
     client = redis.Redis(connection_pool=pool)
+    places = asyncio.Semaphore(POOL)
+
+    async def write(key: str) -> None:
+        async with places:
+            await client.xadd(key, {"chunk": CHUNK, "sequence": 1})
+
     try:
-        yield lambda key: client.xadd(key, {"chunk": CHUNK, "sequence": 1})
+        yield write
     finally:
         await client.aclose()
         await pool.disconnect()
@@ -42,17 +46,12 @@ async def redis_py(path: str) -> AsyncIterator[Write]:
 
 @contextlib.asynccontextmanager
 async def coredis(path: str) -> AsyncIterator[Write]:
-    """coredis on its blocking pool of 50."""
+    """coredis on its pool of 50, whose connections it pipelines by itself."""
     library = importlib.import_module("coredis")
 
-    pool: Any = library.BlockingConnectionPool(
-        connection_class=library.UnixDomainSocketConnection, path=path, max_connections=POOL
-    )
-    client: Any = library.Redis(connection_pool=pool)
+    client: Any = library.Redis.from_url(f"unix://{path}", max_connections=POOL)
     fields: Any = {"chunk": CHUNK, "sequence": "1"}
-    async with contextlib.AsyncExitStack() as stack:
-        if hasattr(client, "__aenter__"):
-            await stack.enter_async_context(client)
+    async with client:
         yield lambda key: client.xadd(key, field_values=fields)
 
 

@@ -154,12 +154,9 @@ class OpenStreamsCost(Measure):
         return await self._run(self.other, self.other_probe, TASKS)
 
     async def _run(self, holder: OpenStreams, probe: Probe, streams: int) -> float:
-        cpu = probe.cpu_seconds()
-        took = await holder.write(self.chunks)
-        # What the check after the run costs the server is the same on both sides only for as many streams; it is small.
-        used = took["client_cpu"] + probe.cpu_seconds() - cpu
-        self.cpu.setdefault(streams, []).append(used / self.chunks * 1e6)
-        return took["seconds"] / self.chunks * 1e6
+        cost = await holder.write(self.chunks, probe)
+        self.cpu.setdefault(streams, []).append(cost.client_cpu + cost.server_cpu)
+        return cost.time
 
     def also(self) -> Iterator[Also]:
         yield Also("open streams", self.many, "")
