@@ -1,5 +1,9 @@
 """helix-fast: state, token streams, usage and locks of AI agents in Redis or Valkey, fast and without losing a byte."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .connect import (
     Helix,
     connect,
@@ -52,15 +56,6 @@ from .errors import (
 )
 from .locking import (
     Lock,
-)
-from .memory import (
-    InMemoryLockManager,
-    InMemoryResumableStorage,
-    InMemoryStateStore,
-    InMemoryStreamManager,
-    InMemoryUsageStore,
-    MemoryServer,
-    NoOpLockManager,
 )
 from .redis.locks import (
     RedisLockManager,
@@ -146,6 +141,17 @@ from .schemas.usage import (
     UsageEntry,
     UsageSource,
 )
+
+if TYPE_CHECKING:
+    from .memory import (
+        InMemoryLockManager,
+        InMemoryResumableStorage,
+        InMemoryStateStore,
+        InMemoryStreamManager,
+        InMemoryUsageStore,
+        MemoryServer,
+        NoOpLockManager,
+    )
 
 __all__ = [
     "AcknowledgedDataLostError",
@@ -259,3 +265,12 @@ __all__ = [
     "WriteOutcomeUnknownError",
     "connect",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The stores in memory bring a server and its script language along, which programs on a real server never need.
+    if name in __all__:
+        from . import memory
+
+        return getattr(memory, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
