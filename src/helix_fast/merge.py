@@ -73,7 +73,7 @@ def _given(struct: type[G], value: Any, what: str) -> G:
     if unknown:
         raise InvalidArgumentError(f"{what}: no field {min(map(str, unknown))!r}")
     try:
-        result = from_wire(struct, value, what)
+        result: G = from_wire(struct, value, what)
     except MalformedStateError as error:
         raise InvalidArgumentError(str(error)) from error
     for name in (*result.array_replacements, *result.deletes):

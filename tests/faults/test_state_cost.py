@@ -99,6 +99,10 @@ async def test_a_save_takes_a_second_round_trip_only_where_the_store_believed_wr
         assert requests(second) - before == 2
         await second.save_state("s", AgentState("s", "a", messages=messages(8)))
         assert requests(second) - before == 3
+        await second.delete_session("s")
+        before = requests(second)
+        await second.save_state("s", AgentState("s", "a", messages=messages(8)))
+        assert requests(second) - before == 1
         await first.save_state("s", AgentState("s", "a", messages=[{"n": 1}]))
         before = requests(second)
         await second.save_state("s", AgentState("s", "a", messages=messages(9)))

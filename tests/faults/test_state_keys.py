@@ -208,6 +208,27 @@ async def test_saves_of_the_same_conversation_start_no_generation(store: RedisSt
     assert await logs(store) == {"1"}
 
 
+async def test_a_conversation_sent_in_vain_starts_no_generation(server_url: str, store: RedisStateStore) -> None:
+    async with RedisStateStore(server_url) as other:
+        await other.save_state("s", AgentState("s", "a", messages=[{"other": 1}]))
+        await store.save_state("s", AgentState("s", "a", messages=messages(3)))
+        before = await logs(store)
+        await other.save_state("s", AgentState("s", "a", messages=messages(3)))
+        assert await logs(store) == before
+
+
+async def test_steps_that_are_over_leave_no_key(store: RedisStateStore) -> None:
+    async def of_steps() -> set[str]:
+        return {key for key in await keys(store) if ":staging:" in key or key.endswith(":steps")}
+
+    await store.create_session("s", agent_type="a")
+    for end in (store.promote_staging, store.discard_staging):
+        await store.stage_changes("s", "step", StagedChanges("t", [], {}, 1))
+        assert await of_steps() == {f"{KEY}:steps", f"{KEY}:staging:step"}
+        await end("s", "step")
+        assert await of_steps() == set()
+
+
 async def test_remembered_operations_do_not_outlive_two_minutes(store: RedisStateStore) -> None:
     await store.create_session("s", agent_type="a")
     for _ in range(300):

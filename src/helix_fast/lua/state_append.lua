@@ -8,9 +8,7 @@
 
 if not version then return {'missing'} end
 push('RPUSH', log(generation), 4, #ARGV)
-if digest ~= '?' then -- unknown since a truncation
-  for i = 4, #ARGV do digest = redis.sha1hex(digest .. ARGV[i]) end
-end
+for i = 4, #ARGV do digest = redis.sha1hex(digest .. ARGV[i]) end
 turn_to(generation, string.format('%.0f', tonumber(count) + #ARGV - 3), digest)
 bump()
 return finish({'ok', count, digest})

@@ -21,6 +21,7 @@ from helix_fast.schemas.state import (
     from_wire,
 )
 
+from .scripts import Argument
 from .session import MAX_PAGE, SessionStore
 from .state_fields import decode_state
 
@@ -42,7 +43,7 @@ class CheckpointStore(SessionStore):
         if metadata is not None and not isinstance(metadata, Mapping):
             raise InvalidArgumentError(f"metadata must be a dict, not {type(metadata).__name__}")
         data = encode_json(metadata or {}, "metadata")
-        args = [session_id, os.urandom(3).hex(), data, self.max_checkpoints]
+        args: list[Argument] = [session_id, os.urandom(3).hex(), data, self.max_checkpoints]
         reply = await self._write("checkpoint_create", session_id, keys, args, fencing_token)
         return _decode_header(reply[1], keys)
 
@@ -57,7 +58,7 @@ class CheckpointStore(SessionStore):
     async def _get(self, session_id: str, checkpoint_id: bytes) -> Checkpoint | None:
         keys = self._keys(session_id)
         reply = await self._read("checkpoint_get", session_id, keys, [checkpoint_id])
-        return None if reply is None else _decode(*reply, keys)
+        return None if reply is None else _decode(keys, *reply)
 
     async def list_checkpoints(self, session_id: str, *, limit: int = 10, cursor: str | None = None) -> CheckpointPage:
         """A page of checkpoints, newest first, without their states.
@@ -96,7 +97,7 @@ class CheckpointStore(SessionStore):
         version, updated, count, digest, *stored = reply[1:]
         self._remember_reply(session_id, count, digest)
         if stored:
-            checkpoint: Checkpoint | None = _decode(*stored, keys)
+            checkpoint: Checkpoint | None = _decode(keys, *stored)
         else:  # the reply was lost, and its repetition is short
             checkpoint = await self.get_checkpoint(session_id, checkpoint_id)
         if checkpoint is None:
@@ -122,7 +123,7 @@ def _decode_header(data: bytes, keys: SessionKeys) -> Checkpoint:
     return from_wire(Checkpoint, wire, key)
 
 
-def _decode(header: bytes, record: bytes, messages: Sequence[bytes], keys: SessionKeys) -> Checkpoint:
+def _decode(keys: SessionKeys, header: bytes, record: bytes, messages: Sequence[bytes]) -> Checkpoint:
     checkpoint = _decode_header(header, keys)
     key = keys.checkpoint_data.decode()
     stored = decode_json(record, key, f"{checkpoint.id}:state")

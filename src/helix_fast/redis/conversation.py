@@ -24,6 +24,7 @@ from helix_fast.schemas.state import (
     to_wire,
 )
 
+from .scripts import Argument
 from .session import MAX_PAGE, SessionStore
 from .state_fields import (
     decode_messages,
@@ -116,7 +117,7 @@ class ConversationStore(SessionStore):
         fencing_token: int | None = None,
     ) -> None:
         """Add references to sub-agents; one that is there already is replaced, in its place."""
-        args = ["add", *encode_refs(refs)]
+        args: list[Argument] = ["add", *encode_refs(refs)]
         await self._write("state_refs", session_id, self._keys(session_id), args, fencing_token)
 
     async def update_sub_agent_ref(

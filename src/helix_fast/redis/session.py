@@ -71,7 +71,8 @@ class SessionStore(RedisStore):
     """Base of the parts of RedisStateStore.
 
     Args:
-        redis, client, host, port, username, password, db, key_prefix, logger, topology: see RedisStore.
+        redis, client, host, port, username, password, db, key_prefix, logger, wait_replicas, topology: see
+            RedisStore.
         ttl: seconds after its last write when a session expires, all of it at once; None or 0 keeps it until deleted.
         max_checkpoints: how many of the newest checkpoints of a session are kept; None for all.
     """
@@ -90,6 +91,7 @@ class SessionStore(RedisStore):
         ttl: int | None = 604_800,
         max_checkpoints: int | None = None,
         logger: logging.Logger | None = None,
+        wait_replicas: int = 0,
         topology: Topology | None = None,
     ) -> None:
         self.ttl = check_count(ttl, "ttl", 0, 10**9) if ttl is not None else 0
@@ -104,6 +106,7 @@ class SessionStore(RedisStore):
             db=db,
             key_prefix=key_prefix,
             logger=logger,
+            wait_replicas=wait_replicas,
             topology=topology,
         )
         self._logs: OrderedDict[str, Log] = OrderedDict()

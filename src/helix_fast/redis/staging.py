@@ -11,6 +11,7 @@ from helix_fast.errors import ConcurrentUpdateError, InvalidArgumentError, Sessi
 from helix_fast.merge import as_staged_changes, compute, describe_warning, read_staged_line, staged_line
 from helix_fast.schemas.state import PromoteResult, StagedChanges
 
+from .scripts import Argument
 from .session import SessionStore
 from .state_fields import decode_custom
 
@@ -36,7 +37,7 @@ class StagingStore(SessionStore):
         """
         keys = self._keys(session_id)
         staging = keys.staging(step_id)
-        args = [step_id, staged_line(as_staged_changes(changes))]
+        args: list[Argument] = [step_id, staged_line(as_staged_changes(changes))]
         await self._write("staging_add", session_id, keys, args, fencing_token, staging)
 
     async def get_staged_changes(self, session_id: str, step_id: str) -> list[StagedChanges]:

@@ -42,7 +42,7 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
     """State of sessions on Redis.
 
     Args:
-        redis, client, host, port, username, password, db, key_prefix, logger, topology: see RedisStore.
+        redis, client, host, port, username, password, db, key_prefix, logger, wait_replicas, topology: see RedisStore.
         ttl: seconds after its last write when a session expires, all of it at once; default 7 days, None or 0 keeps it
             until it is deleted. Reading does not renew it.
         max_checkpoints: how many of the newest checkpoints of a session are kept; None for all.

@@ -250,7 +250,7 @@ def from_wire(struct: type[S], data: Any, what: str) -> S:
     try:
         if struct is AgentState and isinstance(known.get("subAgentRefs"), (list, tuple)):
             refs = known.pop("subAgentRefs")
-            state = cast("AgentState", msgspec.convert(known, AgentState))
+            state = msgspec.convert(known, AgentState)
             state.sub_agent_refs = [as_sub_agent_ref(ref, what) for ref in refs]
             return cast("S", state)
         return msgspec.convert(known, struct)
@@ -272,8 +272,9 @@ def to_wire(value: msgspec.Struct) -> dict[str, Any]:
         raise InvalidArgumentError(f"extra must be a dict, not {type(extra).__name__}")
     for name, member in extra.items():
         data.setdefault(name, member)
-    if isinstance(value, AgentState) and isinstance(value.sub_agent_refs, (list, tuple)):
-        data["subAgentRefs"] = [to_wire(ref) if isinstance(ref, SubAgentRef) else ref for ref in value.sub_agent_refs]
+    refs = data.get("subAgentRefs")
+    if isinstance(value, AgentState) and isinstance(refs, (list, tuple)):
+        data["subAgentRefs"] = [to_wire(ref) if isinstance(ref, SubAgentRef) else ref for ref in refs]
     return data
 
 
@@ -335,8 +336,8 @@ class AgentStateSchema:
         for name, value in (("stepCount", state.step_count), ("resumeCount", state.resume_count)):
             if not 0 <= value <= MAX_COUNT:
                 raise MalformedStateError("state", name, f"{value} is not from 0 to {MAX_COUNT}")
-        for name, text in (("sessionId", state.session_id), ("agentType", state.agent_type), ("status", state.status)):
-            if not text:
+        for name, word in (("sessionId", state.session_id), ("agentType", state.agent_type), ("status", state.status)):
+            if not word:
                 raise MalformedStateError("state", name, "is empty")
         for index, message in enumerate(state.messages):
             if not isinstance(message, Mapping):

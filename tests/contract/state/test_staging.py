@@ -266,6 +266,37 @@ async def test_promotes_while_others_merge_lose_neither(state_stores: Callable[.
     assert found == {f"k{n}": n for n in range(60)}
 
 
+async def test_patches_of_what_others_merge_at_the_same_time_lose_neither(state_stores: Callable[..., Any]) -> None:
+    stores = [state_stores() for _ in range(3)]
+    await stores[0].create_session("s", agent_type="a", initial_state={"all": []})
+
+    async def promote(n: int) -> None:
+        patches = [{"op": "add", "path": "/all/-", "value": n}]
+        await stores[n % 3].stage_changes("s", f"step {n}", staged("t", n, None, patches))
+        assert (await stores[n % 3].promote_staging("s", f"step {n}")).applied == 1
+
+    merges = [stores[n % 3].merge_custom_state("s", MergeChanges({"all": [n]})) for n in range(100, 130)]
+    await asyncio.gather(*(promote(n) for n in range(15)), *merges)
+    found = await custom(stores[0])
+    assert sorted(found["all"]) == [*range(15), *range(100, 130)]
+
+
+async def test_what_is_staged_while_a_step_is_promoted_is_not_lost(state_stores: Callable[..., Any]) -> None:
+    stores = [state_stores() for _ in range(3)]
+    await stores[0].create_session("s", agent_type="a", initial_state={"all": []})
+
+    async def stage(n: int) -> int:
+        await stores[n % 3].stage_changes(
+            "s", "step", staged("t", n, None, [{"op": "add", "path": "/all/-", "value": n}])
+        )
+        return int((await stores[(n + 1) % 3].promote_staging("s", "step")).applied)
+
+    applied = await asyncio.gather(*(stage(n) for n in range(40)))
+    last = (await stores[0].promote_staging("s", "step")).applied
+    assert sum(applied) + last == 40
+    assert sorted((await custom(stores[0]))["all"]) == list(range(40))
+
+
 async def test_a_stale_holder_cannot_promote(state_store: Any) -> None:
     await state_store.create_session("s", agent_type="a", fencing_token=5)
     await state_store.stage_changes("s", "step", staged("t", 1, None, [{"op": "add", "path": "/x", "value": 1}]))

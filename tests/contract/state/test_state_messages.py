@@ -163,6 +163,16 @@ async def test_a_large_conversation_is_saved_by_a_store_that_has_not_seen_it(sta
         assert await stored(state_stores()) == after
 
 
+async def test_other_messages_of_the_same_number_are_not_taken_for_those_last_seen(
+    state_stores: Callable[..., Any],
+) -> None:
+    first, second = state_stores(), state_stores()
+    await second.save_state("s", AgentState("s", "a", messages=messages(4)))
+    await first.save_state("s", AgentState("s", "a", messages=messages(4, 10)))
+    await second.save_state("s", AgentState("s", "a", messages=messages(5)))
+    assert await stored(first) == messages(5)
+
+
 async def test_messages_changed_in_place_are_saved(state_store: Any) -> None:
     await state_store.save_state("s", AgentState("s", "a", messages=messages(3)))
     state = await state_store.load_state("s")
