@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import demo, doctor, inspect, tail, usage
+from . import bench, demo, doctor, inspect, tail, usage
 
 app = typer.Typer(
     help="State, token streams, usage and locks of AI agents in Redis or Valkey.",
@@ -26,3 +26,4 @@ app.command("tail")(tail.tail)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
 app.command("usage")(usage.usage)
+app.command("bench")(bench.bench)
