@@ -118,11 +118,18 @@ async def test_a_list_that_other_programs_make_anew_is_noticed(store: RedisUsage
     await push(store, tokens(id="1"), tokens(id="2"))
     assert await total(store) == 300
     await store.command("", "DEL", "helix:usage:entries:{s}")
-    assert await total(store) is None
     await push(store, tokens(id="3", tokens={"total": 1}), tokens(id="4", tokens={"total": 2}), tokens(id="5"))
     assert await total(store) == 153
     await store.command("", "LPOP", "helix:usage:entries:{s}")
     assert await total(store) == 152
+
+
+async def test_a_list_of_ours_that_other_programs_make_anew_is_noticed(store: RedisUsageStore) -> None:
+    await store.record_entries([tokens(id="1"), tokens(id="2")])
+    assert await total(store) == 300
+    await store.command("", "DEL", "helix:usage:entries:{s}")
+    await push(store, tokens(id="3", tokens={"total": 1}), tokens(id="4", tokens={"total": 2}), tokens(id="5"))
+    assert await total(store) == 153
 
 
 async def test_ids_of_a_list_that_other_programs_deleted_do_not_block_new_entries(store: RedisUsageStore) -> None:

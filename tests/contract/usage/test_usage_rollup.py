@@ -80,6 +80,17 @@ async def test_deletion_and_another_beginning_are_noticed(make_usage_store: Make
     assert await total(store) == 7
 
 
+async def test_another_beginning_with_the_same_first_and_last_entry_is_noticed(
+    make_usage_store: MakeUsageStore,
+) -> None:
+    store, other = make_usage_store(), make_usage_store()
+    await store.record_entries([tokens(id="1"), tokens(id="2"), tokens(id="3")])
+    assert await total(store) == 450
+    await other.delete("s")
+    await other.record_entries([tokens(id="1"), tokens(id="2", tokens={"total": 1}), tokens(id="3")])
+    assert await total(store) == 301
+
+
 async def test_concurrent_rollups_count_nothing_twice(make_usage_store: MakeUsageStore) -> None:
     store, other = make_usage_store(), make_usage_store()
     recorded = 0
