@@ -37,8 +37,7 @@ fields = {
     "tokens": st.one_of(
         st.fixed_dictionaries(
             {},
-            optional=dict.fromkeys(("prompt", "completion", "reasoning", "cached", "total"), counts)
-            | {"x": anything},
+            optional=dict.fromkeys(("prompt", "completion", "reasoning", "cached", "total"), counts) | {"x": anything},
         ),
         anything,
     ),
