@@ -28,7 +28,7 @@ class Scripts:
             fields={
                 b"call": self._call,
                 b"pcall": self._pcall,
-                b"sha1hex": lambda text: (_digest(to_text(text) or b""),),
+                b"sha1hex": lambda text, *_more: (_digest(to_text(text) or b""),),
                 b"error_reply": lambda text: (Table(fields={b"err": text}),),
                 b"status_reply": lambda text: (Table(fields={b"ok": text}),),
                 b"log": lambda *_words: (),

@@ -59,6 +59,8 @@ def copy_key(keys: Keyspace, args: Arguments) -> int:
     source, target, *options = args
     if options and options[0].upper() != b"REPLACE":
         raise CommandError(SYNTAX)
+    if source == target:
+        raise CommandError("ERR source and destination objects are the same")
     value = keys.peek(source)
     if value is None or (not options and keys.exists(target)):
         return 0
@@ -139,11 +141,11 @@ def get_many(keys: Keyspace, args: Arguments) -> list[bytes | None]:
 def put(keys: Keyspace, args: Arguments) -> Status | bytes | None:
     key, value, *options = args
     expires: int | None = None
-    keep = wanted_new = wanted_old = previous = False
+    keep = wanted_new = wanted_old = previous = timed = False
     while options:
         option = options.pop(0).upper()
         if option in {b"EX", b"PX", b"EXAT", b"PXAT"} and options:
-            number = integer(options.pop(0))
+            number, timed = integer(options.pop(0)), True
             if number <= 0:
                 raise CommandError("ERR invalid expire time in 'set' command")
             number *= 1000 if option in {b"EX", b"EXAT"} else 1
@@ -158,6 +160,8 @@ def put(keys: Keyspace, args: Arguments) -> Status | bytes | None:
             previous = True
         else:
             raise CommandError(SYNTAX)
+    if (keep and timed) or (wanted_new and wanted_old):
+        raise CommandError(SYNTAX)
     old = keys.get(key, bytes) if previous else None
     there = keys.exists(key)
     if (wanted_new and there) or (wanted_old and not there):

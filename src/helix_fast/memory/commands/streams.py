@@ -44,6 +44,8 @@ def add(keys: Keyspace, args: Arguments) -> bytes | None:
     if len(rest) < 3 or len(rest) % 2 == 0:
         raise CommandError("ERR wrong number of arguments for 'xadd' command")
     wanted, *fields = rest
+    if not wanted.endswith(b"*"):
+        _id(wanted)  # what is no id is told before what the key holds
     stream = keys.get(key, Stream)
     if stream is None and not make:
         return None
@@ -99,12 +101,12 @@ def _trim(stream: Stream, strategy: bytes, threshold: Any) -> int:
 
 @command("XTRIM", 3, UNBOUNDED)
 def trim(keys: Keyspace, args: Arguments) -> int:
-    stream = keys.get(args[0], Stream)
     if args[1].upper() not in {b"MINID", b"MAXLEN"}:
         raise CommandError(SYNTAX)
     what, rest = _trimming(list(args[1:]))
     if rest:
         raise CommandError(SYNTAX)
+    stream = keys.get(args[0], Stream)
     return 0 if stream is None else _trim(stream, *what)
 
 
@@ -126,34 +128,38 @@ def delete(keys: Keyspace, args: Arguments) -> int:
     return gone
 
 
-def _first(stream: Stream, text: bytes) -> int:
+def _start(text: bytes) -> tuple[tuple[int, int], bool]:
+    """The lowest id of a range, and whether it is left out."""
     if text == b"-":
-        return 0
+        return (0, 0), False
     if text == b"+":
-        return len(stream.ids)
-    return bisect_right(stream.ids, _id(text[1:])) if text[:1] == b"(" else bisect_left(stream.ids, _id(text))
+        return (MOST, MOST), False
+    return (_id(text[1:]), True) if text[:1] == b"(" else (_id(text), False)
 
 
-def _behind_last(stream: Stream, text: bytes) -> int:
-    if text == b"+":
-        return len(stream.ids)
+def _stop(text: bytes) -> tuple[tuple[int, int], bool]:
+    """The highest id of a range, and whether it is left out."""
     if text == b"-":
-        return 0
-    if text[:1] == b"(":
-        return bisect_left(stream.ids, _id(text[1:], MOST))
-    return bisect_right(stream.ids, _id(text, MOST))
+        return (0, 0), False
+    if text == b"+":
+        return (MOST, MOST), False
+    return (_id(text[1:], MOST), True) if text[:1] == b"(" else (_id(text, MOST), False)
 
 
-def _range(keys: Keyspace, key: bytes, start: bytes, stop: bytes, rest: Arguments, *, newest: bool) -> list[Any]:
+def _range(keys: Keyspace, key: bytes, start: bytes, stop: bytes, rest: Arguments, *, newest: bool) -> list[Any] | None:
+    (low, above), (high, below) = _start(start), _stop(stop)
     limit = None
     if rest:
         if len(rest) != 2 or rest[0].upper() != b"COUNT":
             raise CommandError(SYNTAX)
-        limit = max(0, integer(rest[1]))
+        limit = integer(rest[1])
     stream = keys.get(key, Stream)
     if stream is None:
         return []
-    begin, end = _first(stream, start), _behind_last(stream, stop)
+    if limit is not None and limit <= 0:
+        return None  # as a server answers: not even an empty array
+    begin = (bisect_right if above else bisect_left)(stream.ids, low)
+    end = (bisect_left if below else bisect_right)(stream.ids, high)
     if limit is not None and end - begin > limit:
         begin, end = (end - limit, end) if newest else (begin, begin + limit)
     found = [[_text(stream.ids[place]), list(stream.fields[place])] for place in range(begin, end)]
@@ -161,10 +167,10 @@ def _range(keys: Keyspace, key: bytes, start: bytes, stop: bytes, rest: Argument
 
 
 @command("XRANGE", 3, 5)
-def ranged(keys: Keyspace, args: Arguments) -> list[Any]:
+def ranged(keys: Keyspace, args: Arguments) -> list[Any] | None:
     return _range(keys, args[0], args[1], args[2], args[3:], newest=False)
 
 
 @command("XREVRANGE", 3, 5)
-def reverse_ranged(keys: Keyspace, args: Arguments) -> list[Any]:
+def reverse_ranged(keys: Keyspace, args: Arguments) -> list[Any] | None:
     return _range(keys, args[0], args[2], args[1], args[3:], newest=True)

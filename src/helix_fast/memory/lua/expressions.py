@@ -232,7 +232,9 @@ def _divide(left: Value, right: Value) -> float:
 
 def _modulo(left: Value, right: Value) -> float:
     a, b = values.arithmetic(left), values.arithmetic(right)
-    return math.nan if b == 0.0 or math.isinf(a) else a % b
+    if b == 0.0 or math.isinf(a) or math.isinf(b):
+        return math.nan
+    return a - math.floor(a / b) * b
 
 
 def _power(left: Value, right: Value) -> float:

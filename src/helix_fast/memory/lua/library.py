@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,7 +17,8 @@ MAX_UNPACKED: Final = 8000
 
 def _one(function: Callable[..., Value]) -> Function:
     """A function of one result."""
-    return lambda *arguments: (function(*arguments),)
+    most = len(inspect.signature(function).parameters)
+    return lambda *arguments: (function(*arguments[:most]),)
 
 
 def _library(functions: dict[str, Function]) -> Table:
@@ -28,11 +30,11 @@ def standard_names() -> dict[bytes, Value]:
     return {
         b"assert": _assert,
         b"cjson": Table(fields={b"encode": _one(json.encode), b"decode": _one(json.decode), b"null": json.NULL}),
-        b"error": _error,
-        b"ipairs": _ipairs,
+        b"error": values.fitted(_error),
+        b"ipairs": values.fitted(_ipairs),
         b"math": Table(fields={**_library(_MATH).fields, b"huge": math.inf, b"pi": math.pi}),
-        b"next": _next,
-        b"pairs": _pairs,
+        b"next": values.fitted(_next),
+        b"pairs": values.fitted(_pairs),
         b"pcall": _pcall,
         b"select": _select,
         b"string": strings.string_library(),
@@ -40,7 +42,7 @@ def standard_names() -> dict[bytes, Value]:
         b"tonumber": _one(_tonumber),
         b"tostring": _one(tostring),
         b"type": _one(_type),
-        b"unpack": unpack,
+        b"unpack": values.fitted(unpack),
     }
 
 
@@ -64,10 +66,8 @@ def _tonumber(value: Value = None, base: Value = 10.0) -> float | None:
         return None
 
 
-def _type(*arguments: Value) -> bytes:
-    if not arguments:
-        raise LuaError(b"bad argument #1 to 'type' (value expected)")
-    return values.type_name(arguments[0])
+def _type(value: Value) -> bytes:
+    return values.type_name(value)
 
 
 def _assert(value: Value = None, message: Value = b"assertion failed!", *rest: Value) -> Sequence[Value]:
@@ -228,6 +228,6 @@ def _sort(table: Value, before: Value = None) -> Sequence[Value]:
 _TABLE: Final[dict[str, Function]] = {
     "concat": _one(_concat),
     "insert": _insert,
-    "remove": _remove,
-    "sort": _sort,
+    "remove": values.fitted(_remove),
+    "sort": values.fitted(_sort),
 }

@@ -18,19 +18,19 @@ def string_library() -> Table:
     """A table of all of them."""
     return Table(
         fields={
-            b"byte": _byte,
+            b"byte": values.fitted(_byte),
             b"char": lambda *codes: (bytes(int(values.arithmetic(code)) for code in codes),),
-            b"find": lambda subject, pattern, start=1.0, plain=None: _find(subject, pattern, start, plain),
+            b"find": values.fitted(_find),
             b"format": lambda form, *arguments: (format_text(text(form), arguments),),
-            b"gmatch": _gmatch,
-            b"gsub": _gsub,
-            b"len": lambda subject: (float(len(text(subject))),),
-            b"lower": lambda subject: (text(subject).lower(),),
-            b"match": lambda subject, pattern, start=1.0: _match(subject, pattern, start),
-            b"rep": lambda subject, count: (text(subject) * max(0, int(values.arithmetic(count))),),
-            b"reverse": lambda subject: (text(subject)[::-1],),
-            b"sub": lambda subject, start, stop=-1.0: (_sub(subject, start, stop),),
-            b"upper": lambda subject: (text(subject).upper(),),
+            b"gmatch": values.fitted(_gmatch),
+            b"gsub": values.fitted(_gsub),
+            b"len": values.fitted(lambda subject: (float(len(text(subject))),)),
+            b"lower": values.fitted(lambda subject: (text(subject).lower(),)),
+            b"match": values.fitted(_match),
+            b"rep": values.fitted(lambda subject, count: (text(subject) * max(0, int(values.arithmetic(count))),)),
+            b"reverse": values.fitted(lambda subject: (text(subject)[::-1],)),
+            b"sub": values.fitted(lambda subject, start, stop=-1.0: (_sub(subject, start, stop),)),
+            b"upper": values.fitted(lambda subject: (text(subject).upper(),)),
         }
     )
 
@@ -44,11 +44,11 @@ def text(value: Value) -> bytes:
 
 
 def _start(place: Value, size: int) -> int:
-    """Where a search from ``place`` begins, from 0."""
+    """Where a search from ``place`` begins, from 0; at the latest behind the last character."""
     number = int(values.arithmetic(place))
     if number < 0:
         number = max(size + number + 1, 1)
-    return max(number, 1) - 1
+    return min(max(number, 1) - 1, size)
 
 
 def _sub(subject: Value, start: Value, stop: Value) -> bytes:
@@ -64,18 +64,16 @@ def _byte(subject: Value, start: Value = 1.0, stop: Value = None) -> Sequence[Va
 
 
 def _search(subject: bytes, pattern: bytes, start: int) -> tuple[re.Match[bytes], tuple[bool, ...]] | None:
-    if start > len(subject):
-        return None
     expression, anchored, positions = compiled(pattern)
     match = expression.match(subject, start) if anchored else expression.search(subject, start)
     return None if match is None else (match, positions)
 
 
-def _find(subject: Value, pattern: Value, start: Value, plain: Value) -> Sequence[Value]:
+def _find(subject: Value, pattern: Value, start: Value = 1.0, plain: Value = None) -> Sequence[Value]:
     whole, wanted = text(subject), text(pattern)
     begin = _start(start, len(whole))
     if (plain is not None and plain is not False) or not _MAGIC.search(wanted):
-        at = whole.find(wanted, begin) if begin <= len(whole) else -1
+        at = whole.find(wanted, begin)
         return (None,) if at < 0 else (float(at + 1), float(at + len(wanted)))
     found = _search(whole, wanted, begin)
     if found is None:
@@ -84,7 +82,7 @@ def _find(subject: Value, pattern: Value, start: Value, plain: Value) -> Sequenc
     return (float(match.start() + 1), float(match.end()), *captures(match, positions, whole=False))
 
 
-def _match(subject: Value, pattern: Value, start: Value) -> Sequence[Value]:
+def _match(subject: Value, pattern: Value, start: Value = 1.0) -> Sequence[Value]:
     whole = text(subject)
     found = _search(whole, text(pattern), _start(start, len(whole)))
     return (None,) if found is None else captures(*found)
@@ -96,7 +94,7 @@ def _gmatch(subject: Value, pattern: Value) -> Sequence[Value]:
 
     def step(*_state: Value) -> Sequence[Value]:
         nonlocal at
-        found = _search(whole, wanted, at) if not wanted.startswith(b"^") else None
+        found = _search(whole, wanted, at) if at <= len(whole) and not wanted.startswith(b"^") else None
         if found is None:
             return (None,)
         match = found[0]
@@ -160,6 +158,8 @@ def format_text(form: bytes, arguments: Sequence[Value]) -> bytes:
         value = left.pop(0)
         if kind == b"s":
             return bytes(b"%" + flags + width + precision + b"s") % text(value)
+        if kind not in b"cdieEfgGoxX":
+            raise LuaError(b"invalid option '%" + kind + b"' to 'format'")
         number = values.arithmetic(value)
         if kind == b"c":
             return bytes((int(number),))
@@ -167,8 +167,6 @@ def format_text(form: bytes, arguments: Sequence[Value]) -> bytes:
             return bytes(b"%" + flags + width + precision + b"d") % int(number)
         if kind in b"oxX":
             return bytes(b"%" + flags + width + precision + kind) % int(number)
-        if kind in b"eEfgG":
-            return bytes(b"%" + flags + width + precision + kind) % number
-        raise LuaError(b"invalid option '%" + kind + b"' to 'format'")
+        return bytes(b"%" + flags + width + precision + kind) % number
 
     return _DIRECTIVE.sub(fill, form)

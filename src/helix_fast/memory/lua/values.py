@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,12 @@ Value = Any
 Function = Callable[..., Sequence[Any]]
 
 _NUMBER: Final = re.compile(rb"[ \t-\r]*([-+]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))[ \t-\r]*\Z")
+
+
+def fitted(function: Function) -> Function:
+    """A function of ours as Lua calls it: arguments beyond those that it takes are dropped."""
+    most = len(inspect.signature(function).parameters)
+    return lambda *arguments: function(*arguments[:most])
 
 
 class LuaError(Exception):
