@@ -196,14 +196,21 @@ async def test_server_that_accepts_and_says_nothing_is_given_up_in_time(fresh_se
 
 
 async def test_answer_that_is_no_resp_breaks_the_connection_and_no_more() -> None:
+    handlers: set[asyncio.Task[object]] = set()
+
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(2):  # the handshake of the driver
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        try:
+            for _ in range(2):  # the handshake of the driver
+                await reader.read(1000)
+                writer.write(b"+OK\r\n+OK\r\n")
             await reader.read(1000)
-            writer.write(b"+OK\r\n+OK\r\n")
-        await reader.read(1000)
-        writer.write(b"?nonsense\r\n")
-        await reader.read()
-        writer.close()
+            writer.write(b"?nonsense\r\n")
+            await reader.read()
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(babble, "127.0.0.1", 0)
     topology = topology_for(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=1)
@@ -211,4 +218,5 @@ async def test_answer_that_is_no_resp_breaks_the_connection_and_no_more() -> Non
         await lane_of(topology).call(echo("x"))
     await topology.close()
     server.close()
+    await asyncio.gather(*handlers, return_exceptions=True)  # their sockets are closed with them
     await server.wait_closed()
