@@ -165,6 +165,7 @@ async def test_compare_and_set_sets_only_what_was_expected(state_store: Any) -> 
     assert (await state_store.load_state("s")).status == "my own status"
 
 
+@pytest.mark.timeout(600)  # 200 000 calls; seconds on an idle machine
 async def test_of_many_racing_callers_exactly_one_wins(state_stores: Callable[..., Any]) -> None:
     stores = [state_stores() for _ in range(4)]
     await stores[0].create_session("s", agent_type="a")

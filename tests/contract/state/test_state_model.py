@@ -51,7 +51,7 @@ def merged(custom: dict[str, Any], values: dict[str, Any], replaced: set[str], d
     for name, value in values.items():
         old = result.get(name)
         extends = isinstance(value, list) and isinstance(old, list) and name not in replaced
-        result[name] = old + value if extends else value  # type: ignore[operator]
+        result[name] = old + value if extends else value
     return result
 
 
