@@ -11,7 +11,7 @@ from helix_fast.schemas.chunks import decode_lines
 
 from .baselines import msgspec_chunks
 from .measure import Measure, Run, check
-from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, PAYLOADS, TIMESTAMP, chunk_json
+from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, TIMESTAMP, chunk_json, payloads_for
 from .under_pytest import benchmark_of
 
 BATCH = 64
@@ -48,7 +48,7 @@ class _Codec(Measure):
         raise NotImplementedError
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
-        for name, text in PAYLOADS:
+        for name, text in payloads_for(full=self.size.full):
             count = self.variant_chunks
             yield name, functools.partial(self._ours, text, count), functools.partial(self._baseline, text, count)
 

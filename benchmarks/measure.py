@@ -54,6 +54,11 @@ class Size:
         return self.pick(5, 3, 1)
 
     @property
+    def full(self) -> bool:
+        """Whether there is time for all variants."""
+        return self.name == FULL
+
+    @property
     def variant_runs(self) -> int:
         """Pairs of a variant."""
         return self.pick(3, 1, 1)

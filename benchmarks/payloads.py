@@ -37,6 +37,11 @@ PAYLOADS: Final = tuple(
 )
 
 
+def payloads_for(*, full: bool) -> tuple[Payload, ...]:
+    """All of them, or one of each kind."""
+    return PAYLOADS if full else tuple(payload for payload in PAYLOADS if payload.name.startswith("200 "))
+
+
 def chunk_json(text: str) -> bytes:
     """The chunk in its wire form."""
     return msgspec.json.encode(

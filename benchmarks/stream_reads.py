@@ -42,8 +42,8 @@ class StoredReads(Measure):
 
     async def prepare(self) -> None:
         self.count = self.size.pick(10_000, 10_000, 640)
-        self.times = self.size.pick(20, 5, 1)
-        self.baseline_times = self.size.pick(5, 2, 1)
+        self.times = self.size.pick(20, 3, 1)
+        self.baseline_times = self.size.pick(5, 1, 1)
         self.helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path, max_length=self.count + 1000)
         for entry in (1, ENTRY, 400):
@@ -127,6 +127,8 @@ class StoredReads(Measure):
         ways = {"async for": self._one_by_one, "read_batch": self._by_batches, "read_from": self._at_once}
         for entry in (1, ENTRY, 400):
             for way, read in ways.items():
+                if not self.size.full and entry != ENTRY and way != "async for":
+                    continue
                 yield f"{way}, entries of {entry}", functools.partial(self._rate, f"by-{entry}", read), self.baseline
 
 
@@ -143,8 +145,8 @@ class LiveLatency(Measure):
     async def prepare(self) -> None:
         self.streams = self.size.pick(1_000, 1_000, 20)
         self.per_second = 20.0
-        self.each = self.size.pick(100, 20, 5)
-        self.baseline_count = self.size.pick(2_000, 500, 50)
+        self.each = self.size.pick(100, 10, 5)
+        self.baseline_count = self.size.pick(2_000, 300, 50)
         self.rates: list[float] = []
         self.medians: dict[str, list[float]] = {"ours": [], "baseline": []}
         self.connections: list[int] = []

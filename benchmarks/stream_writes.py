@@ -18,7 +18,7 @@ from .baselines.bare_client import baseline_name, xadd_per_second
 from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, Size, check, check_between
 from .open_streams import TASKS, OpenStreams
-from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, PAYLOADS, TIMESTAMP, chunk_json
+from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, TIMESTAMP, chunk_json, payloads_for
 from .probe import Probe
 from .stream_loads import check_last, close_and_delete, open_writers, stream_text, write_each
 
@@ -57,7 +57,7 @@ class OneWriter(Measure):
         return rate
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
-        for name, text in PAYLOADS:
+        for name, text in payloads_for(full=self.size.full):
             # As many bytes of text as chunks allow: 2 000 bytes a chunk need fewer of them.
             count = max(100, self.variant_count * 20 // max(20, len(text.encode()) // 4))
             yield name, functools.partial(self._write, text, count), functools.partial(self._append, text, count)
@@ -74,8 +74,8 @@ class ManyWriters(Measure):
 
     async def prepare(self) -> None:
         self.writers = self.size.pick(1_000, 1_000, 20)
-        self.each = self.size.pick(300, 50, 3)
-        self.baseline_each = self.size.pick(30, 10, 3)
+        self.each = self.size.pick(300, 30, 3)
+        self.baseline_each = self.size.pick(30, 5, 3)
         self.helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
         self.server_cpu: list[float] = []
@@ -175,7 +175,7 @@ class StoredMemory(Measure):
     reach = "at most"
 
     async def prepare(self) -> None:
-        self.count = 32 * self.size.pick(300, 300, 4)
+        self.count = 32 * self.size.pick(300, 50, 4)
         self.helix: Helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
 
@@ -189,7 +189,7 @@ class StoredMemory(Measure):
     async def baseline(self) -> float:
         return await self._baseline(HEADLINE)
 
-    async def _ours(self, text: str) -> float:
+    async def _ours(self, text: str, batch: int = 32) -> float:
         name = self.fresh("batches")
         chunk = {
             "type": "text_delta",
@@ -199,13 +199,13 @@ class StoredMemory(Measure):
             "timestamp": TIMESTAMP,
         }
         writer = await self.helix.streams.create_writer(name, AGENT_ID, AGENT_TYPE)
-        for _ in range(self.count // 32):
-            await writer.write_many([chunk] * 32)
+        for _ in range(self.count // batch):
+            await writer.write_many([chunk] * batch)
         await check_last(self.helix.streams, [name], self.count)
         key = f"helix:stream:{{{name}}}"
         # The first entry of all opens the stream and holds no chunks; what is over 64 KiB goes into another.
-        batches = self.count // 32
-        parts = 1 if 32 * (len(chunk_json(text)) + 1) <= MAX_BATCH_BYTES else 2
+        batches = self.count // batch
+        parts = 1 if batch * (len(chunk_json(text)) + 1) <= MAX_BATCH_BYTES else 2
         check_between(self.probe.length(key), batches, parts * batches + 1, "entries of the batches")
         # The stream and all that belongs to it: its meta hash too.
         used = self.probe.memory(f"helix:stream:{{{name}}}*")
@@ -223,5 +223,6 @@ class StoredMemory(Measure):
         return used / self.count
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
-        for name, text in PAYLOADS:
+        for name, text in payloads_for(full=self.size.full):
             yield name, functools.partial(self._ours, text), functools.partial(self._baseline, text)
+        yield "against our own entries of one chunk", self.ours, functools.partial(self._ours, HEADLINE, 1)

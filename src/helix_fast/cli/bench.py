@@ -223,7 +223,10 @@ async def measure(
 def show(report: BenchReport) -> Table:
     """The report as a table."""
     table = Table(
-        title=f"helix-fast bench, chunks of {report.chunk_bytes} bytes", title_justify="left", box=SIMPLE_HEAD
+        title=f"helix-fast bench, chunks of {report.chunk_bytes} bytes",
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        box=SIMPLE_HEAD,
     )
     names = (
         "streams",
@@ -237,7 +240,7 @@ def show(report: BenchReport) -> Table:
         "\np99",
     )
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for point in report.points:
         table.add_row(
             f"{point.streams:,}",
