@@ -11,6 +11,12 @@ from redis.asyncio.connection import AbstractConnection
 from helix_fast.memory.link import MemoryTransport
 from helix_fast.memory.server import MemoryServer
 
+CHUNK: dict[str, Any] = {"type": "text_delta", "delta": "x"}
+ENTRY: dict[str, Any] = {
+    "kind": "custom", "id": "e", "sessionId": "s", "runId": "r", "stepCount": 1, "timestamp": 1,
+    "source": {"type": "agent", "name": "a"}, "type": "calls", "value": 1,
+}  # fmt: skip
+
 
 class MemoryConnection(AbstractConnection):
     """A redis-py connection to a server in memory."""

@@ -1,0 +1,301 @@
+"""What only the twins in memory have: a server that stores share, and no connection to name."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from helix_fast import (
+    HelixError,
+    InvalidArgumentError,
+    StoreClosedError,
+    StoreResponseError,
+)
+from helix_fast.memory import (
+    InMemoryLockManager,
+    InMemoryResumableStorage,
+    InMemoryStateStore,
+    InMemoryStreamManager,
+    InMemoryUsageStore,
+    MemoryServer,
+    MemoryStores,
+    memory_stores,
+)
+from tests.support.memory import CHUNK, ENTRY
+
+PUSHES = b"helix:stream:{s}:push"
+CLASSES = (InMemoryStateStore, InMemoryStreamManager, InMemoryResumableStorage, InMemoryUsageStore)
+
+
+async def hears(server: MemoryServer, channel: bytes, *, again: bool = True) -> None:
+    """Until somebody hears a channel, or nobody does any more."""
+    for _ in range(1_000):
+        if (channel in server.execute("PUBSUB", "CHANNELS")) is again:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"{channel!r} heard: {not again}")
+
+
+@pytest.fixture
+async def stores() -> AsyncIterator[MemoryStores]:
+    made = memory_stores()
+    yield made
+    await made.close()
+
+
+# one server, many stores
+
+
+async def test_stores_of_one_server_share_their_data() -> None:
+    server = MemoryServer()
+    async with InMemoryStreamManager(server) as streams, InMemoryResumableStorage(server) as storage:
+        writer = await streams.create_writer("s", "a")
+        await writer.write(CHUNK)
+        await storage.append("s", CHUNK, 2)
+        assert await writer.write(CHUNK) == 3
+        assert [stored.sequence for stored in await storage.read_from("s")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+async def test_stores_without_a_server_have_one_of_their_own(kind: Any) -> None:
+    async with kind() as one, kind() as two:
+        assert one.server is not two.server
+        one.server.execute("SET", "k", "v")
+        assert two.server.execute("DBSIZE") == 0
+
+
+async def test_a_key_prefix_keeps_stores_of_one_server_apart() -> None:
+    server = MemoryServer()
+    async with InMemoryStateStore(server, key_prefix="a:") as one, InMemoryStateStore(server, key_prefix="b:") as two:
+        await one.create_session("s", agent_type="a")
+        assert not await two.exists("s")
+        await two.create_session("s", agent_type="a")
+
+
+async def test_the_data_outlives_the_store() -> None:
+    server = MemoryServer()
+    async with InMemoryStateStore(server) as state:
+        await state.create_session("s", agent_type="a")
+    async with InMemoryStateStore(server) as state:
+        assert await state.exists("s")
+
+
+async def test_lock_managers_of_one_server_lock_the_same_sessions_by_prefix() -> None:
+    server = MemoryServer()
+    one, two = InMemoryLockManager("p:", server=server), InMemoryLockManager("p:", server=server)
+    other, alone = InMemoryLockManager("q:", server=server), InMemoryLockManager("p:")
+    first = await one.acquire("s")
+    assert first is not None
+    assert await two.acquire("s") is None
+    assert await other.acquire("s") is not None
+    assert await alone.acquire("s") is not None
+    waiting = asyncio.create_task(two.acquire("s", wait_ms=5_000))
+    await asyncio.sleep(0)
+    await first.release()
+    second = await waiting
+    assert second is not None
+    assert second.fencing_token > first.fencing_token
+    for manager in (one, two, other, alone):
+        await manager.close()
+
+
+async def test_tokens_of_managers_of_one_server_never_repeat() -> None:
+    server = MemoryServer()
+    managers = [InMemoryLockManager(server=server) for _ in range(4)]
+    tokens: list[int] = []
+    for _ in range(50):
+        for manager in managers:
+            lock = await manager.acquire("s")
+            assert lock is not None
+            tokens.append(lock.fencing_token)
+            await lock.release()
+    assert tokens == sorted(set(tokens))
+
+
+def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
+    server = MemoryServer()
+    read: list[int] = []
+
+    async def write() -> None:
+        async with InMemoryStreamManager(server) as streams:
+            async with await streams.create_writer("s", "a") as writer:
+                for _ in range(200):
+                    await writer.write(CHUNK)
+            await streams.end_stream("s")
+
+    async def follow() -> None:
+        async with InMemoryResumableStorage(server, block_timeout=50) as storage:
+            await storage.create("s")
+            ready.wait(5)
+            reader = await storage.create_resumable_reader("s")
+            assert reader is not None
+            read.extend([stored.sequence async for stored in reader])
+
+    ready = threading.Barrier(2)
+
+    def writes() -> None:
+        ready.wait(5)
+        asyncio.run(write())
+
+    threads = [threading.Thread(target=writes), threading.Thread(target=lambda: asyncio.run(follow()))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert read == list(range(1, 201))
+
+
+async def test_a_store_used_from_a_second_loop_says_so() -> None:
+    async with InMemoryStateStore() as state:
+        await state.exists("s")
+        failure: list[BaseException] = []
+
+        def elsewhere() -> None:
+            try:
+                asyncio.run(state.exists("s"))
+            except HelixError as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join(5)
+        assert isinstance(failure[0], InvalidArgumentError)
+
+
+# memory_stores
+
+
+async def test_the_five_stores_share_a_server_and_one_lane(stores: MemoryStores) -> None:
+    four = (stores.state, stores.streams, stores.resumable, stores.usage)
+    assert all(store.server is stores.server for store in four)
+    await stores.state.create_session("s", agent_type="a")
+    await stores.usage.record_entry(dict(ENTRY))
+    await stores.resumable.create("s")
+    names = [key.decode() for key in stores.server.execute("KEYS", "*")]
+    assert {name.partition("{")[0] for name in names} >= {"helix:session:", "helix:stream:", "helix:usage:entries:"}
+    assert len({id(store._topology) for store in four}) == 1
+
+
+async def test_a_fencing_token_of_the_locks_fences_the_state(stores: MemoryStores) -> None:
+    await stores.state.create_session("s", agent_type="a")
+    async with stores.locks.hold("s") as lock:
+        await stores.state.update_status("s", "running", fencing_token=lock.fencing_token)
+        with pytest.raises(HelixError) as caught:
+            await stores.state.update_status("s", "paused", fencing_token=lock.fencing_token - 1)
+        assert caught.value.code == "stale_fencing_token"
+
+
+async def test_closed_stores_refuse_and_close_again(stores: MemoryStores) -> None:
+    await stores.close()
+    await stores.close()
+    with pytest.raises(StoreClosedError):
+        await stores.state.exists("s")
+    with pytest.raises(StoreClosedError):
+        await stores.streams.create_writer("s", "a")
+    with pytest.raises(StoreClosedError):
+        await stores.locks.acquire("s")
+
+
+async def test_a_server_and_a_clock_are_not_given_together() -> None:
+    with pytest.raises(InvalidArgumentError, match="clock"):
+        memory_stores(server=MemoryServer(), clock=time.time)
+    with pytest.raises(InvalidArgumentError, match="clock"):
+        InMemoryStateStore(MemoryServer(), clock=time.time)
+
+
+@pytest.mark.parametrize("prefix", ["{", "a\n", 5])
+def test_a_prefix_that_can_be_none_is_refused(prefix: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        memory_stores(prefix)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("option", ["host", "port", "redis", "client", "password", "wait_replicas"])
+def test_options_of_a_connection_are_refused(kind: Any, option: str) -> None:
+    with pytest.raises(TypeError, match=option):
+        kind(**{option: 1})
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_server_that_is_none_is_refused(kind: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="MemoryServer"):
+        kind("redis://localhost")
+
+
+# the way to the server
+
+
+async def test_what_the_server_refuses_is_a_typed_error() -> None:
+    async with InMemoryStateStore() as state:
+        state.server.execute("SET", "helix:session:{s}", "no hash")
+        with pytest.raises(HelixError) as caught:
+            await state.load("s")
+        assert caught.value.code in {"malformed_state", "store_response"}
+
+
+async def test_a_bug_of_the_server_is_an_error_and_no_hang(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with InMemoryStateStore() as state:
+
+        def fail(*_args: object) -> object:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(state.server._scripts, "run", fail)
+        with pytest.raises(StoreResponseError, match="a bug"):
+            await asyncio.wait_for(state.load("s"), 5)
+    assert "a bug" in caplog.text
+
+
+async def test_closing_leaves_nothing_behind() -> None:
+    server = MemoryServer()
+    before = len(asyncio.all_tasks())
+    async with InMemoryResumableStorage(server) as storage:
+        await storage.create("s")
+        storage.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
+        reader = await storage.create_resumable_reader("s")
+        assert reader is not None
+        waiting = asyncio.create_task(reader.__anext__())
+        await hears(server, PUSHES)
+        await storage.close()
+        with pytest.raises((HelixError, StopAsyncIteration)):
+            await waiting
+    assert server.execute("PUBSUB", "CHANNELS") == []
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_forgotten_reader_is_unsubscribed() -> None:
+    async with InMemoryResumableStorage() as storage:
+        await storage.create("s")
+        await storage.append("s", CHUNK, 1)
+        reader = await storage.create_reader("s")
+        assert reader is not None
+        await reader.__anext__()
+        waiting = asyncio.create_task(reader.__anext__())
+        await hears(storage.server, PUSHES)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        del reader, waiting
+        gc.collect()
+        await hears(storage.server, PUSHES, again=False)
+
+
+async def test_a_cancelled_call_leaves_the_next_its_own_reply() -> None:
+    async with InMemoryStateStore() as state:
+        await state.create_session("s", agent_type="a")
+        for steps in range(4):
+            task = asyncio.create_task(state.increment_step_count("s"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert await state.get_message_count("s") == 0
+            loaded = await state.load("s")
+            assert loaded is not None
+            assert loaded.step_count <= steps
