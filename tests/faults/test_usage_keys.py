@@ -132,6 +132,34 @@ async def test_a_list_of_ours_that_other_programs_make_anew_is_noticed(store: Re
     assert await total(store) == 153
 
 
+async def test_a_list_made_anew_between_two_pages_is_read_from_its_beginning(
+    store: RedisUsageStore, server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisUsageStore(server_url) as other:
+        run = store.run
+        pages = 0
+
+        async def run_and_replace(*args: Any) -> Any:
+            nonlocal pages
+            reply = await run(*args)
+            pages += 1
+            if pages == 1:
+                await other.delete("s")
+                await other.record_entries([tokens(id=f"new-{n}", tokens={"total": 1}) for n in range(10_500)])
+            return reply
+
+        monkeypatch.setattr(store, "run", run_and_replace)
+        for read in (store.get_entries, store.get_rollup):
+            await other.delete("s")
+            await other.record_entries([tokens(id=f"old-{n}") for n in range(10_500)])
+            pages = 0
+            found: Any = await read("s")
+            if isinstance(found, list):
+                assert [entry.id for entry in found] == [f"new-{n}" for n in range(10_500)]
+            else:
+                assert found.tokens.total == 10_500
+
+
 async def test_ids_of_a_list_that_other_programs_deleted_do_not_block_new_entries(store: RedisUsageStore) -> None:
     await store.record_entry(tokens(id="a"))
     assert await total(store) == 150
