@@ -66,6 +66,35 @@ async def test_open_writer_reports_the_lost_range_and_goes_on_behind_it(saving_s
         assert len(lost) == 1
 
 
+async def test_new_process_does_not_give_away_sequences_that_a_live_reader_has_seen(
+    saving_server: ServerProcess,
+) -> None:
+    async with storage(saving_server.url, block_timeout=200) as old, storage(saving_server.url) as new:
+        collect_errors(old)
+        writer = await old.create_writer("s", "agent")
+        live = await follow(old, "s")
+        await writer.write(text(1))
+        assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+        for n in range(2, 6):
+            await writer.write(text(n))
+        await until(lambda: len(live.chunks) == 5)
+        await crash_and_come_back(saving_server)
+        assert await new.get_info("s") is not None
+        # the reader comes back by itself, and marks what is missing
+        await until(lambda: b"hole" in saving_server.ask(b"XREVRANGE helix:stream:{s} + - COUNT 1"))
+
+        other = await new.create_writer("s", "another")
+        assert await other.write(text(6)) == 6
+        await new.end_stream("s")
+        assert await live.done() == [str(n) for n in range(1, 7)]
+        late = await new.create_resumable_reader("s")
+        assert late is not None
+        assert (await late.__anext__()).sequence == 1
+        with pytest.raises(SequenceGapError) as gap:
+            await late.__anext__()
+        assert (gap.value.requested, gap.value.first_available) == (1, 6)
+
+
 async def test_live_reader_that_was_behind_meets_the_gap(saving_server: ServerProcess) -> None:
     async with storage(saving_server.url, block_timeout=300) as store:
         collect_errors(store)

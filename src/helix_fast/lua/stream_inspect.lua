@@ -4,7 +4,8 @@
 -- ARGV[1] id       of the batch in question, '' for none
 --
 -- Reply: false where there is no stream, else
--- {status, term, epoch, terms, fence, stop, reason, top id, top sequence, id of the first entry kept, chunk at id, writer at id}
+-- {status, term, epoch, terms, fence, stop, reason, top id, top sequence, id of the first entry kept, chunk at id, writer at id,
+--  last sequence before the hole that the top entry marks, '' where it marks none}
 
 local function field(entry, name)
   for i = 1, #entry, 2 do
@@ -18,4 +19,4 @@ if not top or not known[2] then return false end
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local at = ARGV[1] ~= '' and redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 return {known[1], known[2], known[3], known[4], known[5] or '', known[6] or '0', known[7] or '', top[1], field(top[2], 'sequence'),
-  first[1], at and field(at[2], 'chunk') or '', at and field(at[2], 'writer') or ''}
+  first[1], at and field(at[2], 'chunk') or '', at and field(at[2], 'writer') or '', field(top[2], 'after') or ''}

@@ -1,7 +1,7 @@
 -- One page of the log for a reader: from a sequence when it opens, from an entry when it goes on.
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
--- ARGV[1] after     sequence after which to begin, where ARGV[2] is ''
+-- ARGV[1] after     last sequence seen: where to begin, where ARGV[2] is ''
 -- ARGV[2] entry     id of the last entry seen, '' when opening
 -- ARGV[3] epoch     of the position, '' where it has none
 -- ARGV[4] count     entries at most
@@ -11,7 +11,8 @@
 -- ARGV[8] channel   of pushes to readers
 --
 -- Reply: false where there is no stream | {'reset', epoch} | {'page', epoch, base, status, entries}
--- A producer whose lease ran out without an end is marked here, by the first who looks.
+-- A producer whose lease ran out without an end is marked here, by the first who looks; so is a hole that a failover or a
+-- restart left, so that the sequences in it are not given away again to chunks that this reader would take for seen.
 
 local function begin(fields) -- sequence of an entry's first chunk
   local last, lines, body, ours = 0, 0, nil, false
@@ -24,17 +25,31 @@ local function begin(fields) -- sequence of an entry's first chunk
   return last - lines + 1
 end
 
-local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases')
+local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term')
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if not top then return false end
 if ARGV[3] ~= '' and known[1] and known[1] ~= ARGV[3] then return {'reset', known[1]} end
 
--- 1. A lost producer
-if known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 then
-  local last = '0'
-  for i = 1, #top[2], 2 do
-    if top[2][i] == 'sequence' then last = top[2][i + 1] end
+-- 1. A log that ends before what this reader has seen of it
+local function last_of(fields)
+  for i = 1, #fields, 2 do
+    if fields[i] == 'sequence' then return fields[i + 1] end
   end
+  return '0'
+end
+
+if ARGV[2] ~= '' and known[6] == string.match(ARGV[2], '^%d+') then
+  local term, first = string.match(top[1], '^(%d+)-(%d+)$')
+  local seen = tonumber(string.match(ARGV[2], '%d+$'))
+  if tonumber(term) < tonumber(known[6]) or term == known[6] and tonumber(first) < seen then
+    redis.call('XADD', KEYS[1], known[6] .. '-' .. ARGV[1], 'sequence', ARGV[1], 'event', 'hole', 'after', last_of(top[2]))
+    top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  end
+end
+
+-- 2. A lost producer
+if known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 then
+  local last = last_of(top[2])
   redis.call('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', 'lost', 'error', 'the producer was lost')
   redis.call('HSET', KEYS[2], 'status', 'failed', 'error', 'the producer was lost', 'updatedAt', ARGV[6])
   redis.call('HDEL', KEYS[2], 'leases')
@@ -46,7 +61,7 @@ if known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 then
   known[3] = 'failed'
 end
 
--- 2. Where to begin: the entry that holds the sequence begins at or before it, in the term that had begun by then
+-- 3. Where to begin: the entry that holds the sequence begins at or before it, in the term that had begun by then
 local from = '-'
 if ARGV[2] ~= '' then
   from = '(' .. ARGV[2]
