@@ -130,20 +130,24 @@ def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
             await streams.end_stream("s")
 
     async def follow() -> None:
-        async with InMemoryResumableStorage(server, block_timeout=50) as storage:
+        async with InMemoryResumableStorage(server, block_timeout=60_000) as storage:
             await storage.create("s")
             ready.wait(5)
             reader = await storage.create_resumable_reader("s")
             assert reader is not None
             read.extend([stored.sequence async for stored in reader])
 
+    # a loop in debug mode refuses what another thread does to it in the wrong way
     ready = threading.Barrier(2)
 
     def writes() -> None:
         ready.wait(5)
         asyncio.run(write())
 
-    threads = [threading.Thread(target=writes), threading.Thread(target=lambda: asyncio.run(follow()))]
+    threads = [
+        threading.Thread(target=writes, daemon=True),
+        threading.Thread(target=lambda: asyncio.run(follow(), debug=True), daemon=True),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
