@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 from collections.abc import AsyncIterator
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -120,39 +121,31 @@ async def test_tokens_of_managers_of_one_server_never_repeat() -> None:
 
 def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
     server = MemoryServer()
-    read: list[int] = []
-
-    async def write() -> None:
-        async with InMemoryStreamManager(server) as streams:
-            async with await streams.create_writer("s", "a") as writer:
-                for _ in range(200):
-                    await writer.write(CHUNK)
-            await streams.end_stream("s")
+    read: Queue[int] = Queue()
 
     async def follow() -> None:
         async with InMemoryResumableStorage(server, block_timeout=60_000) as storage:
-            await storage.create("s")
-            ready.wait(5)
             reader = await storage.create_resumable_reader("s")
             assert reader is not None
-            read.extend([stored.sequence async for stored in reader])
+            async for stored in reader:
+                read.put(stored.sequence)
 
-    # a loop in debug mode refuses what another thread does to it in the wrong way
-    ready = threading.Barrier(2)
+    async def write() -> list[int]:
+        async with InMemoryStreamManager(server) as streams:
+            writer = await streams.create_writer("s", "a")
+            # A loop in debug mode refuses what another thread does to it in the wrong way.
+            thread = threading.Thread(target=lambda: asyncio.run(follow(), debug=True), daemon=True)
+            thread.start()
+            seen: list[int] = []
+            for _ in range(50):
+                await writer.write(CHUNK)
+                seen.append(read.get(timeout=10))  # each has come before the next is written: pushed, not read
+            await writer.close()
+            await streams.end_stream("s")
+            thread.join(10)
+            return seen
 
-    def writes() -> None:
-        ready.wait(5)
-        asyncio.run(write())
-
-    threads = [
-        threading.Thread(target=writes, daemon=True),
-        threading.Thread(target=lambda: asyncio.run(follow(), debug=True), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert read == list(range(1, 201))
+    assert asyncio.run(write()) == list(range(1, 51))
 
 
 async def test_a_store_used_from_a_second_loop_says_so() -> None:
