@@ -57,9 +57,14 @@ def stream_control(prefix: str) -> bytes:
 
 
 class SessionKeys:
-    """Names of one session's state, as bytes. ``all`` are those that its scripts take, in their order."""
+    """Names of one session's state, as bytes. ``all`` are those that its scripts take, in their order.
 
-    __slots__ = ("all", "checkpoint_data", "checkpoints", "custom", "hash", "operations", "steps", "subagents")
+    ``never`` names a key that nobody writes. On a cluster the scripts are given it too, last: a node refuses (TRYAGAIN)
+    a script of which some keys are there and some are not while their slot is on its way, and so none runs where the
+    message logs, which only the session knows, may be on the other node.
+    """
+
+    __slots__ = ("all", "checkpoint_data", "checkpoints", "custom", "hash", "never", "operations", "steps", "subagents")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         base = f"{prefix}session:{{{check_id(session_id, 'session_id')}}}".encode()
@@ -70,6 +75,7 @@ class SessionKeys:
         self.checkpoint_data = base + b":checkpoint-data"
         self.operations = (base + b":operations:0", base + b":operations:1")
         self.steps = base + b":steps"
+        self.never = base + b":never"
         self.all = (
             base,
             self.custom,

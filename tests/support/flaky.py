@@ -38,7 +38,10 @@ class FlakyTopology:
         self.met = 0
         self._late: list[tuple[str, bytes]] = []
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None) -> None:
+    async def ready(self) -> None:
+        await self._inner.ready()
+
+    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         fault = self._next_fault(frame)
         if fault in (LOSE_REQUEST, DELAY_REQUEST):
             if fault == DELAY_REQUEST:

@@ -224,7 +224,7 @@ class Appender:
             self.terms.number, first, batch.count, batch.body, batch.nonce, self.cut(first + batch.count - 1)
         )
         try:
-            self.topology.send(self.stream_id, frame, self._replied)
+            self.topology.send(self.stream_id, frame, self._replied, follow=False)
         except HelixError as error:  # the connections are closed
             self.pause(error)
 

@@ -195,19 +195,20 @@ class Feed:
         """One page of the log. Nothing is awaited once its chunks count as read: a cancellation would lose them."""
         source, keys = self._source, self._keys
         page = self._page
+        publish = await source.store.publish_word()
         self._dirty = False  # before the request: what is pushed from now on may be newer than its answer
         reply = await source.store.run(
             _READ,
             self.stream_id,
             (keys.stream, keys.meta, keys.lease),
             (
-                self._after,
+                self._window.last,
                 self._entry,
                 self.epoch,
                 page,
                 source.ttl,
                 iso_now(),
-                source.topology.publish,
+                publish,
                 keys.channel,
             ),
         )

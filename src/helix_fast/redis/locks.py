@@ -100,6 +100,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         give_up = self.clock() + wait
         operation = os.urandom(8).hex()
         waiter: _Waiter | None = None
+        publish = await self.publish_word()
         try:
             while True:
                 patience_ms = int(POLL_SECONDS * 3000) if wait else 0
@@ -107,7 +108,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
                     "lock_acquire", session_id,
                     [keys.lock, keys.fence, keys.operation, keys.finished, keys.queue, keys.alive],
                     [operation, msgspec.json.encode(name), ttl, patience_ms, FENCE_TTL_SECONDS,
-                     self._topology.publish, keys.released],
+                     publish, keys.released],
                     self._patience,
                 )  # fmt: skip
                 if reply[0] == b"held":

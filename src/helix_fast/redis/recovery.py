@@ -37,7 +37,7 @@ ASSISTED_BATCHES: Final = 64
 class Inspection:
     """The reply of ``stream_inspect``."""
 
-    __slots__ = ("chunk", "epoch", "fence", "oldest", "status", "term", "terms", "top", "writer")
+    __slots__ = ("chunk", "epoch", "fence", "oldest", "status", "stored", "term", "terms", "top", "writer")
 
     def __init__(self, reply: Sequence[bytes]) -> None:
         self.status = reply[0].decode()
@@ -49,14 +49,15 @@ class Inspection:
         self.oldest = int(reply[9].split(b"-")[1])
         self.chunk = reply[10]
         self.writer = reply[11]
+        # the last sequence that is there, where a reader marked what is missing after it
+        self.stored = int(reply[12]) if reply[12] else self.top
 
 
 class Recovery:
     """Resolves batches for all appenders of one manager."""
 
-    def __init__(self, store: RedisStore, publish: bytes) -> None:
+    def __init__(self, store: RedisStore) -> None:
         self._store = store
-        self._publish = publish
 
     async def resolve(self, appender: Appender, cause: HelixError | None) -> None:
         """Find out what became of the appender's batch and let it go on.
@@ -110,6 +111,11 @@ class Recovery:
             appender.found(batch.first, publish=True)
         elif not self._over(appender, found) and found is not None:
             believed = appender.sequence.last
+            if found.stored < believed:
+                lost = (found.stored + 1, believed)
+                if appender.lost != lost:  # looked at again before anything was stored behind the hole: told once
+                    appender.lost = lost
+                    self._store.report(AcknowledgedDataLostError(appender.stream_id, *lost))
             if found.top > believed:
                 if batch.doubtful and found.oldest > batch.first:
                     appender.abandon(
@@ -118,11 +124,6 @@ class Recovery:
                     )
                     return
                 appender.moved(found.top)
-            elif found.top < believed:
-                lost = (found.top + 1, believed)
-                if appender.lost != lost:  # looked at again before anything was stored behind the hole: told once
-                    appender.lost = lost
-                    self._store.report(AcknowledgedDataLostError(appender.stream_id, *lost))
             appender.resend()
 
     def _over(self, appender: Appender, found: Inspection | None) -> bool:
@@ -161,7 +162,7 @@ class Recovery:
         last = appender.sequence.last + batch.count
         args: list[Any] = [
             appender.terms.number, batch.count, batch.body, batch.nonce, after,
-            appender.cut(last) or b"", self._publish, keys.channel, int(batch.doubtful),
+            appender.cut(last) or b"", appender.topology.publish, keys.channel, int(batch.doubtful),
         ]  # fmt: skip
         try:
             topology = appender.topology

@@ -83,7 +83,7 @@ class RedisResumableStorage(RedisStreamManager):
             _OPEN,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (b"", token, 0, self.ttl, self._topology.publish, keys.channel),
+            (b"", token, 0, self.ttl, await self.publish_word(), keys.channel),
         )
         if reply[0] == b"closed":
             raise StreamClosedError(stream_id, reply[1].decode())
@@ -140,7 +140,7 @@ class RedisResumableStorage(RedisStreamManager):
                 self.ttl,
                 self.max_stream_length,
                 longest,
-                self._topology.publish,
+                await self.publish_word(),
                 keys.channel,
                 *_entries(encoded, longest),
             ),

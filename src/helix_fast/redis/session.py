@@ -19,6 +19,7 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import SessionKeys
 from helix_fast.schemas.state import check_count
+from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.topology import Topology
 
 from .scripts import Argument, Script
@@ -114,9 +115,13 @@ class SessionStore(RedisStore):
     def _keys(self, session_id: str) -> SessionKeys:
         return SessionKeys(self.key_prefix, session_id)
 
+    def _names(self, keys: SessionKeys, *more: bytes) -> Sequence[bytes]:
+        """The keys that a script takes; see SessionKeys."""
+        return (*keys.all, *more, keys.never) if isinstance(self._topology, Cluster) else (*keys.all, *more)
+
     async def _read(self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = ()) -> Any:
         """Run a script that only reads."""
-        return await self._script(name, session_id, keys, keys.all, args)
+        return await self._script(name, session_id, keys, self._names(keys), args)
 
     async def _write(
         self,
@@ -133,7 +138,7 @@ class SessionStore(RedisStore):
             SessionNotFoundError, StaleFencingTokenError, MalformedStateError: nothing was changed.
         """
         token = check_token(fencing_token)
-        names = keys.all if staging is None else (*keys.all, staging)
+        names = self._names(keys, *(() if staging is None else (staging,)))
         reply: list[Any] = await self._script(name, session_id, keys, names, [os.urandom(8), self.ttl, token, *args])
         word = reply[0]
         if word == b"missing":

@@ -149,7 +149,7 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
             Whether there was one. After a lost connection also where it cannot be known any more that there was none.
         """
         keys, token = self._keys(session_id), check_token(fencing_token)
-        script = session_script("state_delete")
+        script, names = session_script("state_delete"), self._names(keys)
         clock = asyncio.get_running_loop().time
         begin: float | None = None
 
@@ -165,11 +165,11 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
                 age = (sent + clock()) / 2 - begin
                 begun = str(int(seconds) * 1_000_000 + int(micros) - int(age * 1e6))
             try:
-                return await self._topology.call(session_id, script.frame(keys.all, [token, begun]))
+                return await self._topology.call(session_id, script.frame(names, [token, begun]))
             except StoreResponseError as error:
                 if error.server_code != "NOSCRIPT":
                     raise
-            return await self._topology.call(session_id, script.frame(keys.all, [token, begun], by_text=True))
+            return await self._topology.call(session_id, script.frame(names, [token, begun], by_text=True))
 
         reply = await self.retrying(attempt, session_id)
         self._logs.pop(session_id, None)

@@ -128,6 +128,12 @@ class RedisStore:
             raise StoreClosedError("the store is closed")
         return await self._retry.run(attempt, lambda: self._topology.reached(tag))
 
+    async def publish_word(self) -> bytes:
+        """PUBLISH or SPUBLISH: whichever the servers of this store have for the channels of a stream or lock."""
+        if not self._topology.publish:
+            await self.retrying(self._topology.ready, "")
+        return self._topology.publish
+
     async def _attempts(self, tag: str, frame: bytes) -> Any:
         return await self.retrying(lambda: self._topology.call(tag, frame), tag)
 

@@ -80,7 +80,7 @@ class RedisStreamManager(RedisStore):
         self._appenders: dict[str, Appender] = {}
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
-        self._recovery = Recovery(self, self._topology.publish)
+        self._recovery = Recovery(self)
         self._producer = secrets.token_urlsafe(3).encode()
         self._keeper = Keeper(self, self._producer, self.ttl, self.report)
         self._source = Source(self, self._topology, self.ttl, silence)
@@ -123,7 +123,7 @@ class RedisStreamManager(RedisStore):
                 _OPEN,
                 stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._producer, token, lease, self.ttl, self._topology.publish, keys.channel),
+                (self._producer, token, lease, self.ttl, await self.publish_word(), keys.channel),
             )
         except BaseException:
             if lease:
@@ -293,7 +293,7 @@ class RedisStreamManager(RedisStore):
             _END,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (status, value, token, self.ttl, iso_now(), self._topology.publish, keys.channel),
+            (status, value, token, self.ttl, iso_now(), await self.publish_word(), keys.channel),
         )
         _check(stream_id, reply, token, status)
 
@@ -342,7 +342,7 @@ class RedisStreamManager(RedisStore):
             _RESET,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (secrets.token_hex(8), token, self.ttl, iso_now(), self._topology.publish, keys.channel),
+            (secrets.token_hex(8), token, self.ttl, iso_now(), await self.publish_word(), keys.channel),
         )
         if reply[0] == b"none":
             raise StreamNotFoundError(stream_id)
@@ -357,7 +357,7 @@ class RedisStreamManager(RedisStore):
         """
         keys = StreamKeys(self.key_prefix, stream_id)
         reply = await self.run(
-            _DELETE, stream_id, (keys.stream, keys.meta, keys.lease), (self._topology.publish, keys.channel)
+            _DELETE, stream_id, (keys.stream, keys.meta, keys.lease), (await self.publish_word(), keys.channel)
         )
         return bool(reply)
 

@@ -22,14 +22,15 @@ from helix_fast.errors import (
     StoreConnectionError,
     StoreResponseError,
 )
-from helix_fast.transport.hub import Hub, Listener
+from helix_fast.transport.cluster_hub import Address, ClusterHub
 from helix_fast.transport.lane import Lane, OnReply
 from helix_fast.transport.link import Connector, establish, logger
 
-Address = tuple[str, int]
 Remap = Callable[[Address], Address]
 _SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])
 _ASKING: Final = codec.frame_command([b"ASKING"])
+# Without arguments it does nothing and needs no rights: the error tells whether there is such a command (Redis 7).
+_SPUBLISH: Final = codec.frame_command([b"SPUBLISH"])
 _REDIRECTS: Final = 8
 _REFRESH_PAUSE: Final = 0.2  # seconds between two readings of the map, so that a broken cluster is not asked in a loop
 _SLOTS_CACHED: Final = 65_536
@@ -58,7 +59,7 @@ class Cluster:
     ) -> None:
         self._wait_replicas = wait_replicas
         self.retry_timeout = retry_timeout
-        self.publish = b"SPUBLISH"
+        self.publish = b""
         self._startup = startup
         self._settings = settings
         self._connection_class = connection_class
@@ -69,6 +70,8 @@ class Cluster:
         self._moves: dict[int, int] = {}
         self._slot_of: dict[str, int] = {}
         self._hubs = ClusterHub(self)
+        self._early: list[tuple[str, bytes, OnReply | None, bool]] = []
+        self._retiring: dict[asyncio.Task[None], Lane] = {}
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -1.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,21 +102,31 @@ class Cluster:
         """
         if self._closed:
             raise StoreClosedError("the store is closed")
+        await asyncio.shield(self._refresh())
+
+    def _refresh(self) -> asyncio.Task[None]:
         if self._refreshing is None:
             self._refreshing = asyncio.get_running_loop().create_task(self._read_map(), name="read cluster slots")
             self._refreshing.add_done_callback(self._refresh_done)
-        await asyncio.shield(self._refreshing)
+        return self._refreshing
 
     def _refresh_done(self, task: asyncio.Task[None]) -> None:
         self._refreshing = None
-        if not task.cancelled() and task.exception() is not None:
-            logger.debug("reading the cluster's slots failed: %s", task.exception())
+        error = StoreClosedError("the store is closed") if task.cancelled() else task.exception()
+        if error is not None:
+            logger.debug("reading the cluster's slots failed: %s", error)
+        # Before whoever waits for the map goes on: what was sent first arrives first.
+        early, self._early = self._early, []
+        for tag, frame, on_reply, follow in early:
+            if error is None:
+                self.send(tag, frame, on_reply, follow=follow)
+            elif on_reply is not None:
+                on_reply(error)
 
     def refresh_soon(self) -> None:
         """Read the map again in the background."""
-        if self._refreshing is None and not self._closed:
-            self._refreshing = asyncio.get_running_loop().create_task(self._read_map(), name="read cluster slots")
-            self._refreshing.add_done_callback(self._refresh_done)
+        if not self._closed:
+            self._refresh()
 
     async def _read_map(self) -> None:
         loop = asyncio.get_running_loop()
@@ -123,16 +136,26 @@ class Cluster:
         for slot, address in slots.items():
             self._assign(slot, address)
         for address in set(self._lanes) - set(slots.values()):
-            await self._lanes.pop(address).close()  # it has no slots any more: what waits there is sent elsewhere
+            # It has no slots any more, or is about to get its first one: what was asked there is still answered.
+            lane = self._lanes.pop(address)
+            retiring = loop.create_task(lane.finish(), name=f"finish {lane.target}")
+            self._retiring[retiring] = lane
+            retiring.add_done_callback(self._retiring.pop)
         self._hubs.reassign()
 
     async def _ask(self) -> dict[int, Address]:
         """The map, from the first node that answers."""
         failure: HelixError = StoreConnectionError(f"no node of {self.target} answered")
-        # Also nodes that nothing was sent to yet: where the only one with a lane died, they know who follows it.
-        for address in dict.fromkeys([*self._lanes, *self._startup, *self._slots.values()]):
+        # Also nodes that nothing was sent to yet: where the only one with a lane died, they know who follows it. A lane
+        # that is down is asked last: it may take its time to find out that it still is.
+        known = [*self._lanes, *self._startup, *self._slots.values()]
+        up = [address for address, lane in self._lanes.items() if lane.connected]
+        for address in dict.fromkeys([*up, *known]):
             try:
-                slots = _parse_slots(await self._lane_at(address).call(_SLOTS), address)
+                lane = self._lane_at(address)
+                slots = _parse_slots(await lane.call(_SLOTS), address)
+                if not self.publish:
+                    self.publish = await _publish_command(lane)
             except StoreResponseError as error:  # noqa: PERF203
                 if "cluster support disabled" in str(error):
                     raise StoreResponseError(
@@ -195,8 +218,12 @@ class Cluster:
 
     # Topology
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None) -> None:
+    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request, following redirects; see Topology."""
+        if not self._slots and not self._closed:
+            self._early.append((tag, frame, on_reply, follow))
+            self._refresh()
+            return
         slot = self.slot(tag)
         try:
             lane = self._lane(slot)
@@ -204,22 +231,29 @@ class Cluster:
             if on_reply is not None:
                 asyncio.get_running_loop().call_soon(on_reply, error)
             return
-        lane.send(frame, partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS))
+        lane.send(frame, partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS, follow))
 
-    def _answered(self, slot: int, frame: bytes, on_reply: OnReply, left: int, reply: Any) -> None:
-        if isinstance(reply, StoreResponseError) and reply.server_code in {"MOVED", "ASK"} and left:
+    def _answered(self, slot: int, frame: bytes, on_reply: OnReply, left: int, follow: bool, reply: Any) -> None:
+        if not isinstance(reply, HelixError):
+            on_reply(reply)
+            return
+        code = reply.server_code if isinstance(reply, StoreResponseError) else ""
+        if code in {"MOVED", "ASK"}:
+            assert isinstance(reply, StoreResponseError)
             try:
                 lane = self._redirected(reply)
+                if left and (follow or code == "ASK"):
+                    if code == "ASK":
+                        lane.send(_ASKING)
+                    lane.send(frame, partial(self._answered, slot, frame, on_reply, left - 1, follow))
+                    return
             except HelixError as error:
                 on_reply(error)
                 return
-            if reply.server_code == "ASK":
-                lane.send(_ASKING)
-            lane.send(frame, partial(self._answered, slot, frame, on_reply, left - 1))
-            return
-        if isinstance(reply, StoreConnectionError) or (
-            isinstance(reply, StoreResponseError) and reply.server_code in {"CLUSTERDOWN", "READONLY"}
-        ):
+            reply = StoreResponseError(f"TRYAGAIN {reply}")
+        elif isinstance(reply, StoreClosedError) and not self._closed:
+            reply = StoreConnectionError(f"a node of {self.target} left before it answered")
+        if isinstance(reply, StoreConnectionError) or code in {"CLUSTERDOWN", "READONLY"}:
             self.refresh_soon()
         on_reply(reply)
 
@@ -227,7 +261,7 @@ class Cluster:
         """The lane that a MOVED or ASK names. MOVED holds from now on for its slot, ASK for this request alone."""
         code, slot, target = str(reply).split()[:3]
         host, _, port = target.rpartition(":")
-        address = (host or self._slots[int(slot)][0], int(port))
+        address = (host or self._slots.get(int(slot), self._startup[0])[0], int(port))
         if self._remap is not None:
             address = self._remap(address)
         if code == "MOVED":
@@ -247,7 +281,9 @@ class Cluster:
         slot = self.slot(tag)
         lane = self._lane(slot)
         await lane.room()
-        lane.send(frame, partial(self._answered, slot, frame, settle, _REDIRECTS))
+        if lane.closed:
+            lane = self._lane(slot)  # its node left meanwhile
+        lane.send(frame, partial(self._answered, slot, frame, settle, _REDIRECTS, True))
         reply = await future
         if isinstance(reply, HelixError):
             raise reply
@@ -290,6 +326,9 @@ class Cluster:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        for retiring, lane in list(self._retiring.items()):
+            retiring.cancel()
+            await lane.close()
         for lane in list(self._lanes.values()):
             await lane.close()
         await self._hubs.close()
@@ -304,76 +343,13 @@ def _parse_slots(reply: Any, asked: Address) -> dict[int, Address]:
     return slots
 
 
+async def _publish_command(lane: Lane) -> bytes:
+    try:
+        await lane.call(_SPUBLISH)
+    except StoreResponseError as error:
+        return b"PUBLISH" if "unknown command" in str(error) else b"SPUBLISH"
+    return b"SPUBLISH"
+
+
 def _ignore(_reply: Any) -> None:
     """Nobody wants this reply; redirects are followed all the same."""
-
-
-class ClusterHub:
-    """The subscriptions of a process on a cluster: sharded ones where the slot lives, plain ones on any node.
-
-    A slot that moves takes its subscriptions along; the listeners are told to look for what they may have missed.
-    """
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._hubs: dict[Address, Hub] = {}
-        self._where: dict[bytes, Hub] = {}
-        self._moving: set[asyncio.Task[None]] = set()
-
-    async def subscribe(self, channel: bytes, listener: Listener) -> None:
-        """Hear a channel; see ``Hub.subscribe``."""
-        await self._cluster.ready()
-        hub = self._where.get(channel)
-        if hub is None or hub.closed:
-            hub = self._where[channel] = self._hub_for(channel)
-        await hub.subscribe(channel, listener)
-
-    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
-        """Stop hearing a channel."""
-        hub = self._where.get(channel)
-        if hub is not None:
-            hub.unsubscribe(channel, listener)
-            if not hub.has(channel):
-                del self._where[channel]
-
-    def _hub_for(self, channel: bytes) -> Hub:
-        address = self._cluster.address(key_slot(channel))
-        if address is None:
-            raise StoreConnectionError(f"no node of {self._cluster.target} serves {channel.decode(errors='replace')}")
-        hub = self._hubs.get(address)
-        if hub is None:
-            host, port = address
-            hub = self._hubs[address] = Hub(
-                self._cluster.connector(address), f"{host}:{port}", timeout=self._cluster.timeout, sharded=True
-            )
-            hub.on_moved = self._moved
-        return hub
-
-    def _moved(self) -> None:
-        """A node no longer serves a channel: find out who does."""
-        self._cluster.refresh_soon()
-
-    def reassign(self) -> None:
-        """The map was read: take every channel to the node that serves it now, and drop hubs without a node."""
-        for channel, hub in list(self._where.items()):
-            if not hub.has(channel):
-                del self._where[channel]
-                continue
-            address = self._cluster.address(key_slot(channel))
-            if address is None or self._hubs.get(address) is hub:
-                hub.rejoin(channel)
-                continue
-            target = self._where[channel] = self._hub_for(channel)
-            target.adopt(channel, hub.release(channel))
-        serving = self._cluster.primaries()
-        for address in set(self._hubs) - serving:
-            task = asyncio.get_running_loop().create_task(self._hubs.pop(address).close())
-            self._moving.add(task)
-            task.add_done_callback(self._moving.discard)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await asyncio.gather(*self._moving, return_exceptions=True)
-        for hub in list(self._hubs.values()):
-            await hub.close()
-        self._where.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from helix_fast import codec
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
@@ -17,6 +17,8 @@ from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, 
 from .link import Connector, Link
 
 CHANNELS_PER_COMMAND = 256
+# A node that refuses a subscription thus does not serve its slot, or not yet.
+_ELSEWHERE: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
 
 
 class Listener(Protocol):
@@ -175,6 +177,8 @@ class Hub(Link):
                     entry.confirmed.exception()
         elif self._channels:
             self._demand()
+        if self.on_moved is not None and not self.closed:
+            self.on_moved()  # the node may be gone, and its channels live elsewhere
 
     def _beat(self) -> None:
         """A connection that was cut silently shows by a ping that is not answered."""
@@ -196,7 +200,7 @@ class Hub(Link):
         super().data_received(data)
 
     def _handle(self, reply: Any) -> None:
-        if isinstance(reply, StoreResponseError) and reply.server_code == "MOVED" and self.on_moved is not None:
+        if isinstance(reply, StoreResponseError) and reply.server_code in _ELSEWHERE and self.on_moved is not None:
             self.on_moved()
         if not isinstance(reply, list) or len(reply) != 3:
             return  # the answer to a ping

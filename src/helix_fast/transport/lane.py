@@ -19,6 +19,7 @@ from helix_fast.errors import (
     NotReplicatedError,
     StoreClosedError,
     StoreConnectionError,
+    StoreResponseError,
     StoreTimeoutError,
 )
 
@@ -65,6 +66,7 @@ class Lane(Link):
         self._progress = 0
         self._watcher: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
+        self.on_readonly: Callable[[], None] | None = None
 
     def send(self, frame: bytes, on_reply: OnReply | None = None) -> None:
         """Queue one request (one RESP command). ``on_reply`` None means that nobody wants the reply.
@@ -165,6 +167,8 @@ class Lane(Link):
             self._abort(StoreConnectionError(f"{self.target} sent a reply that nobody asked for"))
             return
         slot = self._waiting.popleft()
+        if type(reply) is StoreResponseError and reply.server_code == "READONLY" and self.on_readonly is not None:
+            self.on_readonly()
         if self._wait and slot != self._confirmed:
             self._unconfirmed.append((slot, reply))
         else:
@@ -190,9 +194,14 @@ class Lane(Link):
                 # One caller's bug must not cost the others their replies.
                 logger.exception("a reply handler failed")
 
-    def give_up(self, reason: str) -> None:
-        """Drop the connection; the next request makes another one."""
-        self._abort(StoreConnectionError(reason))
+    async def finish(self) -> None:
+        """Close when everything that was sent has been answered, or ``timeout`` seconds from now."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.timeout
+        # Looked at now and then: an event would cost every reply of every lane.
+        while (self._waiting or self._queued) and loop.time() < give_up:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await self.close()
 
     def pause_writing(self) -> None:
         """The socket takes no more: frames gather until it does."""

@@ -190,6 +190,10 @@ class Link(asyncio.Protocol):
             transport.abort()
         del held  # not sooner: finalizers warn of a transport that is still open
 
+    def give_up(self, reason: str) -> None:
+        """Drop the connection; what is asked or heard next makes another one."""
+        self._abort(StoreConnectionError(reason))
+
     def _drop(self, error: HelixError) -> None:
         self._transport = self._held = None
         self._broken(error)

@@ -30,12 +30,19 @@ class Topology(Protocol):
     """The servers behind a store."""
 
     publish: bytes
-    """PUBLISH or, where pub/sub is sharded, SPUBLISH."""
+    """PUBLISH or, where pub/sub is sharded, SPUBLISH; empty until ``ready`` has found out."""
     retry_timeout: float
     """Seconds for which an operation is tried again after a passing fault."""
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None) -> None:
-        """Send a request about the keys tagged ``tag``; ``on_reply`` gets the reply or the error."""
+    async def ready(self) -> None:
+        """Find out what must be known of the servers before the first request."""
+
+    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+        """Send a request about the keys tagged ``tag``; ``on_reply`` gets the reply or the error.
+
+        Without ``follow`` a request that meets a node which has lost its slot is not sent to the slot's new node, but
+        answered with TRYAGAIN: after a failover the new one may know less, and the caller must look first.
+        """
 
     async def call(self, tag: str, frame: bytes) -> Any:
         """Send a request about the keys tagged ``tag`` and wait for the reply."""
@@ -69,6 +76,7 @@ class Standalone:
     ) -> None:
         self.retry_timeout = retry_timeout
         self._lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
+        self._lane.on_readonly = self._readonly
         self._hub: Hub | None = None
         self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,7 +90,10 @@ class Standalone:
                 )
             self._loop = loop
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None) -> None:
+    async def ready(self) -> None:
+        """Nothing need be known; see Topology."""
+
+    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request; see Topology."""
         self._lane.send(frame, on_reply)
 
@@ -92,10 +103,18 @@ class Standalone:
         try:
             return await self._lane.call(frame)
         except StoreResponseError as error:
-            if error.server_code == "READONLY":
-                # A primary that was made a replica: a Sentinel names another one to the next connection.
-                self._lane.give_up(f"{self._lane.target} is read-only")
+            if error.server_code in {"MOVED", "CROSSSLOT"}:
+                hint = "this server is a node of a cluster: use redis+cluster:// or a RedisCluster client"
+                raise StoreResponseError(str(error), hint=hint) from error
             raise
+
+    def _readonly(self) -> None:
+        """A primary was made a replica: a Sentinel, or a name server, leads the next connection to the new one."""
+        reason = f"{self._lane.target} is read-only"
+        for link in (self._lane, self._hub):
+            if link is not None:
+                # On the next turn of the loop: what has arrived together with this reply is handed out first.
+                asyncio.get_running_loop().call_soon(link.give_up, reason)
 
     def generation(self, tag: str) -> int:
         """Number of the connection that the next request uses; see Topology."""
