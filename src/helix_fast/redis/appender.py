@@ -8,8 +8,6 @@ been stored. Nothing is guessed.
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -19,15 +17,14 @@ from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
 from .batch import Raised, Sealed, Write
+from .intake import MAX_BATCH_BYTES, Intake
 from .recovery import Recovery
 from .terms import Terms
 
-MAX_BATCH_BYTES: Final = 64 << 10
-MAX_BATCH_CHUNKS: Final = 4096
 REFUSED: Final = "ERR The ID specified in XADD"
 
 
-class Appender:
+class Appender(Intake):
     """See the module. Used from one event loop.
 
     Args:
@@ -36,8 +33,8 @@ class Appender:
         keys: the stream's key and channel names.
         terms: what the opening script told.
         last: the stream's last sequence then.
-        nonce: 4 characters that tell this appender's batches from others'; a batch's number makes them 8.
-        max_length: chunks to keep, 0 for all.
+        nonce, max_length: see Intake.
+        linger: seconds for which chunks that nobody waits for are gathered.
         recovery: finds out what became of a batch.
         report: takes errors that nobody waits for.
     """
@@ -56,9 +53,9 @@ class Appender:
         recovery: Recovery,
         report: Callable[[HelixError], None],
     ) -> None:
+        super().__init__(nonce, max_length)
         self.stream_id = stream_id
         self.terms = terms
-        self.batch = codec.Batch()
         self.dead: Callable[[Sequence[bytes]], HelixError] | None = None
         self.writers = 0
         self.lease_ms = 0
@@ -66,8 +63,6 @@ class Appender:
         self.stop_reason: str | None = None
         self.sequence = codec.Sequencer(last)
         self.generation = topology.generation(stream_id)
-        self.nonce = nonce
-        self.max_count = max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
         self.assisted_batches = 0
         self.collisions = 0
         self.lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
@@ -80,17 +75,10 @@ class Appender:
         self._linger = linger
         self._recovery = recovery
         self._report = report
-        self._writes: list[tuple[Write, int, int]] = []
-        self._queue: deque[Sealed] = deque()
-        self._flight: Sealed | None = None
         self._busy = False  # a batch is under way, or a recovery is
         self._scheduled: asyncio.Handle | None = None
         self._recovering: asyncio.Task[None] | None = None
-        self._batches = secrets.randbelow(1 << 24)
         self._trimmed = self._trims = last
-        self._given = 0
-        self._settled = 0
-        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._raised = Raised()
         self._unheard: HelixError | None = None
 
@@ -101,12 +89,6 @@ class Appender:
             self.stop_requested.set()
 
     # giving
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes not yet acknowledged."""
-        flight = len(self._flight.body) if self._flight else 0
-        return self.batch.size + flight + sum(len(sealed.body) for sealed in self._queue)
 
     def check_alive(self) -> None:
         """Raise what ended this appender, if something did."""
@@ -120,16 +102,6 @@ class Appender:
         if not self._busy and self._scheduled is None:
             self._schedule()
 
-    def seal(self) -> None:
-        """Close the open batch."""
-        count = self.batch.count
-        if count:
-            self._given += count
-            self._batches += 1
-            nonce = self.nonce + b"%04x" % (self._batches & 0xFFFF)
-            self._queue.append(Sealed(self.batch.take(), count, self._writes, nonce))
-            self._writes = []
-
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
         if self._linger:
@@ -137,17 +109,30 @@ class Appender:
         else:
             self._scheduled = loop.call_soon(self._pump)
 
-    async def write(self, chunks: Sequence[bytes], original: object, owner: object = None) -> int:
-        """Add chunks and wait until they are stored; returns the sequence of the last. See StreamWriter.write."""
+    def put(self, chunk: bytes, original: object, owner: object) -> Write:
+        """Add one chunk; the future of what is returned has its sequence when it is stored. See StreamWriter.write.
+
+        With nothing under way it leaves at once as a batch of its own: the way of a writer that awaits every chunk.
+        """
+        if self._busy or self._linger or self.batch.count or self._queue or self._raised or self.dead or self._flight:
+            return self.put_many((chunk,), original, owner)
+        write = Write(original, 1, asyncio.get_running_loop().create_future(), owner)
+        self._flight = Sealed(chunk, 1, [(write, 1, 1)], self.next_nonce(1))
+        self._start()
+        return write
+
+    def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
+        """Add chunks; the future of what is returned has the sequence of the last when all are stored."""
         self.check_alive()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[int] = loop.create_future()
         write = Write(original, len(chunks), future, owner)
         if self._raised:
+            write.task = asyncio.current_task()
             chunks = self._repeat(write, chunks)
             if not chunks:
                 self._kick()
-                return await future
+                return write
         batch = self.batch
         here = 0
         for chunk in chunks:
@@ -161,7 +146,7 @@ class Appender:
             self._writes.append((write, here, batch.count))
         if not self._busy and self._scheduled is None:
             self._schedule()
-        return await future
+        return write
 
     def _repeat(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
         """A write that raised is called again: take over what became of it, return the chunks still to be added."""
@@ -207,8 +192,14 @@ class Appender:
             if not self._queue:
                 return
             self._flight = self._queue.popleft()
+        self._start()
+
+    def _start(self) -> None:
+        """Send the batch in flight, or find out first whether it may be sent."""
+        batch = self._flight
+        assert batch is not None
         self._busy = True
-        if self._flight.sent or self.generation != self.topology.generation(self.stream_id):
+        if batch.sent or self.generation != self.topology.generation(self.stream_id):
             self._recover(None)  # an earlier attempt, or a reconnection: look before sending
         elif self.assisted_batches:
             self._recover(None)
@@ -266,11 +257,8 @@ class Appender:
         for write, count, end in batch.writes:
             write.settle(count, first + end - 1)
         self._settled += batch.count
-        flushes = self._flushes
-        while flushes and flushes[0][0] <= self._settled:
-            future = flushes.popleft()[1]
-            if not future.done():
-                future.set_result(None)
+        if self._flushes:
+            self.settle_flushes()
         if self._queue or self.batch.count:
             self._pump()
 
@@ -286,11 +274,6 @@ class Appender:
         self._recovering = asyncio.get_running_loop().create_task(
             self._recovery.resolve(self, cause), name=f"recover {self.stream_id}"
         )
-
-    @property
-    def in_flight(self) -> Sealed | None:
-        """The batch whose fate is open."""
-        return self._flight
 
     def resend(self) -> None:
         """The batch is not in the stream: send it again."""
@@ -314,7 +297,7 @@ class Appender:
             write.fail(error)
         # a repeat of one that had raised before cannot wait for this batch any more
         self._raised.drop(write for write, _count, _end in batch.writes)
-        self._tell_flushes(error)
+        self.tell_flushes(error)
         self._report(error)
         if self._queue or self.batch.count:
             self._pump()
@@ -336,51 +319,27 @@ class Appender:
         The batch in flight stays as it is, since it may have been stored; writes behind it are taken back.
         """
         self._busy = False
-        self.seal()
-        raised: dict[int, Write] = {}
-        if self._flight is not None:
-            raised.update((id(write), write) for write, _count, _end in self._flight.writes)
-        kept: deque[Sealed] = deque()
-        for batch in self._queue:
-            for write, count, _end in batch.writes:
-                raised.setdefault(id(write), write).lost += count
-            lines = batch.lines(awaited=False)
-            self._given -= batch.count - len(lines)
-            if lines:
-                kept.append(Sealed(b"\n".join(lines), len(lines), [], batch.nonce))
-        self._queue = kept
+        raised = self.take_back()
         self._raised.add(write for write in raised.values() if write.lost < write.count)
         self.trouble_since = None
         for write in raised.values():
             write.fail(error)
-        self._tell_flushes(error)
+        self.tell_flushes(error)
 
     def die(self, make: Callable[[Sequence[bytes]], HelixError]) -> None:
         """Nothing more can be written: everyone is told, and what was sent without waiting is reported."""
         self.dead = make
         self._busy = False
-        self.seal()
-        batches = [*([self._flight] if self._flight else []), *self._queue]
+        batches = self.clear()
         unsent = [line for batch in batches for line in batch.lines(awaited=False)]
-        self._flight = None
-        self._queue.clear()
         for batch in batches:
             for write, _count, _end in batch.writes:
                 write.fail(make(()))
         error = make(unsent)
-        if not self._tell_flushes(error) and unsent:
+        if not self.tell_flushes(error) and unsent:
             self._unheard = error
         if unsent:
             self._report(error)
-
-    def _tell_flushes(self, error: HelixError) -> bool:
-        heard = False
-        for _target, future in self._flushes:
-            if not future.done():
-                future.set_exception(error)
-                heard = True
-        self._flushes.clear()
-        return heard
 
     async def close(self) -> None:
         """Stop; what is not stored by now is not sent any more, and whoever waits for it is told. Does not flush."""

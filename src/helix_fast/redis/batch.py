@@ -15,7 +15,7 @@ class Write:
 
     def __init__(self, original: object, count: int, future: asyncio.Future[int], owner: object = None) -> None:
         self.owner = owner  # the writer that was called
-        self.task = asyncio.current_task()  # that called it
+        self.task: asyncio.Task[object] | None = None  # that called it, known once it has raised
         self.fresh = True  # its writer has not written anything else since it raised
         self.original = original  # what the caller passed: a repeated call is recognised by it
         self.count = count

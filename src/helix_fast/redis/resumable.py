@@ -26,8 +26,8 @@ from helix_fast.keys import StreamKeys, check_id
 from helix_fast.schemas.chunks import StreamChunk, encode_chunk
 from helix_fast.schemas.streams import StoredChunk, StreamInfo
 
-from .appender import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
 from .feed import Feed, sequence_of
+from .intake import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
 from .scripts import script
 from .streams import RedisStreamManager
 

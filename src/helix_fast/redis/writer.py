@@ -93,8 +93,12 @@ class StreamWriter:
             StoreResponseError: the server refuses writes (out of memory, no rights…).
             WriteOutcomeUnknownError: the reply was lost and the entry trimmed before it could be looked up.
         """
-        data = self._encode(chunk)
-        return await self._appender.write((data,), chunk, self)
+        write = self._appender.put(self._encode(chunk), chunk, self)
+        try:
+            return await write.future
+        except HelixError:
+            write.task = asyncio.current_task()
+            raise
 
     async def write_many(self, chunks: Iterable[StreamChunk | dict[str, Any]]) -> int:
         """Write chunks in order; returns the sequence of the last once all are acknowledged.
@@ -112,7 +116,12 @@ class StreamWriter:
         if not original:
             raise InvalidArgumentError("write_many needs at least one chunk")
         encoded = [self._encode(chunk) for chunk in original]
-        return await self._appender.write(encoded, original, self)
+        write = self._appender.put_many(encoded, original, self)
+        try:
+            return await write.future
+        except HelixError:
+            write.task = asyncio.current_task()
+            raise
 
     def send(self, chunk: StreamChunk | dict[str, Any]) -> None:
         """Write a chunk without waiting: it is buffered, in order with all others, and sent within ``linger_ms``.

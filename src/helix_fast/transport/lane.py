@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import hiredis
+
 from helix_fast import codec
 from helix_fast.errors import (
     BufferFullError,
@@ -23,7 +25,7 @@ from helix_fast.errors import (
     StoreTimeoutError,
 )
 
-from .link import Connector, Link, logger
+from .link import INCOMPLETE, Connector, Link, logger
 
 OnReply = Callable[[Any], None]
 """Given the reply, or the exception that stands for it: StoreResponseError from the server, StoreConnectionError when
@@ -160,6 +162,27 @@ class Lane(Link):
             return
         loop = asyncio.get_running_loop()
         self._watcher = loop.call_later(self.timeout / 4, self._watch, self._progress, quiet)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came and hand out each reply; every reply of every request passes here, so no call too many."""
+        if self._wait:
+            super().data_received(data)
+            return
+        reader, waiting = self._reader, self._waiting
+        self._progress += 1
+        try:
+            reader.feed(data)
+            gets = reader.gets
+            while (reply := gets()) is not INCOMPLETE:
+                if not waiting or type(reply) is StoreResponseError:
+                    self._handle(reply)
+                elif (on_reply := waiting.popleft()) is not None:
+                    try:
+                        on_reply(reply)
+                    except Exception:  # noqa: BLE001
+                        logger.exception("a reply handler failed")
+        except hiredis.ProtocolError as error:
+            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
 
     def _handle(self, reply: Any) -> None:
         self._progress += 1
