@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -24,6 +24,15 @@ KEYS = LockKeys("", "s")
 async def locks(server_url: str) -> AsyncIterator[RedisLockManager]:
     async with RedisLockManager(server_url) as manager:
         yield manager
+
+
+def has_subscribed(manager: RedisLockManager) -> Callable[[], Awaitable[bool]]:
+    """A condition: the one waiter of a manager hears of releases."""
+
+    async def heard() -> bool:
+        return any(waiter._subscription.done() for waiter in manager._waiters)
+
+    return heard
 
 
 @pytest.fixture
@@ -317,6 +326,20 @@ class TestQueue:
         locks._drop("s", KEYS, b"", "leaver")
         assert await waiter is not None
         assert time.monotonic() - started < 0.5
+
+    async def test_a_waiter_cancelled_with_the_lock_at_hand_gives_it_back(self, locks: RedisLockManager) -> None:
+        lock = await taken(locks)
+        waiter = asyncio.create_task(locks.acquire("s", ttl_ms=60_000, wait_ms=20_000))
+        await comes_true(has_subscribed(locks))
+        await lock.release()
+        while locks._waiters:  # noqa: ASYNC110  the very turn of the loop is wanted
+            await asyncio.sleep(0)
+        assert not waiter.done(), "it is to be cancelled after the reply, and before it returns"
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        await freed(locks)
+        assert locks._topology.hub("s").channels == 0
 
 
 async def test_renewal_ends_quietly_with_the_connections(locks: RedisLockManager) -> None:

@@ -97,13 +97,24 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         """
         ttl, name, wait = self._checked(session_id, ttl_ms, owner, wait_ms)
         keys = LockKeys(self.key_prefix, session_id)
-        give_up = self.clock() + wait
         operation = os.urandom(8).hex()
-        waiter: _Waiter | None = None
+        try:
+            return await self._acquire(session_id, keys, operation, ttl, name, wait)
+        except BaseException:
+            # Wherever it ended, a lock that nobody was handed must not stay: also where it was cancelled with the reply
+            # at hand.
+            self._drop(session_id, keys, b"", operation)
+            raise
+
+    async def _acquire(
+        self, session_id: str, keys: LockKeys, operation: str, ttl: int, name: str, wait: float
+    ) -> Lock | None:
+        give_up = self.clock() + wait
         publish = await self.publish_word()
+        patience_ms = int(POLL_SECONDS * 3000) if wait else 0
+        waiter: _Waiter | None = None
         try:
             while True:
-                patience_ms = int(POLL_SECONDS * 3000) if wait else 0
                 sent, reply = await self._timed(
                     "lock_acquire", session_id,
                     [keys.lock, keys.fence, keys.operation, keys.finished, keys.queue, keys.alive],
@@ -127,9 +138,6 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
                     waiter = _Waiter(self._topology, session_id, keys.released, operation)
                     self._waiters.add(waiter)
                 await waiter.wait(left, expires_ms=reply[1], place=reply[2])
-        except BaseException:
-            self._drop(session_id, keys, b"", operation)
-            raise
         finally:
             if waiter is not None:
                 self._waiters.discard(waiter)
@@ -290,5 +298,7 @@ class _Waiter:
     async def close(self) -> None:
         """Hear no more."""
         self._subscription.cancel()
-        await asyncio.gather(self._subscription, return_exceptions=True)
-        self._hub.unsubscribe(self._channel, self)
+        try:
+            await asyncio.gather(self._subscription, return_exceptions=True)
+        finally:
+            self._hub.unsubscribe(self._channel, self)
