@@ -232,11 +232,11 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
                 id=_new_id() if entry.id is None else entry.id,
                 timestamp=now if entry.timestamp is None else entry.timestamp,
             )
-            if not isinstance(made, TokenUsage):
-                codec.check_finite(made)  # msgspec writes NaN as null
             wire = _encode(made)
-            # Structs are not checked when they are made.
-            _decode_known(wire)
+            # Structs are not checked when they are made. What comes back as something else may be NaN, which msgspec
+            # writes as null.
+            if _decode_known(wire) != made:
+                codec.check_finite(made)
             session, entry_id = made.session_id, _check_entry_id(made.id)
             if isinstance(made, SubAgentUsage):
                 check_id(made.sub_session_id, "sub_session_id")

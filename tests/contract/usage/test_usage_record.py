@@ -178,6 +178,9 @@ MALFORMED: list[Any] = [
     {"kind": "custom", "sessionId": "s", "type": "t", "value": True},
     TokenUsage(session_id="s", model="m", tokens=TokenCounts(prompt=-1)),
     TokenUsage(session_id="s", model="m", tokens={"prompt": 1.5}),  # type: ignore[arg-type]
+    TokenUsage(session_id="s", model="m", tokens={"prompt": math.nan}),  # type: ignore[arg-type]
+    TokenUsage(session_id="s", model="m", tokens=TokenCounts(prompt=1, total=math.nan)),  # type: ignore[arg-type]
+    TokenUsage(session_id="s", model="m", timestamp=math.inf, tokens=TokenCounts()),  # type: ignore[arg-type]
     CustomUsage(session_id="s", type="t", value=math.nan),
     CustomUsage(session_id="s", type="t", value=1, metadata={"a": [math.inf]}),
     ToolUsage(session_id="s", tool_name="t", duration_ms=math.nan),
