@@ -27,8 +27,7 @@ from tests.support.streams import number, number_of, numbers, rest, sequences, t
 
 
 def requests(streams: RedisStreamManager) -> int:
-    lane: Any = streams._topology._lane  # type: ignore[attr-defined]
-    return int(lane.requests)
+    return streams._topology.requests
 
 
 async def test_sequences_start_at_1_and_have_no_holes(streams: RedisStreamManager) -> None:
@@ -232,8 +231,13 @@ async def test_a_chunk_over_the_limit_is_refused_and_one_at_the_limit_is_not(mak
         await writer.write_many([number(1), TextDeltaChunk(delta="a" * 1000)])
     assert requests(streams) == before
     assert await writer.write({"type": "x", "v": "a" * (1000 - empty)}) == 1
-    writer.send_text("a" * 800)
+    empty = len(b'{"type":"text_delta","delta":"","agentId":"agent","timestamp":1700000000000}')
+    with pytest.raises(ChunkTooLargeError) as caught:
+        writer.send_text("a" * (1001 - empty))
+    assert caught.value.size == 1001
+    writer.send_text("a" * (1000 - empty))
     await writer.flush()
+    assert sequences(await take(await streams.create_resumable_reader("s"), 2)) == [1, 2]
 
 
 async def test_a_closed_writer_refuses_and_the_stream_stays_open(streams: RedisStreamManager) -> None:

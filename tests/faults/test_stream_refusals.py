@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from helix_fast.errors import StoreConnectionError, StoreResponseError, StoreTimeoutError
-from tests.support.servers import ServerProcess
-from tests.support.streams_under_fault import logged, storage, text
+from tests.support.servers import ServerProcess, until
+from tests.support.streams_under_fault import collect_errors, logged, storage, text
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -33,6 +33,38 @@ async def test_out_of_memory_is_told_after_the_retry_time_and_nothing_is_lost(fr
         await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
         await writer.flush()
         assert await logged(store, "s") == ["a", "b", "c", "d"]
+
+
+async def test_what_nobody_waits_for_is_reported_once_and_stored_when_the_server_takes_it(
+    fresh_server: ServerProcess,
+) -> None:
+    async with storage(fresh_server.url, retry_timeout=0.1) as store:
+        errors = collect_errors(store)
+        writer = await store.create_writer("s", "agent")
+        await store.command("", b"CONFIG", b"SET", b"maxmemory", 1)
+        writer.send_text("a")
+        await until(lambda: bool(errors), what="the report")
+        writer.send_text("b")
+        await asyncio.sleep(0.3)
+        assert [getattr(error, "server_code", "") for error in errors] == ["OOM"], (
+            "once, until something is stored again"
+        )
+        await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
+        await until(lambda: writer.buffered_bytes == 0, what="what was sent to be stored")
+        assert await logged(store, "s") == ["a", "b"]
+
+
+async def test_what_someone_waited_for_is_not_reported_again(fresh_server: ServerProcess) -> None:
+    async with storage(fresh_server.url, retry_timeout=0.1) as store:
+        errors = collect_errors(store)
+        writer = await store.create_writer("s", "agent")
+        await store.command("", b"CONFIG", b"SET", b"maxmemory", 1)
+        writer.send_text("a")
+        with pytest.raises(StoreResponseError):
+            await writer.flush()
+        assert not errors
+        await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
+        await writer.close()
 
 
 async def test_memory_freed_within_the_retry_time_is_not_noticed(fresh_server: ServerProcess) -> None:

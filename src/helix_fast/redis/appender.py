@@ -12,7 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from helix_fast import codec
-from helix_fast.errors import HelixError, StoreConnectionError, StoreResponseError, StreamClosedError
+from helix_fast.errors import (
+    HelixError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
+    StreamClosedError,
+)
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
@@ -22,6 +28,8 @@ from .recovery import Recovery
 from .terms import Terms
 
 REFUSED: Final = "ERR The ID specified in XADD"
+AGAIN_SECONDS: Final = 1.0
+"""How long after giving up what was sent without waiting is tried again."""
 
 
 class Appender(Intake):
@@ -77,6 +85,8 @@ class Appender(Intake):
         self._report = report
         self._busy = False  # a batch is under way, or a recovery is
         self._scheduled: asyncio.Handle | None = None
+        self._again: asyncio.TimerHandle | None = None
+        self._in_trouble = False  # reported, and nothing stored since
         self._recovering: asyncio.Task[None] | None = None
         self._trimmed = self._trims = last
         self._raised = Raised()
@@ -248,6 +258,7 @@ class Appender(Intake):
         self._flight = None
         self._busy = False
         self.trouble_since = None
+        self._in_trouble = False
         self._trimmed = self._trims
         first = batch.first
         if publish:
@@ -316,15 +327,26 @@ class Appender(Intake):
     def pause(self, error: HelixError) -> None:
         """The server cannot be reached for too long: those who wait are told, what was sent without waiting stays.
 
-        The batch in flight stays as it is, since it may have been stored; writes behind it are taken back.
+        The batch in flight stays as it is, since it may have been stored; writes behind it are taken back. What nobody
+        waits for is tried again a little later, as often as it takes, and reported where nobody else was told.
         """
         self._busy = False
         raised = self.take_back()
         self._raised.add(write for write in raised.values() if write.lost < write.count)
         self.trouble_since = None
+        heard = self.tell_flushes(error)
         for write in raised.values():
+            heard = not write.future.done() or heard
             write.fail(error)
-        self.tell_flushes(error)
+        if self.unawaited and self._again is None and not isinstance(error, StoreClosedError):
+            self._again = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._try_again)
+            if not heard and not self._in_trouble:
+                self._in_trouble = True
+                self._report(error)
+
+    def _try_again(self) -> None:
+        self._again = None
+        self._kick()
 
     def die(self, make: Callable[[Sequence[bytes]], HelixError]) -> None:
         """Nothing more can be written: everyone is told, and what was sent without waiting is reported."""
@@ -346,6 +368,9 @@ class Appender(Intake):
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         task = self._recovering
         if task is not None and not task.done():
             task.cancel()

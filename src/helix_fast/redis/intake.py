@@ -47,6 +47,12 @@ class Intake:
         """The batch whose fate is open."""
         return self._flight
 
+    @property
+    def unawaited(self) -> bool:
+        """Whether chunks are there that were sent without waiting."""
+        batches = [*([self._flight] if self._flight else []), *self._queue]
+        return any(batch.count > sum(count for _write, count, _end in batch.writes) for batch in batches)
+
     def next_nonce(self, count: int) -> bytes:
         """Number another batch, of ``count`` chunks."""
         self._given += count

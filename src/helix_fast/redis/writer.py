@@ -96,7 +96,7 @@ class StreamWriter:
         write = self._appender.put(self._encode(chunk), chunk, self)
         try:
             return await write.future
-        except HelixError:
+        except BaseException:  # also where it was cancelled: the batch may be on its way
             write.task = asyncio.current_task()
             raise
 
@@ -119,15 +119,17 @@ class StreamWriter:
         write = self._appender.put_many(encoded, original, self)
         try:
             return await write.future
-        except HelixError:
+        except BaseException:  # also where it was cancelled: the batch may be on its way
             write.task = asyncio.current_task()
             raise
 
     def send(self, chunk: StreamChunk | dict[str, Any]) -> None:
         """Write a chunk without waiting: it is buffered, in order with all others, and sent within ``linger_ms``.
 
-        ``flush`` tells when it is stored. What can no longer be stored is reported: by the error of ``flush`` or
-        ``close`` and through ``on("error")``, with the chunks in its ``unsent``.
+        ``flush`` tells when it is stored. Where the server cannot be reached for the retry time, and nobody waits for a
+        ``flush`` or ``write``, that is told through ``on("error")``, and what was sent is tried again in the
+        background. What can no longer be stored is reported by the error of ``flush`` or ``close`` and through
+        ``on("error")``, with the chunks in its ``unsent``.
 
         Raises:
             MalformedChunkError, ChunkTooLargeError, or what ended the stream for this writer; see ``write``.
@@ -145,10 +147,11 @@ class StreamWriter:
         appender = self._appender
         if appender.dead is not None:
             appender.check_alive()
+        now = int(time.time() * 1000)
         try:
             if len(delta) > self._surely_small:
-                self._check_size(len(self._encoder.encode_text(delta, 0)) + 13)
-            size = self._batch.add_text(self._encoder, delta, int(time.time() * 1000))
+                self._check_size(len(self._encoder.encode_text(delta, now)))
+            size = self._batch.add_text(self._encoder, delta, now)
         except (ValueError, TypeError) as error:
             if isinstance(error, HelixError):
                 raise
