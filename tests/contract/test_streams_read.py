@@ -9,12 +9,14 @@ import pytest
 
 from helix_fast import (
     InvalidArgumentError,
+    ReaderBusyError,
     RedisStreamManager,
     SequenceGapError,
     StreamPosition,
     StreamResetError,
 )
 from tests.contract.conftest import MakeStreams
+from tests.support.servers import until
 from tests.support.streams import number, number_of, numbers, rest, sequences, take
 
 
@@ -250,3 +252,17 @@ def test_a_position_prints_and_parses() -> None:
     for bad in ("", "5", ":5", "e:", "e:-1", "e:x", "e: 5", "e:٣", "e:5 ", huge, None, b"e:5", 5):
         with pytest.raises(InvalidArgumentError):
             StreamPosition.parse(bad)  # type: ignore[arg-type]
+
+
+async def test_a_second_task_that_reads_is_told_and_the_first_gets_every_chunk(streams: RedisStreamManager) -> None:
+    writer = await streams.create_writer("s", "agent")
+    reader = await streams.create_resumable_reader("s")
+    assert reader is not None
+    first = asyncio.ensure_future(rest(reader))
+    await until(lambda: reader._busy, what="the first task's wait")
+    with pytest.raises(ReaderBusyError):
+        await reader.__anext__()
+    assert await writer.write_many(numbers(range(3))) == 3
+    await streams.end_stream("s")
+    assert sequences(await first) == [1, 2, 3]
+    assert await rest(reader) == [], "free again"

@@ -153,6 +153,17 @@ class StreamFencedError(StreamError):
         self.unsent = tuple(unsent)
 
 
+class ReaderBusyError(StreamError):
+    """Two tasks wait for the next chunk of one reader; the first one goes on waiting."""
+
+    code = "reader_busy"
+    default_hint = "make a reader for each task"
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"another task is reading stream {stream_id!r} with this reader")
+        self.stream_id = stream_id
+
+
 class AcknowledgedDataLostError(StreamError):
     """The server came back with less than it had acknowledged (a failover or restart lost it).
 

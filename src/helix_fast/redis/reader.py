@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from helix_fast.errors import MalformedChunkError
+from helix_fast.errors import MalformedChunkError, ReaderBusyError
 from helix_fast.schemas.chunks import StreamChunk
 from helix_fast.schemas.streams import StoredChunk, StreamPosition
 
@@ -22,6 +22,7 @@ class _Reader(Generic[T_co]):
         self._feed = feed
         self._first, self._chunks = first_page
         self._index = 0
+        self._busy = False
 
     @property
     def stream_id(self) -> str:
@@ -46,7 +47,13 @@ class _Reader(Generic[T_co]):
         if self._feed.closed:
             raise StopAsyncIteration
         while self._index >= len(self._chunks):
-            decoded = await self._feed.next()
+            if self._busy:
+                raise ReaderBusyError(self.stream_id)
+            self._busy = True
+            try:
+                decoded = await self._feed.next()
+            finally:
+                self._busy = False
             if decoded is None:
                 raise StopAsyncIteration
             self._first, self._chunks = decoded
@@ -81,6 +88,7 @@ class StreamReader(_Reader[StreamChunk]):
         SequenceGapError: chunks in between were lost by the server, or trimmed before they were read.
         MalformedChunkError: bytes that are no chunk; the next step goes on behind them.
         StoreConnectionError: the server could not be reached for the retry time; the next step tries again.
+        ReaderBusyError: another task waits for the next chunk.
     """
 
     async def __anext__(self) -> StreamChunk:
