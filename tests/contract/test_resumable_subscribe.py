@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -126,6 +127,28 @@ async def test_a_callback_that_raises_is_reported_and_hears_on(storage: RedisRes
     heard.got.clear()
     storage.subscribe("s", moody_too, from_sequence=4)
     assert await heard.wait(2) == pairs(5, 6)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot be asked whether it is being cancelled")
+async def test_a_callback_that_waits_for_something_cancelled_is_reported_and_hears_on(
+    storage: RedisResumableStorage,
+) -> None:
+    errors: list[HelixError] = []
+    storage.on("error", errors.append)
+    heard = Heard()
+
+    async def waits(chunk: StreamChunk, sequence: int) -> None:
+        heard(chunk, sequence)
+        if sequence == 1:
+            other = asyncio.get_running_loop().create_future()
+            other.cancel()
+            await other
+
+    await storage.create("s")
+    storage.subscribe("s", waits, from_sequence=0)
+    await append(storage, 1, 3)
+    assert await heard.wait(3) == pairs(1, 3)
+    assert [type(error.__cause__) for error in errors] == [asyncio.CancelledError]
 
 
 async def test_after_unsubscribing_no_callback_runs(storage: RedisResumableStorage) -> None:

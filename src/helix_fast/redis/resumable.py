@@ -275,7 +275,9 @@ class RedisResumableStorage(RedisStreamManager):
             result = callback(stored.chunk, stored.sequence)
             if inspect.isawaitable(result):
                 await result
-        except Exception as cause:  # noqa: BLE001
+        except (Exception, asyncio.CancelledError) as cause:
+            if isinstance(cause, asyncio.CancelledError) and _is_cancelled():
+                raise
             # the subscriber's own bug: told, and no reason to keep the following chunks from it
             error = HelixError(f"a subscriber of {stored.sequence} failed: {cause!r}")
             error.__cause__ = cause
@@ -306,6 +308,14 @@ class RedisResumableStorage(RedisStreamManager):
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await super().close()
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is to end, and not something that it waits for."""
+    cancelling = getattr(
+        asyncio.current_task(), "cancelling", None
+    )  # Python 3.11; before, one cannot be told from the other
+    return cancelling is None or cancelling() > 0
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:
