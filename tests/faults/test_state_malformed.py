@@ -98,6 +98,19 @@ async def test_a_key_of_another_type_is_named_by_reads(store: RedisStateStore, s
     assert caught.value.key == KEY
 
 
+async def test_a_key_of_another_type_is_named_by_commands_that_read_it(store: RedisStateStore) -> None:
+    reads = {
+        f"{KEY}:staging:step": lambda: store.get_staged_changes("s", "step"),
+        f"{KEY}:subagents": lambda: store.update_sub_agent_ref("s", {"subSessionId": "q", "status": "x"}),
+        KEY: lambda: store.get_message_count("s"),
+    }
+    for key, read in reads.items():
+        await store.command("s", "SET", key, "text")
+        with pytest.raises(MalformedStateError) as caught:
+            await read()
+        assert caught.value.key == key
+
+
 WRITES = {
     "save": lambda s: s.save_state("s", AgentState("s", "a", messages=[{"n": 0}, {"n": 1}, {"n": 2}])),
     "status": lambda s: s.update_status("s", "x"),
@@ -124,7 +137,7 @@ async def test_a_session_that_is_another_thing_is_not_written_to(store: RedisSta
     assert await store.command("s", "HGETALL", KEY) == [b"someone", b"else's"]
 
 
-@pytest.mark.parametrize("field", ["version", "generation", "messageCount"])
+@pytest.mark.parametrize("field", ["version", "generation", "messageCount", "messageDigest", "fence"])
 async def test_a_write_that_needs_a_broken_field_changes_nothing(store: RedisStateStore, field: str) -> None:
     for name, write in WRITES.items():
         await store.command("s", "HSET", KEY, field, "x1")
@@ -133,6 +146,23 @@ async def test_a_write_that_needs_a_broken_field_changes_nothing(store: RedisSta
             await write(store)
         assert (caught.value.key, caught.value.field) == (KEY, field), name
         assert await store.command("s", "HGETALL", KEY) == before
+
+
+async def test_a_conversation_whose_digest_is_gone_goes_on(store: RedisStateStore) -> None:
+    await store.command("s", "HDEL", KEY, "messageDigest")
+    assert await store.append_messages("s", [{"n": 2}]) == 3
+    await store.create_checkpoint("s")
+    state = await store.load_state("s")
+    assert state is not None
+    state.messages.append({"n": 3})
+    await store.save_state("s", state)
+    assert (await store.load_state("s")).messages == [{"n": n} for n in range(4)]  # type: ignore[union-attr]
+
+
+async def test_a_broken_fence_does_not_keep_a_session_from_being_deleted(store: RedisStateStore) -> None:
+    await store.command("s", "HSET", KEY, "fence", "x")
+    assert await store.delete_session("s", fencing_token=5)
+    assert not await store.session_exists("s")
 
 
 async def test_a_broken_counter_is_not_counted_on(store: RedisStateStore) -> None:

@@ -10,7 +10,7 @@
 
 local known = redis.call('HMGET', KEYS[1], 'fence', 'generation', 'pins', 'bornAt')
 local fence = known[1]
-if ARGV[1] ~= '' and fence and (#ARGV[1] < #fence or #ARGV[1] == #fence and ARGV[1] < fence) then return {'stale', fence} end
+if ARGV[1] ~= '' and string.match(fence or '', '^%d+$') and (#ARGV[1] < #fence or #ARGV[1] == #fence and ARGV[1] < fence) then return {'stale', fence} end
 local again = ARGV[2] ~= ''
 if again and known[4] and tonumber(known[4]) >= tonumber(ARGV[2]) then return {'ok'} end
 local keys = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]}

@@ -35,6 +35,9 @@ if version then
   for i, name in ipairs({'version', false, 'generation', 'messageCount'}) do
     if name and not string.match(known[i] or '', '^%d+$') then return {'malformed', name} end
   end
+  if fence and not string.match(fence, '^%d+$') then return {'malformed', 'fence'} end
+  digest = digest or (count == '0' and '' or '?') -- '?': unknown, and no client believes that it has these messages
+  if not string.match(digest, '^[%x?]*$') then return {'malformed', 'messageDigest'} end
 end
 local pins = {} -- generation -> number of checkpoints that refer to its log
 for number, refs in string.gmatch(known[6] or '', '(%d+):(%d+)') do pins[number] = tonumber(refs) end

@@ -8,13 +8,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from helix_fast import arguments
 from helix_fast.errors import CheckpointNotFoundError, InvalidArgumentError, MalformedStateError
 from helix_fast.keys import SessionKeys
 from helix_fast.schemas.state import (
     AgentState,
     Checkpoint,
     CheckpointPage,
-    check_count,
     decode_json,
     encode_json,
     encode_text,
@@ -71,7 +71,7 @@ class CheckpointStore(SessionStore):
             InvalidArgumentError: no cursor, or one of another session.
         """
         keys = self._keys(session_id)
-        check_count(limit, "limit", 1, MAX_PAGE)
+        arguments.integer(limit, "limit", 1, MAX_PAGE)
         before = "" if cursor is None else _read_cursor(cursor, session_id)
         total, headers = await self._read("checkpoint_list", session_id, keys, [limit, before])
         items = [_decode_header(header, keys) for header in headers[:limit]]
@@ -112,7 +112,7 @@ class CheckpointStore(SessionStore):
         Returns:
             How many were deleted.
         """
-        args = [check_count(keep_last, "keep_last")]
+        args = [arguments.integer(keep_last, "keep_last")]
         reply = await self._write("checkpoint_delete", session_id, self._keys(session_id), args, fencing_token)
         return int(reply[1])
 

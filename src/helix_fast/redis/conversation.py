@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from helix_fast import arguments
 from helix_fast.errors import (
     ConcurrentUpdateError,
     InvalidArgumentError,
@@ -19,7 +20,6 @@ from helix_fast.schemas.state import (
     MessagePage,
     SubAgentRef,
     SubAgentRefUpdate,
-    check_count,
     from_wire,
     to_wire,
 )
@@ -78,8 +78,8 @@ class ConversationStore(SessionStore):
             SessionNotFoundError: there is no session.
         """
         keys = self._keys(session_id)
-        check_count(offset, "offset")
-        check_count(limit, "limit", 1, MAX_PAGE)
+        arguments.integer(offset, "offset")
+        arguments.integer(limit, "limit", 1, MAX_PAGE)
         reply = await self._read("state_messages", session_id, keys, [offset, limit, "1" if newest_first else "0"])
         if reply is None:
             raise SessionNotFoundError(session_id)
@@ -94,7 +94,7 @@ class ConversationStore(SessionStore):
     async def get_message_count(self, session_id: str) -> int:
         """How many messages the conversation has; SessionNotFoundError where there is no session."""
         keys = self._keys(session_id)
-        known, count = await self.command(session_id, "HMGET", keys.hash, "sessionId", "messageCount")
+        known, count = await self._ask(session_id, "HMGET", keys.hash, "sessionId", "messageCount")
         if known is None and count is None:
             raise SessionNotFoundError(session_id)
         if count is None or not count.isdigit():
@@ -103,7 +103,7 @@ class ConversationStore(SessionStore):
 
     async def truncate_messages(self, session_id: str, count: int, *, fencing_token: int | None = None) -> None:
         """Keep the ``count`` oldest messages; checkpoints keep theirs. Nothing is cut where there are no more."""
-        args = [check_count(count, "count")]
+        args = [arguments.integer(count, "count")]
         reply = await self._write("state_truncate", session_id, self._keys(session_id), args, fencing_token)
         self._remember_reply(session_id, reply[1], reply[2])
 
@@ -145,7 +145,7 @@ class ConversationStore(SessionStore):
         stored = b""
         for _ in range(_ATTEMPTS):
             if not stored:
-                stored = await self.command(session_id, "HGET", keys.subagents, name)
+                stored = await self._ask(session_id, "HGET", keys.subagents, name)
             args: list[Any] = ["swap", name, stored or b"", b""]
             if stored:
                 ordinal, ref = decode_ref(stored, keys.subagents.decode())

@@ -6,19 +6,19 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import Any, Final
 
+from helix_fast import arguments
 from helix_fast.errors import (
-    InvalidArgumentError,
     MalformedStateError,
     SessionNotFoundError,
     StaleFencingTokenError,
     StoreResponseError,
 )
 from helix_fast.keys import SessionKeys
-from helix_fast.schemas.state import check_count
 from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.topology import Topology
 
@@ -55,17 +55,14 @@ def session_script(name: str) -> SessionScript:
     return SessionScript(name)
 
 
-def check_token(token: Any) -> str:
-    """A fencing token as the scripts take it: '' for None.
-
-    Raises:
-        InvalidArgumentError: no integer from 0 on.
-    """
-    if token is None:
-        return ""
-    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < 1 << 64:
-        raise InvalidArgumentError(f"fencing_token must be an integer from 0 to 2**64 - 1, not {token!r}")
-    return str(token)
+@contextmanager
+def _foreign_as_malformed(key: bytes) -> Iterator[None]:
+    try:
+        yield
+    except StoreResponseError as error:
+        if any(words in str(error) for words in _FOREIGN):
+            raise MalformedStateError(key.decode(), "$", f"a key of another type or content: {error}") from error
+        raise
 
 
 class SessionStore(RedisStore):
@@ -95,8 +92,10 @@ class SessionStore(RedisStore):
         wait_replicas: int = 0,
         topology: Topology | None = None,
     ) -> None:
-        self.ttl = check_count(ttl, "ttl", 0, 10**9) if ttl is not None else 0
-        self.max_checkpoints = check_count(max_checkpoints, "max_checkpoints", 1) if max_checkpoints is not None else 0
+        self.ttl = arguments.ttl_seconds(ttl)
+        if max_checkpoints is not None:
+            arguments.integer(max_checkpoints, "max_checkpoints", 1)
+        self.max_checkpoints = max_checkpoints or 0
         super().__init__(
             redis,
             client=client,
@@ -137,7 +136,7 @@ class SessionStore(RedisStore):
         Raises:
             SessionNotFoundError, StaleFencingTokenError, MalformedStateError: nothing was changed.
         """
-        token = check_token(fencing_token)
+        token = arguments.token(fencing_token)
         names = self._names(keys, *(() if staging is None else (staging,)))
         reply: list[Any] = await self._script(name, session_id, keys, names, [os.urandom(8), self.ttl, token, *args])
         word = reply[0]
@@ -152,14 +151,13 @@ class SessionStore(RedisStore):
     async def _script(
         self, name: str, session_id: str, keys: SessionKeys, names: Sequence[bytes], args: Sequence[Argument]
     ) -> Any:
-        try:
+        with _foreign_as_malformed(keys.hash):
             return await self.run(session_script(name), session_id, names, args)
-        except StoreResponseError as error:
-            if any(words in str(error) for words in _FOREIGN):
-                raise MalformedStateError(
-                    keys.hash.decode(), "$", f"a key of another type or content: {error}"
-                ) from error
-            raise
+
+    async def _ask(self, session_id: str, command: str, key: bytes, *args: Argument) -> Any:
+        """Run a command that only reads ``key``."""
+        with _foreign_as_malformed(key):
+            return await self.command(session_id, command, key, *args)
 
     # what was last seen of the conversations, so that a save sends only what is new
 

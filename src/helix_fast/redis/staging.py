@@ -43,7 +43,7 @@ class StagingStore(SessionStore):
     async def get_staged_changes(self, session_id: str, step_id: str) -> list[StagedChanges]:
         """What the step has staged, in the order in which it was."""
         staging = self._keys(session_id).staging(step_id)
-        lines = await self.command(session_id, "LRANGE", staging, 0, -1)
+        lines = await self._ask(session_id, "LRANGE", staging, 0, -1)
         return [read_staged_line(line, staging.decode()) for line in lines]
 
     async def promote_staging(

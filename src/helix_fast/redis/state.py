@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from helix_fast import arguments
 from helix_fast.codec import frame_command
 from helix_fast.errors import (
     ConcurrentUpdateError,
@@ -20,14 +21,13 @@ from helix_fast.schemas.state import (
     MergeChanges,
     MergeResult,
     as_state,
-    check_count,
     encode_text,
 )
 
 from .checkpoints import CheckpointStore
 from .conversation import ConversationStore
 from .scripts import Argument
-from .session import check_token, session_script
+from .session import session_script
 from .staging import StagingStore, encode_name, read_warnings
 from .state_fields import Encoded, Log, decode_state
 
@@ -107,7 +107,7 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         """
         keys = self._keys(session_id)
         encoded = Encoded(as_state(state, session_id))
-        expected = "" if expected_version is None else str(check_count(expected_version, "expected_version"))
+        expected = "" if expected_version is None else str(arguments.integer(expected_version, "expected_version"))
         messages = encoded.messages
         base = self._logs.get(session_id, Log())
         for attempt in range(_ATTEMPTS):
@@ -148,7 +148,7 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         Returns:
             Whether there was one. After a lost connection also where it cannot be known any more that there was none.
         """
-        keys, token = self._keys(session_id), check_token(fencing_token)
+        keys, token = self._keys(session_id), arguments.token(fencing_token)
         script, names = session_script("state_delete"), self._names(keys)
         clock = asyncio.get_running_loop().time
         begin: float | None = None
@@ -224,7 +224,7 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
             raise InvalidArgumentError(
                 "expected must be a collection of statuses that is not empty", hint="['running']"
             )
-        version = "" if expected_version is None else str(check_count(expected_version, "expected_version"))
+        version = "" if expected_version is None else str(arguments.integer(expected_version, "expected_version"))
         args: list[Argument] = [
             encode_text(status, "status"),
             version,
@@ -242,7 +242,7 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         return await self._increment("resumeCount", session_id, by, fencing_token)
 
     async def _increment(self, field: str, session_id: str, by: int, fencing_token: int | None) -> int:
-        args: list[Argument] = [field, check_count(by, "by", 1)]
+        args: list[Argument] = [field, arguments.integer(by, "by", 1)]
         reply = await self._write("state_increment", session_id, self._keys(session_id), args, fencing_token)
         if reply[0] == b"range":
             raise InvalidArgumentError(f"{field} would exceed 2**53 - 1")

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, MalformedStateError
 from helix_fast.keys import check_id
 from helix_fast.schemas.state import (
     AgentState,
     SubAgentRef,
     as_sub_agent_ref,
-    check_count,
     decode_json,
     encode_json,
     encode_text,
@@ -33,10 +33,10 @@ class Encoded:
         fields: list[bytes] = [b"sessionId", state.session_id.encode()]
         fields += [b"agentType", encode_text(state.agent_type, "state.agentType")]
         fields += [b"status", encode_text(state.status, "state.status")]
-        fields += [b"stepCount", b"%d" % check_count(state.step_count, "state.stepCount")]
-        fields += [b"resumeCount", b"%d" % check_count(state.resume_count, "state.resumeCount")]
+        fields += [b"stepCount", b"%d" % arguments.integer(state.step_count, "state.stepCount")]
+        fields += [b"resumeCount", b"%d" % arguments.integer(state.resume_count, "state.resumeCount")]
         if state.created_at is not None:
-            fields += [b"createdAt", b"%d" % check_count(state.created_at, "state.createdAt")]
+            fields += [b"createdAt", b"%d" % arguments.integer(state.created_at, "state.createdAt")]
         for wire, text in zip(_TEXT_FIELDS, (state.error, state.parent_session_id), strict=True):
             if text is not None:
                 # may be empty, and then is stored so

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from helix_fast import codec
+from helix_fast.arguments import MAX_EXACT
 from helix_fast.errors import CheckpointStateError, InvalidArgumentError, MalformedStateError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 _EXTRA: Final = "~helix_fast.extra"  # wire name of `extra`: never a field of anybody's state, and never written
-MAX_COUNT: Final = 2**53 - 1  # what a Lua number and a JavaScript reader hold exactly
 STATUSES: Final = ("running", "completed", "failed", "interrupted", "paused", "active")
 
 
@@ -223,13 +223,6 @@ def encode_text(value: Any, what: str) -> bytes:
         raise InvalidArgumentError(f"{what}: {error}") from error
 
 
-def check_count(value: Any, what: str, low: int = 0, high: int = MAX_COUNT) -> int:
-    """An integer from ``low`` to ``high``; InvalidArgumentError names ``what``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidArgumentError(f"{what} must be an integer from {low} to {high}, not {value!r}")
-    return value
-
-
 # --- wire form -------------------------------------------------------------------------------------------------------
 
 
@@ -334,8 +327,8 @@ class AgentStateSchema:
             data = decode_json(text, "state", "$")
         state = from_wire(AgentState, to_wire(data) if isinstance(data, AgentState) else data, "state")
         for name, value in (("stepCount", state.step_count), ("resumeCount", state.resume_count)):
-            if not 0 <= value <= MAX_COUNT:
-                raise MalformedStateError("state", name, f"{value} is not from 0 to {MAX_COUNT}")
+            if not 0 <= value <= MAX_EXACT:
+                raise MalformedStateError("state", name, f"{value} is not from 0 to {MAX_EXACT}")
         for name, word in (("sessionId", state.session_id), ("agentType", state.agent_type), ("status", state.status)):
             if not word:
                 raise MalformedStateError("state", name, "is empty")

@@ -18,7 +18,7 @@ from helix_fast.errors import (
 from helix_fast.memory import InMemoryStateStore
 from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
 
-BIG_TOKEN = 2**63 + 12345
+BIG_TOKEN = 2**63 - 12345
 
 
 def message(n: int) -> dict[str, Any]:

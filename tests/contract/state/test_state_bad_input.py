@@ -164,7 +164,7 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "token float": lambda s: s.append_messages("s", [{}], fencing_token=1.0),
     "token bool": lambda s: s.create_checkpoint("s", fencing_token=True),
     "token negative": lambda s: s.delete_session("s", fencing_token=-1),
-    "token large": lambda s: s.merge_custom_state("s", MergeChanges(), fencing_token=2**64),
+    "token large": lambda s: s.merge_custom_state("s", MergeChanges(), fencing_token=2**63),
     "status": lambda s: s.update_status("s", None),
     "empty status": lambda s: s.update_status("s", ""),
     "expected text": lambda s: s.compare_and_set_status("s", "active", "x"),
