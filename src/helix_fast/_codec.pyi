@@ -196,7 +196,7 @@ def check_finite(value: object) -> None:
     Raises:
         ValueError: a NaN or Infinity (the message names the path: `data.x[3]`), or more than 512 levels, as in a cycle;
             never RecursionError.
-        TypeError: a dict key that is no str.
+        TypeError: a dict key that is no str, or bytes anywhere (msgspec would write them as base64 text).
     """
 
 @final

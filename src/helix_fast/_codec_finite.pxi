@@ -6,6 +6,7 @@ cdef enum:
     NOT_FINITE = 1
     KEY_NOT_STR = 2
     TOO_DEEP = 3
+    BYTES = 4
 
 
 cdef int find_fault(object value, int depth, list trail) except -1:
@@ -13,7 +14,7 @@ cdef int find_fault(object value, int depth, list trail) except -1:
     cdef int fault
     cdef double number
     cdef Py_ssize_t index
-    if value is None or isinstance(value, (str, int, bytes)):
+    if value is None or isinstance(value, (str, int)):
         return FINITE
     if isinstance(value, float):
         number = value
@@ -44,6 +45,9 @@ cdef int find_fault(object value, int depth, list trail) except -1:
                 return fault
             index += 1
         return FINITE
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        trail.append(type(value).__name__)
+        return BYTES
     fields = getattr(type(value), "__struct_fields__", None)
     if fields is None:
         return FINITE
@@ -58,7 +62,7 @@ cdef int find_fault(object value, int depth, list trail) except -1:
 
 
 def check_finite(value):
-    """Refuse NaN, Infinity and keys that are no str; see the stub for the contract."""
+    """Refuse NaN, Infinity, bytes and keys that are no str; see the stub for the contract."""
     cdef list trail = []
     cdef int fault = find_fault(value, 0, trail)
     if fault == FINITE:
@@ -68,4 +72,6 @@ def check_finite(value):
     path = "".join(reversed(trail[1:])).removeprefix(".") or "value"
     if fault == KEY_NOT_STR:
         raise TypeError(f"{path}: a key must be str, not {trail[0]}")
+    if fault == BYTES:
+        raise TypeError(f"{path}: {trail[0]} is no JSON value, decode it first")
     raise ValueError(f"{path}: {trail[0]} is no JSON number")

@@ -170,13 +170,18 @@ BAD: list[Any] = [
     {"type": "x", 5: 1},
     {"type": "x", "v": Odd()},
     {"type": "x", "v": "\ud800"},
+    {"type": "x", "v": b"\xff"},
     {"type": "text_delta"},
     {"type": "text_delta", "delta": 5},
     {"type": "tool_end", "toolCallId": "c", "success": "yes"},
     TextDeltaChunk(delta=None),  # type: ignore[arg-type]
     TextDeltaChunk(delta="\udfff"),
+    TextDeltaChunk(delta=b"\xff"),  # type: ignore[arg-type]
+    TextDeltaChunk(delta="x", extra={"v": b"x"}),
+    CustomChunk(event_name="e", data=b"x", extra={"v": 1}),
     CustomChunk(event_name="e", data=math.inf),
     CustomChunk(event_name="e", data=Odd()),
+    CustomChunk(event_name="e", data=[b"\xff"]),
     UnknownChunk({"type": 7}),
     UnknownChunk([]),
     TextDeltaChunk(delta="x", timestamp="now"),  # type: ignore[arg-type],

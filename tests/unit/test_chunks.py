@@ -171,7 +171,8 @@ class Odd:
     [
         None, 5, "x", b"{}", [], (), {}, {"type": None}, {"type": 1}, {"Type": "x"}, {"type": "x", "v": math.nan},
         {"type": "x", "v": -math.inf}, {"type": "x", "v": [[math.inf]]}, {"type": "x", 1: 2}, {"type": "x", "v": Odd()},
-        {"type": "x", "v": "\ud800"}, {"type": "x", "\udfff": 1}, {"type": "\ud800"}, {"type": "text_delta"},
+        {"type": "x", "v": "\ud800"}, {"type": "x", "v": b"x"}, {"type": "x", "\udfff": 1}, {"type": "\ud800"},
+        {"type": "text_delta"},
         {"type": "text_delta", "delta": None}, {"type": "thinking", "content": "c", "isComplete": 1},
         {"type": "state_patch", "patches": {}}, {"type": "tool_start", "toolCallId": "c"},
         {"type": "text_delta", "delta": "x", "timestamp": 1.5}, UnknownChunk({}), UnknownChunk({"type": []}),

@@ -191,8 +191,6 @@ _encode = msgspec.json.Encoder().encode
 _decode_known = msgspec.json.Decoder(AnyKnownChunk).decode
 _decode_known_list = msgspec.json.Decoder(list[AnyKnownChunk]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
-# Types whose values can hold no NaN and no foreign object once msgspec has encoded them.
-_PLAIN = frozenset({TextDeltaChunk, ThinkingChunk, ErrorChunk, RunInterruptedChunk, RunResumedChunk})
 
 
 def encode_chunk(
@@ -239,15 +237,13 @@ def _known_to_wire(chunk: Chunk, agent_id: str | None, agent_type: str | None, n
             chunk.agent_type = agent_type
         if own[2] is None and now:
             chunk.timestamp = now
+        codec.check_finite(chunk)
         if chunk.extra is not UNSET:
             data = msgspec.to_builtins(chunk)
             data.pop(_EXTRA)
             data = {**data, **{key: value for key, value in chunk.extra.items() if key not in data}}
-            codec.check_finite(data)
             wire = _encode(data)
         else:
-            if type(chunk) not in _PLAIN:
-                codec.check_finite(chunk)
             wire = _encode(chunk)
     finally:
         chunk.agent_id, chunk.agent_type, chunk.timestamp = own
