@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from helix_fast.errors import SessionExistsError
+from helix_fast.redis.session import MAX_RETRY_SECONDS
 from helix_fast.redis.state import RedisStateStore
 from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
+from helix_fast.transport.resolve import topology_for
 from tests.support.proxy import FaultProxy
 from tests.support.servers import until
 
@@ -197,3 +199,10 @@ async def test_a_server_that_forgot_the_scripts_is_taught_again(
     await direct.command("s", "SCRIPT", "FLUSH")
     assert await store.delete_session("s") is True
     assert before == 2
+
+
+async def test_nothing_is_repeated_when_its_reply_may_be_forgotten(server_url: str) -> None:
+    topology = topology_for(server_url, retry_timeout=3_600)
+    async with RedisStateStore(topology=topology) as store:
+        assert store._retry.timeout == MAX_RETRY_SECONDS < 60
+    await topology.close()

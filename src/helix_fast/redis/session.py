@@ -20,6 +20,7 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import SessionKeys
 from helix_fast.transport.cluster import Cluster
+from helix_fast.transport.retry import Retry
 from helix_fast.transport.topology import Topology
 
 from .scripts import Argument, Script
@@ -31,6 +32,8 @@ _INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
 _REMEMBERED_LOGS: Final = 1024
 MAX_PAGE: Final = 10_000
+# The scripts know a call for a minute at least: repeated after that, it would have its effect twice.
+MAX_RETRY_SECONDS: Final = 30.0
 
 
 class SessionScript(Script):
@@ -109,6 +112,7 @@ class SessionStore(RedisStore):
             wait_replicas=wait_replicas,
             topology=topology,
         )
+        self._retry = Retry(min(self.retry_timeout, MAX_RETRY_SECONDS))
         self._logs: OrderedDict[str, Log] = OrderedDict()
 
     def _keys(self, session_id: str) -> SessionKeys:
