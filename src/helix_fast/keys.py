@@ -1,7 +1,8 @@
 """Every key and channel name, the hash tags in them, and the check of ids: nowhere else.
 
 All keys of one session (stream, lock) carry its id in braces, so that a cluster keeps them in one slot and a script
-can touch them together. The names are documented in docs/wire-format.md; readers in other languages rely on them.
+can touch them together. Readers in other languages rely on the names, which docs/
+has in wire-format.md (streams), state.md, usage.md and locks.md.
 """
 
 from __future__ import annotations
