@@ -188,15 +188,18 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
     (11, 2, b'[2,3]')
     """
 
-def check_finite(value: object) -> None:
+def check_finite(value: object, binary: bool = True) -> None:
     """Refuse what JSON cannot hold but msgspec would write as null or as a string.
 
     Walks dict, list, tuple and msgspec structs.
 
+    Args:
+        binary: whether bytes may be in it, which msgspec writes as base64 text.
+
     Raises:
         ValueError: a NaN or Infinity (the message names the path: `data.x[3]`), or more than 512 levels, as in a cycle;
             never RecursionError.
-        TypeError: a dict key that is no str, or bytes anywhere (msgspec would write them as base64 text).
+        TypeError: a dict key that is no str, or bytes where they may not be.
     """
 
 @final

@@ -9,7 +9,7 @@ cdef enum:
     BYTES = 4
 
 
-cdef int find_fault(object value, int depth, list trail) except -1:
+cdef int find_fault(object value, int depth, bint binary, list trail) except -1:
     """Walks depth first. After a fault `trail` is its description, then the path to it, innermost first."""
     cdef int fault
     cdef double number
@@ -29,7 +29,7 @@ cdef int find_fault(object value, int depth, list trail) except -1:
             if not isinstance(key, str):
                 trail.append(type(key).__name__)
                 return KEY_NOT_STR
-            fault = find_fault(child, depth + 1, trail)
+            fault = find_fault(child, depth + 1, binary, trail)
             if fault:
                 trail.append(f".{key}")
                 return fault
@@ -39,13 +39,13 @@ cdef int find_fault(object value, int depth, list trail) except -1:
             return TOO_DEEP
         index = 0
         for child in value:
-            fault = find_fault(child, depth + 1, trail)
+            fault = find_fault(child, depth + 1, binary, trail)
             if fault:
                 trail.append(f"[{index}]")
                 return fault
             index += 1
         return FINITE
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if not binary and isinstance(value, (bytes, bytearray, memoryview)):
         trail.append(type(value).__name__)
         return BYTES
     fields = getattr(type(value), "__struct_fields__", None)
@@ -54,17 +54,17 @@ cdef int find_fault(object value, int depth, list trail) except -1:
     if depth == MAX_DEPTH:
         return TOO_DEEP
     for field in fields:
-        fault = find_fault(getattr(value, field), depth + 1, trail)
+        fault = find_fault(getattr(value, field), depth + 1, binary, trail)
         if fault:
             trail.append(f".{field}")
             return fault
     return FINITE
 
 
-def check_finite(value):
-    """Refuse NaN, Infinity, bytes and keys that are no str; see the stub for the contract."""
+def check_finite(value, binary=True):
+    """Refuse NaN, Infinity and keys that are no str; see the stub for the contract."""
     cdef list trail = []
-    cdef int fault = find_fault(value, 0, trail)
+    cdef int fault = find_fault(value, 0, binary, trail)
     if fault == FINITE:
         return
     if fault == TOO_DEEP:

@@ -214,8 +214,8 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
     return first, count, b"[" + wanted.replace(b"\n", b",") + b"]"
 
 
-def check_finite(value: object) -> None:
-    """Refuse NaN, Infinity, bytes and keys that are no str; see the stub for the contract."""
+def check_finite(value: object, binary: bool = True) -> None:
+    """Refuse NaN, Infinity and keys that are no str; see the stub for the contract."""
     # An explicit stack, since the caller may itself be near the interpreter's recursion limit.
     trail: list[str] = []
     stack: list[Iterator[tuple[str, object]]] = [iter([("", value)])]
@@ -231,7 +231,7 @@ def check_finite(value: object) -> None:
             if item - item != 0.0:
                 raise ValueError(f"{_path([*trail, name])}: {float.__repr__(item)} is no JSON number")
             continue
-        if isinstance(item, (bytes, bytearray, memoryview)):
+        if not binary and isinstance(item, (bytes, bytearray, memoryview)):
             kind = type(item).__name__
             raise TypeError(f"{_path([*trail, name])}: {kind} is no JSON value, decode it first")
         children = _children(item, trail, name)

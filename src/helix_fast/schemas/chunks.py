@@ -215,7 +215,7 @@ def encode_chunk(
         kind = data.get("type")
         if not isinstance(kind, str):
             raise MalformedChunkError(None, chunk, "'type' is missing or no string")
-        codec.check_finite(data)
+        codec.check_finite(data, binary=False)
         wire = _encode(data)
         if kind in KNOWN_CHUNKS:
             decode_chunk(wire)
@@ -237,7 +237,7 @@ def _known_to_wire(chunk: Chunk, agent_id: str | None, agent_type: str | None, n
             chunk.agent_type = agent_type
         if own[2] is None and now:
             chunk.timestamp = now
-        codec.check_finite(chunk)
+        codec.check_finite(chunk, binary=False)
         if chunk.extra is not UNSET:
             data = msgspec.to_builtins(chunk)
             data.pop(_EXTRA)
