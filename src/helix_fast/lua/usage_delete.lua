@@ -1,7 +1,7 @@
 -- Delete a session's usage.
 --
 -- KEYS[1] entries   KEYS[2] ids   KEYS[3] deleted: the call that did it last
--- KEYS[4] index     absent on a cluster, where ZREM is sent after this
+-- KEYS[4] index     absent on a cluster, where a deleted session stays listed until its time is over
 -- ARGV[1] operation   id of this call; every attempt of one call has the same
 -- ARGV[2] session     member of the index
 -- ARGV[3] remember    milliseconds for which the call is known: longer than it may be repeated

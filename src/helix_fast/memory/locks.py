@@ -7,51 +7,31 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError
+from helix_fast.errors import StoreClosedError
 from helix_fast.holding import LockHolding
 from helix_fast.keys import check_id, check_prefix
 from helix_fast.locking import Clock, Lock, LockBackend, monotonic
+from helix_fast.reporting import ErrorReporting
 from helix_fast.schemas.locks import LockInfo
 
 from .server import LockTable, MemoryServer
 
-ErrorCallback = Callable[[HelixError], object]
 Self = TypeVar("Self", bound="_LocalLockManager")
 
 
-class _LocalLockManager(LockHolding, LockBackend):
+class _LocalLockManager(LockHolding, ErrorReporting, LockBackend):
     """What the two managers without a server share: tokens, error callbacks, closing."""
 
     def __init__(
         self, *, default_ttl_ms: float = 30_000, clock: Clock = monotonic, logger: logging.Logger | None = None
     ) -> None:
-        super().__init__(default_ttl_ms=default_ttl_ms)
+        LockHolding.__init__(self, default_ttl_ms=default_ttl_ms)
+        ErrorReporting.__init__(self, logger)
         self.clock = clock
-        self._logger = logger if logger is not None else logging.getLogger("helix_fast")
-        self._callbacks: list[ErrorCallback] = []
         self._closed = False
         self._last_token = 0
-
-    def on(self, event: str, callback: ErrorCallback) -> None:
-        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one."""
-        if event != "error":
-            raise InvalidArgumentError(f"no event {event!r}; there is only 'error'")
-        if not callable(callback):
-            raise InvalidArgumentError("callback must be callable")
-        self._callbacks.append(callback)
-
-    def report(self, error: HelixError) -> None:
-        """Hand an error of background work to the callbacks, or to the log where there is none."""
-        if not self._callbacks:
-            self._logger.error("%s: %s", type(error).__name__, error)
-        for callback in self._callbacks:
-            try:
-                callback(error)
-            except Exception:  # noqa: PERF203  one failing callback keeps none from the others
-                self._logger.exception("an error callback failed")
 
     async def close(self) -> None:
         """End all renewals. Safe to call twice."""

@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from helix_fast import arguments, codec
-from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError, StoreResponseError
+from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 from helix_fast.keys import check_prefix
+from helix_fast.reporting import ErrorReporting
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.retry import Retry
 from helix_fast.transport.topology import Topology
 
 from .scripts import Argument, Script
 
-ErrorCallback = Callable[[HelixError], object]
 Self = TypeVar("Self", bound="RedisStore")
 T = TypeVar("T")
 
 
-class RedisStore:
+class RedisStore(ErrorReporting):
     """Base of the stores on Redis.
 
     Args:
@@ -53,10 +53,9 @@ class RedisStore:
         wait_replicas: int = 0,
         topology: Topology | None = None,
     ) -> None:
+        ErrorReporting.__init__(self, logger)  # by name: a store may have other bases, which are made by themselves
         self.key_prefix = check_prefix(key_prefix)
-        self._logger = logger if logger is not None else logging.getLogger("helix_fast")
         self._owns_topology = topology is None
-        self._callbacks: list[ErrorCallback] = []
         self._closed = False
         target = redis if redis is not None else client
         login: dict[str, Any] = {"username": username, "password": password, "db": db}
@@ -74,24 +73,6 @@ class RedisStore:
             self._topology = topology_for(target, wait_replicas=wait_replicas)
         self.retry_timeout = self._topology.retry_timeout
         self._retry = Retry(self.retry_timeout)
-
-    def on(self, event: str, callback: ErrorCallback) -> None:
-        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one."""
-        if event != "error":
-            raise InvalidArgumentError(f"no event {event!r}; there is only 'error'")
-        if not callable(callback):
-            raise InvalidArgumentError("callback must be callable")
-        self._callbacks.append(callback)
-
-    def report(self, error: HelixError) -> None:
-        """Hand an error of background work to the callbacks, or to the log where there is none."""
-        if not self._callbacks:
-            self._logger.error("%s: %s", type(error).__name__, error)
-        for callback in self._callbacks:
-            try:
-                callback(error)
-            except Exception:  # noqa: PERF203  one callback must not keep the error from the others
-                self._logger.exception("an error callback failed")
 
     async def close(self) -> None:
         """Close the store, and its connections where no Helix shares them. Safe to call twice."""
