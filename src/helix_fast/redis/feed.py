@@ -10,10 +10,9 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from helix_fast import codec
-from helix_fast.arguments import MAX_EXACT
 from helix_fast.clock import iso_now
 from helix_fast.errors import (
     HelixError,
@@ -29,6 +28,7 @@ from helix_fast.keys import StreamKeys
 from helix_fast.schemas.chunks import StreamChunk, decode_lines
 from helix_fast.transport.topology import Topology
 
+from .entries import chunk_fields
 from .scripts import script
 from .store import RedisStore
 
@@ -79,6 +79,7 @@ class Feed:
         self._entry = b""  # id of the last entry read from the log or taken from a push
         self._opened = False
         self._page = MIN_PAGE
+        self._far = False  # the last page was full: the end of the log is not near
         self._live = False  # subscribed, and everything before the pushes has been read
         self._dirty = False  # the log must be looked at
         self._stored_all = False  # the last page ended where the log ended then
@@ -193,6 +194,8 @@ class Feed:
 
     async def _read(self) -> Decoded | None:
         """One page of the log. Nothing is awaited once its chunks count as read: a cancellation would lose them."""
+        if self._far and (decoded := await self._read_far()) is not None:
+            return decoded
         source, keys = self._source, self._keys
         page = self._page
         publish = await source.store.publish_word()
@@ -219,15 +222,38 @@ class Feed:
         _kind, epoch, base, _status, entries = reply
         if not self._opened:
             self._begin(epoch.decode(), int(base))
-        if entries:
-            size = sum(len(fields[1]) for _id, fields in entries)
-            self._page = max(MIN_PAGE, min(MAX_PAGE, PAGE_BYTES * len(entries) // max(1, size)))
         decoded = self._merge(entries)
         if len(entries) >= page:
-            self._dirty = True
+            self._dirty = self._far = True
+            self._resize(entries)
         elif not self._dirty:
             self._stored_all = True
         return decoded
+
+    async def _read_far(self) -> Decoded | None:
+        """A full page by plain XRANGE, which costs the server a third of the script; None where it is not that simple.
+
+        What the script looks for (another epoch, a lost producer, the end) shows at the end of the log, as an event or
+        as a hole: then the script reads the page anew.
+        """
+        self._far = False
+        page = self._page
+        entries: list[tuple[bytes, list[bytes]]] = await self._source.store.command(
+            self.stream_id, b"XRANGE", self._keys.stream, b"(" + self._entry, b"+", b"COUNT", page
+        )
+        if len(entries) < page or any(len(fields) != 6 for _entry, fields in entries):
+            return None
+        body, sequence, _foreign = chunk_fields(entries[0][1])
+        if body is None or sequence - body.count(b"\n") > self._window.last + 1:
+            return None
+        self._dirty = self._far = True
+        self._resize(entries)
+        return self._merge(entries)
+
+    def _resize(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> None:
+        """Choose the next page's length by the size of these entries."""
+        size = sum(len(fields[1]) for _entry, fields in entries)
+        self._page = max(MIN_PAGE, min(MAX_PAGE, PAGE_BYTES * len(entries) // max(1, size)))
 
     def _begin(self, epoch: str, base: int) -> None:
         if self._after == 0:
@@ -257,7 +283,7 @@ class Feed:
         bodies: list[bytes] = []
         after = last = self._window.last
         for entry, fields in entries:
-            body, sequence, foreign = _chunk_fields(fields)
+            body, sequence, foreign = chunk_fields(fields)
             count = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
             first = sequence - count + 1
             if first > last + 1:
@@ -365,18 +391,4 @@ def _tick(reference: weakref.ref[Feed]) -> None:
 
 def sequence_of(fields: list[bytes]) -> int:
     """Sequence of the last chunk in an entry, or before an entry without chunks; 0 where it tells none."""
-    return _chunk_fields(fields)[1]
-
-
-def _chunk_fields(fields: list[bytes]) -> tuple[bytes | None, int, bool]:
-    """(chunks or None, sequence of the last, whether a store of another kind wrote it) of an entry."""
-    if fields[::2] == [b"chunk", b"sequence", b"writer"] and fields[3].isdigit() and len(fields[3]) < 17:
-        return fields[1], int(fields[3]), False
-    values: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2], strict=False))
-    try:
-        sequence = int(values.get(b"sequence", b"0"))
-    except ValueError:
-        sequence = 0
-    if sequence > MAX_EXACT:
-        sequence = 0  # nobody's sequence: such an entry has no place among the others
-    return values.get(b"chunk"), sequence, b"writer" not in values
+    return chunk_fields(fields)[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from helix_fast.errors import MalformedChunkError, ReaderBusyError
 from helix_fast.schemas.chunks import StreamChunk
@@ -103,6 +103,11 @@ class ResumableReader(_Reader[StoredChunk]):
     """
 
     async def __anext__(self) -> StoredChunk:
+        index, chunks = self._index, self._chunks
+        if index < len(chunks) and not isinstance(chunks[index], MalformedChunkError):
+            # Read already: no second coroutine for it.
+            self._index = index + 1
+            return StoredChunk(cast("StreamChunk", chunks[index]), self._first + index, self._feed.epoch)
         chunk = await self._advance()
         return StoredChunk(chunk, self._first + self._index - 1, self._feed.epoch)
 
