@@ -12,12 +12,27 @@ import pytest
 from hypothesis import settings
 
 from helix_fast.embedded import EmbeddedServer
+from tests.support.backends import DEFAULT, KNOWN
 from tests.support.proxy import FaultProxy
 from tests.support.servers import ServerProcess
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
 settings.register_profile("helix", print_blob=True, deadline=None)
 settings.load_profile("helix")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which servers the contract suite runs on."""
+    group = parser.getgroup("helix-fast")
+    group.addoption(
+        "--backend",
+        action="append",
+        choices=KNOWN,
+        help=f"a server for the contract suite; may be repeated; default: {', '.join(DEFAULT)}",
+    )
+    group.addoption(
+        "--redis-server", metavar="PATH", help="the program of --backend=redis-server, cluster and sentinel"
+    )
 
 
 @pytest.fixture(scope="session")

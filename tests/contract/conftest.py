@@ -1,38 +1,55 @@
-"""Stream stores of every backend. What a backend is made of is named here and nowhere in the tests."""
+"""Stores of every backend. What a backend is made of is named in `tests.support.backends`, and nowhere in the tests."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-import redis.asyncio as redis
 
 from helix_fast import RedisResumableStorage, RedisStreamManager
-from helix_fast.memory import InMemoryResumableStorage, InMemoryStreamManager, MemoryServer
-from tests.support.memory import plain_client
+from tests.support.backends import DEFAULT, Backend, Backends, UnavailableError
 
 MakeStreams = Callable[..., RedisStreamManager]
 MakeStorage = Callable[..., RedisResumableStorage]
 
 
-@pytest.fixture(params=["embedded", "memory"])
-def stream_backend(request: pytest.FixtureRequest) -> Any:
-    """Where the streams are: a URL, or a server in memory; a cluster has a name of its own."""
-    return request.getfixturevalue("server_url") if request.param == "embedded" else MemoryServer()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that takes `backend` once for each `--backend`."""
+    if "backend" in metafunc.fixturenames:
+        names = dict.fromkeys(metafunc.config.getoption("--backend") or DEFAULT)
+        metafunc.parametrize("backend", list(names), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
+    """The servers of this run, each started when it is first needed."""
+    found = Backends(request.config.getoption("--redis-server"))
+    yield found
+    found.stop()
 
 
 @pytest.fixture
-async def make_streams(stream_backend: Any) -> AsyncIterator[MakeStreams]:
+def backend(request: pytest.FixtureRequest, backends: Backends) -> Backend:
+    """Where the stores of a test are: an empty server."""
+    name: str = request.param
+    for mark in request.node.iter_markers("not_on"):
+        if name in mark.args:
+            pytest.skip(f"not on {name}: {mark.kwargs['why']}")
+    try:
+        return backends.get(name)
+    except UnavailableError as error:
+        pytest.skip(f"backend {name}: {error}")
+
+
+@pytest.fixture
+async def make_streams(backend: Backend) -> AsyncIterator[MakeStreams]:
     """Makes managers of the same streams. Each has connections of its own, as in a process of its own."""
     made: list[RedisStreamManager] = []
 
     def make(**options: Any) -> RedisStreamManager:
-        backend = options.pop("url", stream_backend)
-        kind = InMemoryStreamManager if isinstance(backend, MemoryServer) else RedisStreamManager
-        manager = kind(backend, **options)
-        made.append(manager)
-        return manager
+        made.append(backend.make("streams", **options))
+        return made[-1]
 
     yield make
     for manager in made:
@@ -45,16 +62,13 @@ def streams(make_streams: MakeStreams) -> RedisStreamManager:
 
 
 @pytest.fixture
-async def make_storage(stream_backend: Any) -> AsyncIterator[MakeStorage]:
+async def make_storage(backend: Backend) -> AsyncIterator[MakeStorage]:
     """Makes resumable storages of the same streams."""
     made: list[RedisResumableStorage] = []
 
     def make(**options: Any) -> RedisResumableStorage:
-        backend = options.pop("url", stream_backend)
-        kind = InMemoryResumableStorage if isinstance(backend, MemoryServer) else RedisResumableStorage
-        storage = kind(backend, **options)
-        made.append(storage)
-        return storage
+        made.append(backend.make("resumable", **options))
+        return made[-1]
 
     yield make
     for storage in made:
@@ -67,9 +81,8 @@ def storage(make_storage: MakeStorage) -> RedisResumableStorage:
 
 
 @pytest.fixture
-async def raw(stream_backend: Any) -> AsyncIterator[redis.Redis]:
+async def raw(backend: Backend) -> AsyncIterator[Any]:
     """A plain client: what is in the server, and what a store in another language would put there."""
-    memory = isinstance(stream_backend, MemoryServer)
-    client = plain_client(stream_backend) if memory else redis.Redis.from_url(stream_backend)
+    client = backend.raw()
     yield client
     await client.aclose()

@@ -25,8 +25,7 @@ from tests.support.streams import number, number_of, numbers, sequences
 
 
 def requests(storage: RedisResumableStorage) -> int:
-    lane: Any = storage._topology._lane  # type: ignore[attr-defined]
-    return int(lane.requests)
+    return storage._topology.requests
 
 
 async def test_what_is_appended_is_read(storage: RedisResumableStorage) -> None:

@@ -81,7 +81,8 @@ class ClusterProcess:
         primaries, replicas = self.nodes[: self._primaries], self.nodes[self._primaries :]
         step = -(-SLOTS // self._primaries)
         for number, node in enumerate(primaries):
-            await self.ask(node, "CLUSTER", "ADDSLOTSRANGE", number * step, min(SLOTS, (number + 1) * step) - 1)
+            # Slot by slot: ADDSLOTSRANGE is of Redis 7.
+            await self.ask(node, "CLUSTER", "ADDSLOTS", *range(number * step, min(SLOTS, (number + 1) * step)))
             await self.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in self.nodes[1:]:
             await self._introduce(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from helix_fast import connect
 from helix_fast.connect import Helix
@@ -24,7 +24,7 @@ class ClusterLoad:
     `longest` tells by area the longest time that a single operation took, in seconds; `done` how many there were.
     """
 
-    def __init__(self, url: str, ids: list[str], **connection: object) -> None:
+    def __init__(self, url: str, ids: list[str], **connection: Any) -> None:
         self._helix: Helix = connect(url, **connection)
         self._ids = ids
         self._going = True

@@ -38,6 +38,10 @@ class FlakyTopology:
         self.met = 0
         self._late: list[tuple[str, bytes]] = []
 
+    @property
+    def requests(self) -> int:
+        return self._inner.requests
+
     async def ready(self) -> None:
         await self._inner.ready()
 

@@ -89,13 +89,16 @@ class ServerProcess:
     def log(self) -> str:
         return (self.directory / "server.log").read_text("utf-8", "replace")
 
+    def command(self) -> list[str]:
+        """What is run."""
+        return [self._binary, *(part for name, value in self._options.items() for part in (f"--{name}", value))]
+
     async def start(self) -> None:
         assert not self.running, "the server runs already"
         parent = os.getpid()
-        arguments = [part for name, value in self._options.items() for part in (f"--{name}", value)]
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binary, *arguments],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -60,6 +60,7 @@ class Cluster:
         self._wait_replicas = wait_replicas
         self.retry_timeout = retry_timeout
         self.publish = b""
+        self.requests = 0
         self._startup = startup
         self._settings = settings
         self._connection_class = connection_class
@@ -231,6 +232,7 @@ class Cluster:
             if on_reply is not None:
                 asyncio.get_running_loop().call_soon(on_reply, error)
             return
+        self.requests += 1
         lane.send(frame, partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS, follow))
 
     def _answered(self, slot: int, frame: bytes, on_reply: OnReply, left: int, follow: bool, reply: Any) -> None:
@@ -245,6 +247,7 @@ class Cluster:
                 if left and (follow or code == "ASK"):
                     if code == "ASK":
                         lane.send(_ASKING)
+                    self.requests += 1
                     lane.send(frame, partial(self._answered, slot, frame, on_reply, left - 1, follow))
                     return
             except HelixError as error:
@@ -283,6 +286,7 @@ class Cluster:
         await lane.room()
         if lane.closed:
             lane = self._lane(slot)  # its node left meanwhile
+        self.requests += 1
         lane.send(frame, partial(self._answered, slot, frame, settle, _REDIRECTS, True))
         reply = await future
         if isinstance(reply, HelixError):

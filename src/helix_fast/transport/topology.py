@@ -34,6 +34,10 @@ class Topology(Protocol):
     retry_timeout: float
     """Seconds for which an operation is tried again after a passing fault."""
 
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, repetitions and redirected ones included."""
+
     async def ready(self) -> None:
         """Find out what must be known of the servers before the first request."""
 
@@ -89,6 +93,11 @@ class Standalone:
                     "a store was used from a second event loop", hint="make one store for each event loop"
                 )
             self._loop = loop
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._lane.requests
 
     async def ready(self) -> None:
         """Nothing need be known; see Topology."""

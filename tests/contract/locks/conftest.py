@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from helix_fast.memory.locks import InMemoryLockManager
-from helix_fast.redis.locks import RedisLockManager
+from tests.support.backends import Backend
 from tests.support.locks import MakeManager, Manager
 
 
-@pytest.fixture(params=["redis", "memory"])
-def lock_url(request: pytest.FixtureRequest) -> str | None:
-    """The server's URL; None in memory."""
-    return cast("str", request.getfixturevalue("server_url")) if request.param == "redis" else None
-
-
 @pytest.fixture
-async def make_lock_manager(lock_url: str | None) -> AsyncIterator[MakeManager]:
-    """Makes managers that lock the same sessions; in memory that is one and the same."""
+async def make_lock_manager(backend: Backend) -> AsyncIterator[MakeManager]:
+    """Makes managers that lock the same sessions."""
     made: list[Manager] = []
 
     def make(**options: Any) -> Manager:
-        if lock_url is None:
-            manager: Manager = made[0] if made and not options else InMemoryLockManager(**options)
-        else:
-            manager = RedisLockManager(lock_url, **options)
-        made.append(manager)
-        return manager
+        made.append(backend.make("locks", **options))
+        return made[-1]
 
     yield make
     for manager in made:

@@ -8,18 +8,16 @@ from typing import Any
 
 import pytest
 
-from helix_fast.memory import InMemoryStateStore, MemoryServer
 from helix_fast.redis.state import RedisStateStore
+from tests.support.backends import Backend
 
 StateStores = Callable[..., Any]
 
 
-@pytest.fixture(params=["embedded", "memory"])
-def new_state_store(request: pytest.FixtureRequest) -> StateStores:
+@pytest.fixture
+def new_state_store(backend: Backend) -> StateStores:
     """Makes stores of one backend that nobody closes."""
-    if request.param == "embedded":
-        return partial(RedisStateStore, request.getfixturevalue("server_url"))
-    return partial(InMemoryStateStore, MemoryServer())
+    return partial(backend.make, "state")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from helix_fast.errors import ConcurrentUpdateError, PatchError
 from helix_fast.patch import apply_patch
 from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges
+from tests.support.backends import Backend
 
 NAMES = st.sampled_from(["a", "b", "c"])
 VALUES = (
@@ -209,10 +210,13 @@ class Sessions(RuleBasedStateMachine):
                 assert self.do("get_staged_changes", "s", step) == staged
 
 
-def test_random_histories_end_as_the_model_says(make_state_store: Callable[[], Any]) -> None:
+def test_random_histories_end_as_the_model_says(make_state_store: Callable[[], Any], backend: Backend) -> None:
+    examples = 80 if backend.name == "embedded" else 20
     loop = asyncio.new_event_loop()
     try:
         machine = type("Machine", (Sessions,), {"make": staticmethod(make_state_store), "runner": loop})
-        run_state_machine_as_test(machine, settings=settings(max_examples=80, stateful_step_count=40, deadline=None))
+        run_state_machine_as_test(
+            machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None)
+        )
     finally:
         loop.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from . import values
@@ -42,8 +43,13 @@ def load(text: bytes, environment: Environment) -> Function:
     Raises:
         ScriptSyntaxError: it is no Lua, or uses more of it than is offered here.
     """
-    prototype = Parser(text).script()
-    return _Compiler(environment).function(prototype)([])
+    return _Compiler(environment).function(_parsed(text))([])
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: bytes) -> Prototype:
+    # What is parsed names no server, so that all those of a process share it: tests make thousands of them.
+    return Parser(text).script()
 
 
 class _Compiler:

@@ -1,0 +1,123 @@
+"""A primary, its replicas, and Sentinels that watch them: real programs, all of them the packaged server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+
+from tests.support.servers import ServerProcess, until
+
+MASTER = "helix-main"
+
+
+class SentinelProcess(ServerProcess):
+    """One Sentinel. It keeps what it learns in its configuration file."""
+
+    def __init__(self, directory: Path, primary: ServerProcess, *, quorum: int, binary: str | None = None) -> None:
+        super().__init__(directory, tcp=True, binary=binary)
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {directory}",
+            f"sentinel monitor {MASTER} 127.0.0.1 {primary.port} {quorum}",
+            f"sentinel down-after-milliseconds {MASTER} 500",
+            f"sentinel failover-timeout {MASTER} 3000",
+            f"sentinel parallel-syncs {MASTER} 1",
+        ]
+        (directory / "sentinel.conf").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def command(self) -> list[str]:
+        return [self._binary, str(self.directory / "sentinel.conf"), "--sentinel"]
+
+
+class SentinelSet:
+    """See the module; `start` returns when the Sentinels know each other and the replicas.
+
+    Args:
+        directory: existing directory; every program has a subdirectory.
+        replicas, sentinels: how many.
+        binary: server program; the packaged Valkey by default.
+    """
+
+    def __init__(self, directory: Path, *, replicas: int = 1, sentinels: int = 3, binary: str | None = None) -> None:
+        self.directory = directory
+        self.servers: list[ServerProcess] = []
+        self.sentinels: list[SentinelProcess] = []
+        self._replicas = replicas
+        self._sentinels = sentinels
+        self._binary = binary
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{self.hosts}/{MASTER}"
+
+    @property
+    def hosts(self) -> str:
+        return ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+
+    def _room(self, name: str) -> Path:
+        room = self.directory / name
+        room.mkdir()
+        return room
+
+    async def start(self) -> None:
+        for number in range(1 + self._replicas):
+            server = ServerProcess(
+                self._room(f"server{number}"), tcp=True, binary=self._binary, options={"repl-diskless-sync-delay": "0"}
+            )
+            await server.start()
+            self.servers.append(server)
+        primary = self.servers[0]
+        for replica in self.servers[1:]:
+            replica.ask(f"REPLICAOF 127.0.0.1 {primary.port}".encode())
+        for replica in self.servers[1:]:
+            await until(lambda r=replica: b"master_link_status:up" in r.ask(b"INFO replication"), what="the replica")  # type: ignore[misc]
+        for number in range(self._sentinels):
+            room = self._room(f"sentinel{number}")
+            sentinel = SentinelProcess(room, primary, quorum=self._sentinels // 2 + 1, binary=self._binary)
+            await sentinel.start()
+            self.sentinels.append(sentinel)
+        for sentinel in self.sentinels:
+            await until(lambda s=sentinel: self._complete(s), seconds=30, what="Sentinels that know each other")  # type: ignore[misc]
+
+    def _complete(self, sentinel: SentinelProcess) -> bool:
+        told = sentinel.ask(b"INFO sentinel")
+        return (
+            f"status=ok,address=127.0.0.1:{self.servers[0].port},slaves={self._replicas},sentinels={self._sentinels}".encode()
+            in told
+        )
+
+    async def ask(self, server: ServerProcess, *command: str | int) -> Any:
+        client = redis.asyncio.Redis(host="127.0.0.1", port=server.port, decode_responses=True)
+        try:
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        finally:
+            await client.aclose()
+
+    def primary(self) -> ServerProcess:
+        """The running server that takes writes."""
+        for server in self.servers:
+            if server.running and b"role:master" in server.ask(b"INFO replication"):
+                return server
+        raise AssertionError("there is no primary")
+
+    async def promoted(self, old: ServerProcess, seconds: float = 30.0) -> ServerProcess:
+        """Wait until the Sentinels have promoted another server than `old`; returns it."""
+        found: list[ServerProcess] = []
+
+        def look() -> bool:
+            running = [server for server in self.servers if server is not old and server.running]
+            found.extend(server for server in running if b"role:master" in server.ask(b"INFO replication"))
+            return bool(found)
+
+        await until(look, seconds=seconds, what="the promotion")
+        return found[0]
+
+    async def stop(self) -> None:
+        for process in (*self.sentinels, *self.servers):
+            if process.running:
+                process.kill()
+            await asyncio.shield(process.stop())
