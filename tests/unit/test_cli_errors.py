@@ -95,3 +95,8 @@ def test_missing_package_of_the_command_line_is_told_with_what_to_install(packag
     code = f"import sys; sys.modules[{package!r}] = None; from helix_fast.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True, timeout=60, check=False)
     assert_one_line(done, "pip install 'helix-fast[cli]'")
+
+
+def test_version_is_told() -> None:
+    done = command("--version")
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "helix-fast", "")

@@ -18,3 +18,13 @@ def test_example_prints_what_the_readme_shows() -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert [line.rstrip() for line in done.stdout.splitlines()] == printed.splitlines()
+
+
+def test_every_command_is_named_and_every_link_leads_somewhere() -> None:
+    from helix_fast.cli.app import app
+
+    text = README.read_text("utf-8")
+    assert [info.name for info in app.registered_commands if f"`helix-fast {info.name}" not in text] == []
+    links = re.findall(r"\]\(([^):#]+)\)", text)
+    assert "docs/wire-format.md" in links
+    assert [link for link in links if not (README.parent / link).exists()] == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from . import bench, demo, doctor, inspect, tail, usage
@@ -16,8 +19,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"helix-fast {version('helix-fast')}")
+        raise typer.Exit
+
+
 @app.callback()
-def helix_fast() -> None:
+def helix_fast(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """State, token streams, usage and locks of AI agents in Redis or Valkey."""
 
 

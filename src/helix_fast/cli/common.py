@@ -22,7 +22,11 @@ TERMINATED = 143
 
 UrlOption = Annotated[
     str,
-    typer.Option("--url", envvar="HELIX_URL", help="The server: redis://, rediss://, unix:// or embedded://."),
+    typer.Option(
+        "--url",
+        envvar="HELIX_URL",
+        help="The server: redis://, rediss://, unix://, redis+cluster://, redis+sentinel:// or embedded://.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what is looked at.")]
