@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 import hiredis
 import redis.exceptions
+from redis.asyncio.sentinel import MasterNotFoundError
 
 from helix_fast.errors import (
     HelixError,
@@ -74,7 +75,10 @@ def wrap_error(error: BaseException, target: str) -> HelixError:
         return StoreResponseError(text)
     if isinstance(error, (redis.exceptions.TimeoutError, asyncio.TimeoutError)):
         return StoreTimeoutError(f"no connection to {target} in time")
-    return StoreConnectionError(f"cannot connect to {target}: {str(error) or type(error).__name__}")
+    text = str(error) or type(error).__name__
+    if isinstance(error, MasterNotFoundError):
+        text = text.partition(" : ")[0]  # behind it: the whole settings of every Sentinel asked
+    return StoreConnectionError(f"cannot connect to {target}: {text}")
 
 
 class Link(asyncio.Protocol):

@@ -8,12 +8,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection, Connection
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, InvalidUrlError
 from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.link import establish
+from helix_fast.transport.sentinel import Sentinels, Watch, check_primary
 from helix_fast.transport.topology import Standalone, Topology
 
 # Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
@@ -135,10 +136,18 @@ def _from_pool(client: Any, limits: Limits) -> Standalone:
     async def connect() -> Any:
         # The pool is held here: a Sentinel's connections know it by a weak reference, and ask it for the primary.
         assert pool is not None
-        return await establish(make(**settings))
+        connection = await establish(make(**settings))
+        if watch is not None:
+            await check_primary(connection)
+            watch.connected(connection)
+        return connection
 
+    watch = None
+    if isinstance(pool, SentinelConnectionPool) and pool.is_master:
+        manager = pool.sentinel_manager
+        watch = Watch(manager, pool.service_name, owned=isinstance(manager, Sentinels))
     target = str(getattr(pool, "service_name", "")) or describe(settings)
-    return Standalone(connect, target, **limits.resolved(settings))
+    return Standalone(connect, target, watch=watch, **limits.resolved(settings))
 
 
 def _cluster(
@@ -173,10 +182,7 @@ def _sentinel(url: str, limits: Limits, options: dict[str, Any]) -> Standalone:
     if credentials:
         user, _, password = credentials.partition(":")
         settings.update(username=unquote(user) or None, password=unquote(password) or None)
-    manager = Sentinel(  # type: ignore[no-untyped-call]
-        sentinels, sentinel_kwargs={"socket_timeout": 1.0, **own}
-    )
-    return _from_pool(manager.master_for(name, **settings), limits)
+    return _from_pool(Sentinels(sentinels, **own).master_for(name, **settings), limits)
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,18 @@ Stores name the id whose keys they touch, never a server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 
 from .hub import Hub, Listener
 from .lane import Lane, OnReply
 from .link import Connector
+from .sentinel import Watch
+
+_LOOK_EVERY: Final = 1.0  # seconds between two questions to a Sentinel
 
 
 class Subscriptions(Protocol):
@@ -77,8 +81,11 @@ class Standalone:
         timeout: float = 5.0,
         retry_timeout: float = 10.0,
         wait_replicas: int = 0,
+        watch: Watch | None = None,
     ) -> None:
         self.retry_timeout = retry_timeout
+        self._watch = watch
+        self._watching: asyncio.Task[None] | None = None
         self._lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
         self._lane.on_readonly = self._readonly
         self._hub: Hub | None = None
@@ -93,6 +100,14 @@ class Standalone:
                     "a store was used from a second event loop", hint="make one store for each event loop"
                 )
             self._loop = loop
+            if self._watch is not None:
+                self._watching = loop.create_task(self._look(self._watch), name=f"watch {self._lane.target}")
+
+    async def _look(self, watch: Watch) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            if self._lane.connected and await watch.moved():
+                self._leave(f"{self._lane.target} was replaced")
 
     @property
     def requests(self) -> int:
@@ -119,7 +134,9 @@ class Standalone:
 
     def _readonly(self) -> None:
         """A primary was made a replica: a Sentinel, or a name server, leads the next connection to the new one."""
-        reason = f"{self._lane.target} is read-only"
+        self._leave(f"{self._lane.target} is read-only")
+
+    def _leave(self, reason: str) -> None:
         for link in (self._lane, self._hub):
             if link is not None:
                 # On the next turn of the loop: what has arrived together with this reply is handed out first.
@@ -144,8 +161,13 @@ class Standalone:
 
     async def close(self) -> None:
         """Close lane and hub."""
-        try:
-            await self._lane.close()
-        finally:
+        # from the last, and each of them also where one before it is cancelled
+        async with contextlib.AsyncExitStack() as stack:
             if self._hub is not None:
-                await self._hub.close()
+                stack.push_async_callback(self._hub.close)
+            stack.push_async_callback(self._lane.close)
+            if self._watch is not None:
+                stack.push_async_callback(self._watch.close)
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.gather(self._watching, return_exceptions=True)

@@ -1,0 +1,124 @@
+"""Connections to the primary that a set of Sentinels names, asked again for each connection."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis.exceptions
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from helix_fast.errors import HelixError, StoreAuthenticationError, StoreConnectionError, StoreResponseError
+
+_UNREACHED: Final = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
+_REFUSED: Final = (
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.AuthorizationError,
+    redis.exceptions.NoPermissionError,
+)
+
+
+class Sentinels(Sentinel):
+    """redis-py's set of Sentinels, whose errors name what is wrong in one line, without a credential.
+
+    Args:
+        addresses: host and port of each.
+        options: redis-py's settings of the connections to them.
+    """
+
+    def __init__(self, addresses: list[tuple[str, int]], **options: Any) -> None:
+        # Another Sentinel is the better answer to one that fails than a repetition.
+        settings = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0), **options}
+        super().__init__(addresses, sentinel_kwargs=settings)  # type: ignore[no-untyped-call]
+        self.target = ",".join(f"{host}:{port}" for host, port in addresses)
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Address of the primary.
+
+        Raises:
+            StoreConnectionError: no Sentinel answered, none knows that name, or the primary is down.
+            StoreAuthenticationError: the Sentinels refuse us. StoreResponseError: the server asked is no Sentinel.
+        """
+        answered = known = False
+        cause: BaseException | None = None
+        for number, sentinel in enumerate(self.sentinels):
+            try:
+                states: Any = await sentinel.sentinel_masters()
+            except _REFUSED as error:
+                raise StoreAuthenticationError(f"a Sentinel of {self.target} refused us: {error}") from error
+            except _UNREACHED as error:
+                cause = error
+                continue
+            except redis.exceptions.ResponseError as error:
+                raise StoreResponseError(f"ERR a server of {self.target} is no Sentinel: {error}") from error
+            answered = True
+            state = states.get(service_name)
+            known = known or state is not None
+            if state and self.check_master_state(state, service_name):
+                # The one that answered is asked first the next time.
+                self.sentinels[0], self.sentinels[number] = sentinel, self.sentinels[0]
+                return state["ip"], state["port"]
+        if known:
+            raise StoreConnectionError(
+                f"the primary {service_name!r} is down, and its Sentinels have not replaced it yet"
+            )
+        if answered:
+            raise StoreConnectionError(
+                f"no Sentinel of {self.target} knows a primary named {service_name!r}",
+                hint="check the name in the URL: redis+sentinel://host1,host2/name",
+            )
+        raise StoreConnectionError(f"no Sentinel of {self.target} could be reached") from cause
+
+
+class Watch:
+    """Tells when a primary was replaced while it lives on: it takes writes, which will be lost, until it is demoted.
+
+    Args:
+        manager: the set of Sentinels.
+        name: of the primary.
+        owned: whether to close the connections to the Sentinels in the end.
+    """
+
+    def __init__(self, manager: Any, name: str, *, owned: bool) -> None:
+        self._manager = manager
+        self._name = name
+        self._owned = owned
+        self._address: tuple[str, int] | None = None
+
+    def connected(self, connection: Any) -> None:
+        """Remember where a connection leads."""
+        self._address = (str(connection.host), int(connection.port))
+
+    async def moved(self) -> bool:
+        """Whether the Sentinels name another server than the one that was connected to last."""
+        try:
+            host, port = await self._manager.discover_master(self._name)
+        except (HelixError, redis.exceptions.RedisError, OSError):
+            return False
+        return self._address is not None and (str(host), int(port)) != self._address
+
+    async def close(self) -> None:
+        """Close the connections to the Sentinels, where they are ours."""
+        if self._owned:
+            for sentinel in self._manager.sentinels:
+                await sentinel.aclose()
+
+
+async def check_primary(connection: Any) -> None:
+    """Whether a connection leads to a primary: a Sentinel may tell of a failover late.
+
+    Raises:
+        StoreConnectionError: it does not; the connection is closed.
+    """
+    try:
+        await connection.send_command("ROLE")
+        role = await connection.read_response()
+    except redis.exceptions.ResponseError:
+        return  # ROLE is not ours to use: a write will tell
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    if role[0] != b"master":
+        await connection.disconnect(nowait=True)
+        raise StoreConnectionError("the server that the Sentinels name is a primary no more")
