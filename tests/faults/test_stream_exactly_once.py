@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,6 +12,7 @@ from helix_fast.errors import StoreConnectionError, StreamClosedError
 from helix_fast.redis.resumable import RedisResumableStorage
 from helix_fast.redis.writer import StreamWriter
 from tests.support.proxy import REPLY, REQUEST, FaultProxy
+from tests.support.servers import until
 from tests.support.streams_under_fault import collect_errors, logged, storage, text
 
 pytestmark = pytest.mark.timeout(60)
@@ -219,6 +221,30 @@ async def test_equal_chunk_written_later_is_no_repeat(server_url: str, fault_pro
         await writer.write(text("cat"))
         await writer.write(text("the"))
         assert await logged(direct, "s") == ["0", "the", "cat", "the"]
+
+
+async def test_chunk_given_up_and_written_again_after_another_is_a_new_one(
+    server_url: str, fault_proxy: FaultProxy
+) -> None:
+    async with storage(fault_proxy.url, retry_timeout=0) as store, storage(server_url) as direct:
+        writer = await prepared(store, "s")
+        chunk = text("beat")
+        fault_proxy.stall()
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(0.02, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await writer.write(chunk)
+        if sys.version_info >= (3, 11):
+            task.uncancel()
+        fault_proxy.refuse()
+        fault_proxy.cut_all()
+        await until(lambda: bool(writer._appender._raised), what="the failure")
+        fault_proxy.heal()
+        await fault_proxy.start()
+        await writer.write(text("word"))
+        await writer.write(chunk)
+        assert await logged(direct, "s") == ["0", "beat", "word", "beat"]
 
 
 async def test_fault_of_long_ago_does_not_shorten_the_patience_with_the_next(fault_proxy: FaultProxy) -> None:

@@ -36,8 +36,9 @@ async def test_out_of_memory_is_told_after_the_retry_time_and_nothing_is_lost(fr
 
 
 async def test_what_nobody_waits_for_is_reported_once_and_stored_when_the_server_takes_it(
-    fresh_server: ServerProcess,
+    fresh_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("helix_fast.redis.appender.AGAIN_SECONDS", 0.02)
     async with storage(fresh_server.url, retry_timeout=0.1) as store:
         errors = collect_errors(store)
         writer = await store.create_writer("s", "agent")
@@ -45,7 +46,7 @@ async def test_what_nobody_waits_for_is_reported_once_and_stored_when_the_server
         writer.send_text("a")
         await until(lambda: bool(errors), what="the report")
         writer.send_text("b")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)  # it is tried again some times
         assert [getattr(error, "server_code", "") for error in errors] == ["OOM"], (
             "once, until something is stored again"
         )
