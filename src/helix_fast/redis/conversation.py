@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from msgspec import UNSET
 
@@ -25,7 +25,7 @@ from helix_fast.schemas.state import (
 )
 
 from .scripts import Argument
-from .session import MAX_PAGE, SessionStore
+from .session import CONFLICTS, MAX_PAGE, SessionStore, let_others_finish
 from .state_fields import (
     decode_messages,
     decode_ref,
@@ -36,8 +36,6 @@ from .state_fields import (
     pairs,
     without_thinking,
 )
-
-_ATTEMPTS: Final = 64
 
 
 class ConversationStore(SessionStore):
@@ -142,8 +140,8 @@ class ConversationStore(SessionStore):
         name = check_id(checked.sub_session_id, "sub_session_id")
         fields = {field: value for field, value in to_wire(checked).items() if value is not UNSET}
         encode_ref(SubAgentRef(name, "checked", extra=fields))  # what is no JSON is refused before anything is sent
-        stored = b""
-        for _ in range(_ATTEMPTS):
+        stored = version = b""
+        for attempt in range(CONFLICTS):
             if not stored:
                 stored = await self._ask(session_id, "HGET", keys.subagents, name)
             args: list[Any] = ["swap", name, stored or b"", b""]
@@ -156,8 +154,9 @@ class ConversationStore(SessionStore):
                 return
             if reply[0] == b"none":
                 raise SubAgentRefNotFoundError(session_id, name)
-            stored = reply[1]
-        raise ConcurrentUpdateError(0, 0)
+            before, (stored, version) = version, reply[1:]
+            await let_others_finish(attempt)
+        raise ConcurrentUpdateError(int(before), int(version))
 
     async def get_sub_agent_refs(self, session_id: str) -> list[SubAgentRef]:
         """The references, in the order in which they were added; SessionNotFoundError where there is no session."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import random
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,8 @@ _INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
 _REMEMBERED_LOGS: Final = 1024
 MAX_PAGE: Final = 10_000
+# How often what was computed from stored bytes is computed again where others have changed them
+CONFLICTS: Final = 64
 # The scripts know a call for a minute at least: repeated after that, it would have its effect twice.
 MAX_RETRY_SECONDS: Final = 30.0
 
@@ -56,6 +60,12 @@ def _with_includes(name: str) -> bytes:
 def session_script(name: str) -> SessionScript:
     """The script ``lua/<name>.lua``."""
     return SessionScript(name)
+
+
+async def let_others_finish(attempt: int) -> None:
+    """After so many conflicts (0 = the first): pause, longer each time, so that not all come again at once."""
+    if attempt > 1:
+        await asyncio.sleep(random.uniform(0, 0.003 * attempt))  # noqa: S311  jitter, not a secret
 
 
 @contextmanager

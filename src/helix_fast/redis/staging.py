@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from helix_fast.errors import ConcurrentUpdateError, InvalidArgumentError, SessionNotFoundError
 from helix_fast.merge import as_staged_changes, compute, describe_warning, read_staged_line, staged_line
 from helix_fast.schemas.state import PromoteResult, StagedChanges
 
 from .scripts import Argument
-from .session import SessionStore
+from .session import CONFLICTS, SessionStore, let_others_finish
 from .state_fields import decode_custom
-
-_ATTEMPTS: Final = 64
 
 
 class StagingStore(SessionStore):
@@ -67,7 +63,7 @@ class StagingStore(SessionStore):
         staging = keys.staging(step_id)
         computed: list[Any] = ["", ""]
         warnings: list[str] = []
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(CONFLICTS):
             args = [step_id, *computed]
             reply = await self._write("staging_promote", session_id, keys, args, fencing_token, staging)
             if reply[0] == b"ok":
@@ -75,8 +71,7 @@ class StagingStore(SessionStore):
                 if not applied:
                     return PromoteResult(0, version, [f"nothing is staged in step {step_id!r}"])
                 return PromoteResult(applied, version, warnings + read_warnings(reply[3:]))
-            if attempt > 1:  # let the others finish, and not all of us at once
-                await asyncio.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311  jitter, not a secret
+            await let_others_finish(attempt)
             base, stamp, custom, lines = reply[1:]
             staged = [read_staged_line(line, staging.decode()) for line in lines]
             changes, warnings = compute(decode_custom(custom, keys.hash.decode()), staged)

@@ -240,10 +240,10 @@ async def test_updates_of_different_fields_at_once_are_both_there(state_stores: 
     stores = [state_stores() for _ in range(4)]
     await stores[0].create_session("s", agent_type="a")
     await stores[0].add_sub_agent_refs("s", [SubAgentRef("q", "w")])
-    updates = [{"subSessionId": "q", f"field{n}": n} for n in range(20)]
+    updates = [{"subSessionId": "q", f"field{n}": n} for n in range(100)]
     await asyncio.gather(*(stores[n % 4].update_sub_agent_ref("s", update) for n, update in enumerate(updates)))
     (ref,) = await stores[0].get_sub_agent_refs("s")
-    assert ref.extra == {f"field{n}": n for n in range(20)}
+    assert ref.extra == {f"field{n}": n for n in range(100)}
 
 
 async def test_an_update_of_a_ref_that_is_not_there(state_store: Any) -> None:
