@@ -1,0 +1,138 @@
+"""One walk through all five stores: every script and nearly every command of theirs is used on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from helix_fast import MergeChanges, StagedChanges
+from helix_fast.connect import Helix
+from tests.support.streams_under_fault import Following, delta, text
+from tests.support.usage import sub_agent, tokens
+
+
+async def tour(helix: Helix) -> None:
+    """Use everything, and check what comes back. Nothing stays behind but what deleting leaves."""
+    await _streams(helix)
+    await _resumable(helix)
+    await _state(helix)
+    await _usage(helix)
+    await _locks(helix)
+
+
+async def _streams(helix: Helix) -> None:
+    streams = helix.streams
+    async with await streams.create_writer("tour", "agent", fencing_token=1, lease_ms=60_000) as writer:
+        live = await streams.create_resumable_reader("tour")
+        following = Following(live)
+        await writer.write_many([text(n) for n in range(1, 400)])
+        writer.send_text("400")
+        await writer.flush()
+        await streams.request_stop("tour", "enough")
+        await asyncio.wait_for(writer.stop_requested.wait(), 10)
+        async with await streams.create_writer("tour", "other", fencing_token=2) as successor:
+            assert await successor.write(text(401)) == 401
+    await streams.pause_stream("tour")
+    await streams.resume_stream("tour")
+    await streams.end_stream("tour", {"done": True})
+    assert await following.done() == [str(n) for n in range(1, 402)]
+    reader = await streams.create_reader("tour")
+    assert reader is not None
+    assert [delta(chunk) async for chunk in reader] == [str(n) for n in range(1, 402)]
+    info = await streams.get_info("tour")
+    assert info is not None
+    assert info.status == "ended"
+    await streams.reset_stream("tour")
+    assert await streams.delete_stream("tour")
+
+
+async def _resumable(helix: Helix) -> None:
+    storage = helix.resumable
+    await storage.create("tour-2")
+    heard: list[int] = []
+    told = asyncio.Event()
+
+    def hear(_chunk: Any, sequence: int) -> None:
+        heard.append(sequence)
+        if sequence == 3:
+            told.set()
+
+    unsubscribe = storage.subscribe("tour-2", hear, from_sequence=0)
+    await storage.append("tour-2", text(1), 1)
+    await storage.append_many("tour-2", [text(2), text(3)], 2)
+    await asyncio.wait_for(told.wait(), 10)
+    await unsubscribe()
+    assert heard == [1, 2, 3]
+    assert [stored.sequence for stored in await storage.read_from("tour-2", 1)] == [2, 3]
+    await storage.fail("tour-2", "over")
+    assert await storage.delete("tour-2")
+
+
+async def _state(helix: Helix) -> None:
+    state = helix.state
+    await state.create_session("tour", agent_type="a", initial_state={"list": [1], "gone": 1})
+    assert await state.session_exists("tour")
+    assert await state.append_messages("tour", [{"n": n} for n in range(5)]) == 5
+    first = await state.create_checkpoint("tour")
+    await state.merge_custom_state("tour", MergeChanges({"list": [2], "x": 1}, deletes=("gone",)))
+    await state.add_sub_agent_refs("tour", [{"subSessionId": "child", "agentType": "b"}])
+    await state.update_sub_agent_ref("tour", {"subSessionId": "child", "status": "completed"})
+    assert len(await state.get_sub_agent_refs("tour")) == 1
+    await state.update_status("tour", "paused")
+    assert await state.compare_and_set_status("tour", {"paused"}, "running")
+    assert await state.increment_step_count("tour") == 1
+    assert await state.increment_resume_count("tour") == 1
+    merge = {"list": [3]}
+    await state.stage_changes("tour", "step", StagedChanges("call", [], merge, 1))
+    assert len(await state.get_staged_changes("tour", "step")) == 1
+    assert (await state.promote_staging("tour", "step")).applied == 1
+    await state.stage_changes("tour", "other", StagedChanges("call", [], merge, 1))
+    assert await state.discard_staging("tour", "other") == 1
+    await state.truncate_messages("tour", 3)
+    loaded = await state.load_state("tour")
+    assert loaded is not None
+    assert loaded.custom_state == {"list": [1, 2, 3], "x": 1}
+    loaded.messages.append({"n": 9})
+    await state.save_state("tour", loaded)
+    loaded.messages[0] = {"n": "another"}
+    await state.save_state("tour", loaded)
+    assert (await state.get_messages("tour", newest_first=True, limit=1)).messages == [{"n": 9}]
+    assert await state.get_message_count("tour") == 4
+    second = await state.create_checkpoint("tour")
+    assert [one.id for one in (await state.list_checkpoints("tour")).items] == [second.id, first.id]
+    assert await state.get_latest_checkpoint("tour") is not None
+    assert (await state.restore_checkpoint("tour", first.id)).messages == [{"n": n} for n in range(5)]
+    await state.append_messages("tour", [{"n": 5}])
+    await state.restore_checkpoint("tour", first.id)
+    assert await state.delete_checkpoints("tour", keep_last=1) == 1
+    assert await state.delete_session("tour")
+
+
+async def _usage(helix: Helix) -> None:
+    usage = helix.usage
+    assert await usage.record_entry(tokens("tour", id="1"))
+    assert await usage.record_entries([sub_agent("tour", "child", id="3")]) == 1
+    assert await usage.record_entry(tokens("child", id="2"))
+    rollup = await usage.get_rollup("tour", include_sub_agents=True)
+    assert rollup is not None
+    assert rollup.tokens.total == 300
+    assert len(await usage.get_entries("tour", kinds=["tokens"], limit=1)) == 1
+    assert await usage.get_entry_count("tour") == 2
+    assert await usage.exists("tour")
+    assert sorted(await usage.find_session_ids(limit=10)) == ["child", "tour"]
+    assert await usage.delete("tour")
+    assert await usage.delete("child")
+
+
+async def _locks(helix: Helix) -> None:
+    async with helix.locks.hold("tour", ttl_ms=60_000) as lock:
+        waiting = asyncio.create_task(helix.locks.acquire("tour", wait_ms=10_000))
+        assert await lock.refresh()
+        assert await helix.locks.is_locked("tour")
+        holder = await helix.locks.get_holder("tour")
+        assert holder is not None
+        assert holder.fencing_token == lock.fencing_token
+    second = await waiting
+    assert second is not None
+    assert second.fencing_token > lock.fencing_token
+    assert await second.release()
