@@ -12,7 +12,7 @@ import pytest
 
 from helix_fast.errors import StoreConnectionError
 from tests.support.proxy import FaultProxy
-from tests.support.streams_under_fault import deltas, follow, logged, storage, text
+from tests.support.streams_under_fault import Following, deltas, follow, logged, storage, text
 
 STREAMS, WRITERS_EACH, READERS_EACH = 5, 4, 4
 
@@ -79,7 +79,9 @@ async def soak(server_url: str, path: Path, seconds: float, seed: int) -> None:
                     await proxy.start()
             proxy.heal()
 
-        readers = {stream: [await follow(reading, stream) for _ in range(READERS_EACH)] for stream in written}
+        readers: dict[str, list[Following]] = {}
+        for stream in written:
+            readers[stream] = [await follow(reading, stream) for _ in range(READERS_EACH)]
         producers = [
             produce(stream, n * WRITERS_EACH + m) for n, stream in enumerate(written) for m in range(WRITERS_EACH)
         ]
