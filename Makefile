@@ -81,7 +81,7 @@ wheel: $(PACKAGED)
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PY) -m mypy --strict src benchmarks tests/support $(wildcard tests/typing/*.py)
+	$(PY) -m mypy --strict src benchmarks tests/support $(wildcard tests/typing/*.py examples/*.py)
 	@# It looks for pycodestyle on PATH.
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec

@@ -1,0 +1,155 @@
+"""A web server whose answers survive their readers: server-sent events that resume by `Last-Event-ID`.
+
+    pip install 'helix-fast[starlette,embedded]' uvicorn
+    uvicorn sse:app                                     # HELIX_URL=redis://... for a server of yours
+    curl -X POST localhost:8000/chats/c1 -d 'Why are there two tides a day?'
+    curl -N localhost:8000/chats/c1/events              # stop it, and go on behind the last id that you saw:
+    curl -N localhost:8000/chats/c1/events -H 'Last-Event-ID: <id>'
+
+The answer is written by a task of its own. Who reads it, how many do, and when they come and go is nothing to it. With
+Redis in the middle, the writer and the readers may as well be different processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from helix_fast import (
+    Helix,
+    HelixError,
+    InvalidArgumentError,
+    ResumableReader,
+    SequenceGapError,
+    SessionExistsError,
+    StreamPosition,
+    StreamResetError,
+    connect,
+)
+from helix_fast.schemas.chunks import encode_chunk
+
+# Proxies close connections on which nothing comes for a while.
+KEEP_ALIVE_SECONDS = 15.0
+
+
+async def model(question: str) -> AsyncIterator[str]:
+    """Stands in for a model: a token now and then."""
+    for word in f"You asked: {question} I would have to think about that for a while.".split():
+        await asyncio.sleep(0.02)
+        yield word + " "
+
+
+async def answer(helix: Helix, chat: str, question: str) -> None:
+    """The agent: writes its answer into the chat's stream, and an end under all circumstances."""
+    try:
+        async with await helix.streams.create_writer(chat, agent_id="assistant", lease_ms=10_000) as writer:
+            async for token in model(question):
+                if writer.stop_requested.is_set():
+                    break
+                writer.send_text(token)
+        await helix.streams.end_stream(chat)
+    except asyncio.CancelledError:
+        raise  # the process ends; readers learn of it when the lease has run out
+    except Exception as error:
+        with contextlib.suppress(HelixError):
+            await helix.streams.fail_stream(chat, error)
+        raise
+
+
+async def ask(request: Request) -> Response:
+    """`POST /chats/{chat}`: the body is the question. Answers at once; the events tell the rest."""
+    helix: Helix = request.app.state.helix
+    running: set[asyncio.Task[None]] = request.app.state.running
+    chat = request.path_params["chat"]
+    question = (await request.body()).decode(errors="replace")
+    try:
+        # Of two that ask at once, one makes the session: a chat has one answer.
+        await helix.state.create_session(chat, agent_type="assistant", initial_state={"question": question})
+    except SessionExistsError:
+        return JSONResponse({"error": "this chat has its question"}, status_code=409)
+    except InvalidArgumentError as error:
+        return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
+    # Made here, so that the stream is there before anyone is told to read it.
+    await helix.resumable.create(chat)
+    task = asyncio.get_running_loop().create_task(answer(helix, chat, question))
+    running.add(task)  # else nobody would hold it, and it might be collected
+    task.add_done_callback(running.discard)
+    return JSONResponse({"events": f"/chats/{chat}/events"}, status_code=202)
+
+
+async def events(request: Request) -> Response:
+    """`GET /chats/{chat}/events`: everything after `Last-Event-ID`, then live."""
+    helix: Helix = request.app.state.helix
+    chat = request.path_params["chat"]
+    last = request.headers.get("last-event-id")
+    try:
+        position = StreamPosition.parse(last) if last else StreamPosition("", 0)
+        reader = await helix.streams.create_resumable_reader(
+            chat, from_sequence=position.sequence, epoch=position.epoch or None
+        )
+    except (StreamResetError, SequenceGapError) as error:
+        # What the client has does not go on here: it has to begin anew, without an id.
+        return StreamingResponse(iter([event("begin-anew", error.code)]), media_type="text/event-stream")
+    except InvalidArgumentError as error:
+        return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
+    if reader is None:
+        return JSONResponse({"error": "no such chat"}, status_code=404)
+    # A proxy that buffers (nginx does) would keep tokens back.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(frames(reader), media_type="text/event-stream", headers=headers)
+
+
+async def frames(reader: ResumableReader) -> AsyncIterator[bytes]:
+    """A stream as events: one for each chunk, its position as the id; comments in silence; the end by name."""
+    async with reader:
+        waiting = asyncio.ensure_future(reader.read_batch())
+        try:
+            while True:
+                while not (await asyncio.wait({waiting}, timeout=KEEP_ALIVE_SECONDS))[0]:
+                    yield b": still here\n\n"
+                batch = waiting.result()
+                if not batch:
+                    yield event("end", "")
+                    return
+                waiting = asyncio.ensure_future(reader.read_batch())
+                # Whatever is there leaves in one write.
+                yield b"".join(
+                    b"id: %s\ndata: %s\n\n" % (str(stored.position).encode(), encode_chunk(stored.chunk))
+                    for stored in batch
+                )
+        except HelixError as error:
+            yield event("failed", f"{error.code}: {error}")
+        finally:  # the client has gone: what the reader finds now is nobody's business
+            waiting.cancel()
+            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def event(name: str, text: str) -> bytes:
+    """An event of its own kind, without an id: it is no chunk, and nobody resumes behind it."""
+    lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
+    return f"event: {name}\n{lines}\n".encode()
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """One Helix for the process: all requests share its connections."""
+    async with connect(os.environ.get("HELIX_URL", "embedded://")) as helix:
+        app.state.helix = helix
+        app.state.running = set()
+        yield
+        for task in app.state.running:
+            task.cancel()
+        await asyncio.gather(*app.state.running, return_exceptions=True)
+
+
+app = Starlette(
+    routes=[Route("/chats/{chat}", ask, methods=["POST"]), Route("/chats/{chat}/events", events)],
+    lifespan=lifespan,
+)
