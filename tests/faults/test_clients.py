@@ -13,6 +13,7 @@ import redis.asyncio
 
 from helix_fast import connect
 from helix_fast.errors import InvalidUrlError, StoreConnectionError, StoreResponseError
+from tests.support.backends import documented_rights
 from tests.support.cluster import ClusterProcess
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.servers import ServerProcess
@@ -106,14 +107,6 @@ class TestTls:
         async with TlsFront(server_url, tmp_path, name="elsewhere.example") as front:
             with pytest.raises(StoreConnectionError, match="certificate verify failed"):
                 await connect(front.url, ssl_ca_certs=front.authority)
-
-
-def documented_rights() -> list[str]:
-    """The words behind ACL SETUSER in docs/operations.md."""
-    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
-    found = re.search(r"```acl\nACL SETUSER (.*?)```", page, re.DOTALL)
-    assert found is not None
-    return found[1].split()
 
 
 CLUSTER_RIGHTS = ["+cluster|slots", "+asking", "+spublish", "+ssubscribe", "+sunsubscribe"]

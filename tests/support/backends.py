@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -37,7 +38,7 @@ from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.servers import ServerProcess
 
 DEFAULT: Final = ("memory", "embedded", "cluster")
-KNOWN: Final = (*DEFAULT, "redis-server", "url", "docker", "sentinel")
+KNOWN: Final = (*DEFAULT, "redis-server", "url", "docker", "sentinel", "rights")
 _REDIS: Final = {
     "state": RedisStateStore,
     "streams": RedisStreamManager,
@@ -53,6 +54,14 @@ _MEMORY: Final = {
 }
 
 
+def documented_rights() -> list[str]:
+    """The words behind ACL SETUSER in docs/operations.md."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    found = re.search(r"```acl\nACL SETUSER (.*?)```", page, re.DOTALL)
+    assert found is not None
+    return found[1].split()
+
+
 class UnavailableError(Exception):
     """A backend is not to be had here; says why."""
 
@@ -65,9 +74,10 @@ class Backend:
         target: what a store takes first: a URL or a MemoryServer.
     """
 
-    def __init__(self, name: str, target: Any) -> None:
+    def __init__(self, name: str, target: Any, admin: Any = None) -> None:
         self.name = name
         self.target = target
+        self._admin = target if admin is None else admin
 
     def make(self, area: str, **options: Any) -> Any:
         """A store that nobody closes. Each has connections of its own, as in a process of its own."""
@@ -80,22 +90,24 @@ class Backend:
 
     def raw(self) -> Any:
         """A client that knows nothing of us; the caller closes it."""
-        if isinstance(self.target, MemoryServer):
-            return plain_client(self.target)
-        if "+cluster" in self.target:
-            return redis.asyncio.RedisCluster.from_url(self.target.replace("+cluster", "", 1))
-        if "+sentinel" in self.target:
-            hosts = self.target.partition("://")[2].partition("/")[0].split(",")
+        target = self._admin
+        if isinstance(target, MemoryServer):
+            return plain_client(target)
+        if "+cluster" in target:
+            return redis.asyncio.RedisCluster.from_url(target.replace("+cluster", "", 1))
+        if "+sentinel" in target:
+            hosts = target.partition("://")[2].partition("/")[0].split(",")
             addresses = [(host, int(port)) for host, _, port in (each.partition(":") for each in hosts)]
             return redis.asyncio.Sentinel(addresses).master_for(MASTER)  # type: ignore[no-untyped-call]
-        return redis.asyncio.Redis.from_url(self.target)
+        return redis.asyncio.Redis.from_url(target)
 
 
 class _Started:
     """A server that runs: its URL, how it is emptied, and how it is stopped."""
 
-    def __init__(self, url: str, empty: Callable[[], None], stop: Callable[[], None]) -> None:
+    def __init__(self, url: str, empty: Callable[[], None], stop: Callable[[], None], admin: str | None = None) -> None:
         self.url = url
+        self.admin = admin
         self.empty = empty
         self.stop = stop
 
@@ -153,7 +165,7 @@ class Backends:
                 self._missing[name] = str(error)
                 raise
         started.empty()
-        return Backend(name, started.url)
+        return Backend(name, started.url, started.admin)
 
     def stop(self) -> None:
         for started in self._running.values():
@@ -194,6 +206,17 @@ class Backends:
         emptier = _Emptier([server.socket_path])
         stop = _together(emptier.close, lambda: asyncio.run(server.stop()), room.cleanup)
         return _Started(server.url, emptier, stop)
+
+    def _rights(self) -> _Started:
+        """A server on which the stores may use the commands of docs/operations.md, and no others."""
+        room = tempfile.TemporaryDirectory(prefix="hf-", ignore_cleanup_errors=True)
+        server = ServerProcess(Path(room.name), tcp=True, binary=self._redis_server)
+        asyncio.run(server.start())
+        with redis.Redis.from_url(server.url) as admin:
+            admin.execute_command("ACL", "SETUSER", *documented_rights(), "~*", "&*")
+        emptier = _Emptier([("127.0.0.1", server.port)])
+        stop = _together(emptier.close, lambda: asyncio.run(server.stop()), room.cleanup)
+        return _Started(server.url.replace("//", "//helix:password@", 1), emptier, stop, admin=server.url)
 
     def _from_url(self) -> _Started:
         url = os.environ.get("HELIX_TEST_REDIS_URL", "")
@@ -245,4 +268,5 @@ _STARTERS: Final[dict[str, Callable[[Backends], _Started]]] = {
     "redis-server": Backends._from_path,
     "url": Backends._from_url,
     "docker": Backends._docker,
+    "rights": Backends._rights,
 }

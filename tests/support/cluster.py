@@ -65,12 +65,15 @@ class ClusterProcess:
                 "cluster-enabled": "yes",
                 "cluster-config-file": "nodes.conf",
                 "cluster-node-timeout": str(self._node_timeout),
-                "cluster-port": str(_bus_port()),
                 "cluster-replica-validity-factor": "0",
                 "repl-diskless-sync-delay": "0",
-                "cluster-allow-replica-migration": "no",
+                # A primary that gives its last slot away stays one. Redis 6.2 has no such setting.
+                **({} if self._binary else {"cluster-allow-replica-migration": "no"}),
             },
         )
+        # The nodes' own port is this much above the clients'; to choose it is of Redis 7.
+        while node.port > 55_000 or _taken(node.port + 10_000):
+            node.move_to(free_port())
         await node.start()
         self.nodes.append(node)
         return node
@@ -93,8 +96,7 @@ class ClusterProcess:
         await self.settled()
 
     async def _introduce(self, node: ServerProcess) -> None:
-        options = node._options
-        await self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, options["cluster-port"])
+        await self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port)
 
     async def _until_known(self, node: ServerProcess) -> None:
         name = str(await self.ask(node, "CLUSTER", "MYID"))
@@ -205,9 +207,6 @@ def _replicated(node: ServerProcess) -> int:
     return int(found[1])
 
 
-def _bus_port() -> int:
-    while True:
-        port = free_port()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

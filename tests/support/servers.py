@@ -89,6 +89,11 @@ class ServerProcess:
     def log(self) -> str:
         return (self.directory / "server.log").read_text("utf-8", "replace")
 
+    def move_to(self, port: int) -> None:
+        """Listen on another port, from the next start on."""
+        self.port = port
+        self._options["port"] = str(port)
+
     def command(self) -> list[str]:
         """What is run."""
         return [self._binary, *(part for name, value in self._options.items() for part in (f"--{name}", value))]
