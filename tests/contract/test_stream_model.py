@@ -86,6 +86,8 @@ class Protocol(RuleBasedStateMachine):
         self.writers: list[Open] = []
         self.numbers = itertools.count(1)
         self.author: dict[int, Open] = {}
+        self.repeated: set[int] = set()
+        """Chunks whose write raised: a repeat comes after whatever other tasks gave to the same writer meanwhile."""
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(work, 60))
@@ -130,6 +132,7 @@ class Protocol(RuleBasedStateMachine):
             except HelixError as error:
                 if not error.retryable:
                     raise
+                self.repeated.update(chunk["n"] for chunk in chunks)
                 continue
             for distance, chunk in enumerate(reversed(chunks)):
                 opened.life.acked[chunk["n"]] = last - distance
@@ -292,7 +295,7 @@ class Protocol(RuleBasedStateMachine):
             assert log[sequence - life.base - 1] == chunk, "an acknowledged chunk is not where it was said to be"
         assert life.stored <= set(log), "a flushed chunk is not there"
         for opened in {self.author[chunk] for chunk in log}:
-            mine = [chunk for chunk in log if self.author[chunk] is opened]
+            mine = [chunk for chunk in log if self.author[chunk] is opened and chunk not in self.repeated]
             assert opened.life is life, "a chunk of an older life"
             assert mine == sorted(mine), "a writer's chunks out of order"
         for _life, error in self.reports:

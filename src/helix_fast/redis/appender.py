@@ -62,6 +62,8 @@ class Appender(Intake):
         report: Callable[[HelixError], None],
     ) -> None:
         super().__init__(nonce, max_length)
+        # Kept, since asking for the running loop asks the kernel for the process's id on Python before 3.12.
+        self._loop = asyncio.get_running_loop()
         self.stream_id = stream_id
         self.terms = terms
         self.dead: Callable[[Sequence[bytes]], HelixError] | None = None
@@ -113,31 +115,39 @@ class Appender(Intake):
             self._schedule()
 
     def _schedule(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._linger:
-            self._scheduled = loop.call_later(self._linger, self._pump)
+            self._scheduled = self._loop.call_later(self._linger, self._pump)
         else:
-            self._scheduled = loop.call_soon(self._pump)
+            self._scheduled = self._loop.call_soon(self._pump)
 
     def put(self, chunk: bytes, original: object, owner: object) -> Write:
         """Add one chunk; the future of what is returned has its sequence when it is stored. See StreamWriter.write.
 
         With nothing under way it leaves at once as a batch of its own: the way of a writer that awaits every chunk.
         """
-        if self._busy or self._linger or self.batch.count or self._queue or self._raised or self.dead or self._flight:
+        if (
+            self._busy
+            or self._flight
+            or self.batch.count
+            or self._queue
+            or self._linger
+            or self._raised.writes
+            or self.dead
+        ):
             return self.put_many((chunk,), original, owner)
-        write = Write(original, 1, asyncio.get_running_loop().create_future(), owner)
-        self._flight = Sealed(chunk, 1, [(write, 1, 1)], self.next_nonce(1))
+        write = Write(original, 1, self._loop.create_future(), owner)
+        self._given += 1
+        self._batches = number = self._batches + 1
+        self._flight = Sealed(chunk, 1, None, self.nonce + b"%04x" % (number & 0xFFFF), write)
         self._start()
         return write
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
         """Add chunks; the future of what is returned has the sequence of the last when all are stored."""
         self.check_alive()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[int] = loop.create_future()
+        future: asyncio.Future[int] = self._loop.create_future()
         write = Write(original, len(chunks), future, owner)
-        if self._raised:
+        if self._raised.writes:
             write.task = asyncio.current_task()
             chunks = self._repeat(write, chunks)
             if not chunks:
@@ -221,9 +231,9 @@ class Appender(Intake):
         assert batch is not None
         batch.first = first = self.sequence.reserve(batch.count)
         batch.sent = True
-        frame = self._framer.xadd(
-            self.terms.number, first, batch.count, batch.body, batch.nonce, self.cut(first + batch.count - 1)
-        )
+        last = first + batch.count - 1
+        cut = self.cut(last) if self._max_length and last - self._trimmed >= self.max_count else None
+        frame = self._framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, cut)
         try:
             self.topology.send(self.stream_id, frame, self._replied, follow=False)
         except HelixError as error:  # the connections are closed
@@ -265,8 +275,12 @@ class Appender(Intake):
             # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
             last = first + batch.count - 1
             self.topology.send(self.stream_id, self._framer.publish(self.terms.number, first, last, batch.body))
-        for write, count, end in batch.writes:
-            write.settle(count, first + end - 1)
+        write = batch.only
+        if write is not None:
+            write.settle(1, first)
+        else:
+            for write, count, end in batch.writes:
+                write.settle(count, first + end - 1)
         self._settled += batch.count
         if self._flushes:
             self.settle_flushes()

@@ -46,33 +46,30 @@ class Raised:
     """
 
     def __init__(self) -> None:
-        self._writes: list[Write] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._writes)
+        self.writes: list[Write] = []
 
     def add(self, writes: Iterable[Write]) -> None:
         """These raised."""
-        known = {id(write) for write in self._writes}
-        self._writes = [*self._writes, *(write for write in writes if id(write) not in known)][-MAX_RAISED:]
+        known = {id(write) for write in self.writes}
+        self.writes = [*self.writes, *(write for write in writes if id(write) not in known)][-MAX_RAISED:]
 
     def drop(self, writes: Iterable[Write]) -> None:
         """What became of these cannot be known any more."""
         over = {id(write) for write in writes}
-        self._writes = [write for write in self._writes if id(write) not in over]
+        self.writes = [write for write in self.writes if id(write) not in over]
 
     def take(self, write: Write) -> Write | None:
         """The one that ``write`` repeats, if it repeats one."""
-        found = next((before for before in self._writes if _identical(before.original, write.original)), None)
+        found = next((before for before in self.writes if _identical(before.original, write.original)), None)
         if found is None:
-            mine = [before for before in self._writes if before.owner is write.owner and before.fresh]
+            mine = [before for before in self.writes if before.owner is write.owner and before.fresh]
             found = next((before for before in mine if before.original == write.original), None)
             if found is None:
                 for before in mine:
                     before.fresh = False
-                self._writes = [before for before in self._writes if before.task is not write.task]
+                self.writes = [before for before in self.writes if before.task is not write.task]
                 return None
-        self._writes.remove(found)
+        self.writes.remove(found)
         return found
 
 
@@ -83,18 +80,37 @@ def _identical(one: object, other: object) -> bool:
 
 
 class Sealed:
-    """A batch whose bytes are fixed. ``writes`` are (write, its chunks in the batch, end of them in the batch)."""
+    """A batch whose bytes are fixed. One of a single awaited chunk names its write in ``only``, to save a list."""
 
-    __slots__ = ("body", "count", "doubtful", "first", "nonce", "sent", "writes")
+    __slots__ = ("_writes", "body", "count", "doubtful", "first", "nonce", "only", "sent")
 
-    def __init__(self, body: bytes, count: int, writes: list[tuple[Write, int, int]], nonce: bytes) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        count: int,
+        writes: list[tuple[Write, int, int]] | None,
+        nonce: bytes,
+        only: Write | None = None,
+    ) -> None:
         self.body = body
         self.count = count
-        self.writes = writes
+        self.only = only
+        self._writes = writes
         self.nonce = nonce
         self.first = 0
         self.sent = False  # whether it was ever sent
         self.doubtful = False  # whether the reply to an attempt was lost
+
+    @property
+    def writes(self) -> list[tuple[Write, int, int]]:
+        """(write, its chunks in the batch, end of them in the batch) of each awaited write."""
+        if self.only is not None:
+            return [(self.only, 1, 1)]
+        return self._writes or []
+
+    @writes.setter
+    def writes(self, writes: list[tuple[Write, int, int]]) -> None:
+        self.only, self._writes = None, writes
 
     def lines(self, *, awaited: bool) -> list[bytes]:
         """The chunks that were given to an awaited write, or those that were not."""

@@ -298,7 +298,7 @@ class Cluster:
         slot = self.slot(tag)
         address = self._slots.get(slot)
         lane = self._lanes.get(address) if address is not None else None
-        number = 0 if lane is None else lane.generation if lane.connected else lane.generation + 1
+        number = 0 if lane is None else lane.upcoming
         return self._moves.get(slot, 0) * 1_000_000 + number
 
     def reached(self, tag: str) -> bool:

@@ -93,6 +93,7 @@ class Link(asyncio.Protocol):
         self.target = target
         self.timeout = timeout
         self.generation = 0
+        self.upcoming = 1  # generation of the connection by which the next request goes
         self.closed = False
         self._connector = connector
         self._transport: asyncio.Transport | None = None
@@ -160,6 +161,7 @@ class Link(asyncio.Protocol):
         self._transport = transport
         self._failures = 0
         self.generation += 1
+        self.upcoming = self.generation
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=1 << 20)
         if transport.is_closing():  # it broke between redis-py's handshake and us
@@ -200,6 +202,7 @@ class Link(asyncio.Protocol):
 
     def _drop(self, error: HelixError) -> None:
         self._transport = self._held = None
+        self.upcoming = self.generation + 1
         self._broken(error)
 
     async def close(self) -> None:

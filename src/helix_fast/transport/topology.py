@@ -144,7 +144,7 @@ class Standalone:
 
     def generation(self, tag: str) -> int:
         """Number of the connection that the next request uses; see Topology."""
-        return self._lane.generation if self._lane.connected else self._lane.generation + 1
+        return self._lane.upcoming
 
     def reached(self, tag: str) -> bool:
         """Whether the server was ever reached."""
