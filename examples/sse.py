@@ -33,7 +33,7 @@ from helix_fast import (
     StreamResetError,
     connect,
 )
-from helix_fast.schemas.chunks import encode_chunk
+from helix_fast import encode_chunk
 
 # Proxies close connections on which nothing comes for a while.
 KEEP_ALIVE_SECONDS = 15.0

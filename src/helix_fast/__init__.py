@@ -101,6 +101,8 @@ from .schemas.chunks import (
     ToolEndChunk,
     ToolStartChunk,
     UnknownChunk,
+    decode_chunk,
+    encode_chunk,
 )
 from .schemas.locks import (
     LockInfo,
@@ -266,6 +268,8 @@ __all__ = [
     "UsageSource",
     "WriteOutcomeUnknownError",
     "connect",
+    "decode_chunk",
+    "encode_chunk",
 ]
 
 
