@@ -32,8 +32,8 @@ from helix_fast import (
     StreamPosition,
     StreamResetError,
     connect,
+    encode_chunk,
 )
-from helix_fast import encode_chunk
 
 # Proxies close connections on which nothing comes for a while.
 KEEP_ALIVE_SECONDS = 15.0
