@@ -8,12 +8,12 @@ import random
 
 import pytest
 
-from helix_fast.errors import StoreClosedError, StoreConnectionError
+from helix_fast.errors import StoreClosedError, StoreConnectionError, StoreResponseError
 from helix_fast.redis.resumable import RedisResumableStorage
 from helix_fast.transport.hub import Hub
 from helix_fast.transport.topology import Standalone
 from tests.support.proxy import FaultProxy
-from tests.support.servers import until
+from tests.support.servers import ServerProcess, until
 from tests.support.streams_under_fault import storage
 
 pytestmark = pytest.mark.timeout(60)
@@ -160,3 +160,20 @@ async def test_close_tells_who_waits_for_a_confirmation(server_url: str, fault_p
         with pytest.raises(StoreClosedError):
             await hub.subscribe(b"third", Ear())
         assert first.heard == []
+
+
+async def test_refused_subscription_is_told_at_once_and_may_be_tried_again(fresh_server: ServerProcess) -> None:
+    acl = b"ACL SETUSER guest on >secret ~* +@all resetchannels &helix:stream-control"
+    assert fresh_server.ask(acl) == b"+OK\r\n"
+    url = fresh_server.url.replace("redis://", "redis://guest:secret@")
+    async with storage(url) as store:
+        await store.create("s")
+        started = asyncio.get_running_loop().time()
+        for _ in range(2):
+            with pytest.raises(StoreResponseError, match="NOPERM"):
+                await store.create_resumable_reader("s")
+        assert asyncio.get_running_loop().time() - started < 3
+        assert fresh_server.ask(b"ACL SETUSER guest allchannels") == b"+OK\r\n"
+        reader = await store.create_resumable_reader("s")
+        assert reader is not None
+        await reader.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class HelixError(Exception):
@@ -15,7 +15,7 @@ class HelixError(Exception):
     """
 
     code: ClassVar[str] = "helix_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     default_hint: ClassVar[str] = ""
 
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
@@ -88,6 +88,10 @@ class NotReplicatedError(StoreConnectionError):
         self.confirmed = confirmed
 
 
+# Answers of a server that is starting, failing over or moving slots: the same request will succeed soon.
+PASSING_CODES: Final = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "BUSY"})
+
+
 class StoreResponseError(StoreError):
     """The server answered with an error that is none of ours; its first word is in ``server_code``."""
 
@@ -96,6 +100,7 @@ class StoreResponseError(StoreError):
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.server_code: str = message.split(" ", 1)[0]
+        self.retryable = self.server_code in PASSING_CODES
 
 
 class StoreClosedError(HelixError):

@@ -200,8 +200,12 @@ class Hub(Link):
         super().data_received(data)
 
     def _handle(self, reply: Any) -> None:
-        if isinstance(reply, StoreResponseError) and reply.server_code in _ELSEWHERE and self.on_moved is not None:
-            self.on_moved()
+        if isinstance(reply, StoreResponseError):
+            if reply.server_code in _ELSEWHERE and self.on_moved is not None:
+                self.on_moved()
+            else:
+                self._refused(reply)
+            return
         if not isinstance(reply, list) or len(reply) != 3:
             return  # the answer to a ping
         kind, channel, payload = reply
@@ -229,6 +233,13 @@ class Hub(Link):
                 # Not asked for: the slot has moved to another node.
                 entry.confirmed = asyncio.get_running_loop().create_future()
                 self.on_moved()
+
+    def _refused(self, error: StoreResponseError) -> None:
+        """A subscription was refused, for want of rights for example: whoever waits for one is told, and may try again."""
+        for entry in self._channels.values():
+            if not entry.confirmed.done():
+                entry.confirmed.set_exception(error)
+                entry.confirmed.exception()  # retrieved: there may be nobody left who waits
 
     # a cluster's slots move, and their channels with them
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from helix_fast.errors import HelixError, StoreConnectionError, StoreResponseError
 
 T = TypeVar("T")
 
-# Answers of a server that is starting, failing over or moving slots: the same request will succeed soon.
-TRANSIENT_CODES: Final = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "BUSY"})
-
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed soon."""
-    if isinstance(error, StoreConnectionError):
-        return error.retryable
-    return isinstance(error, StoreResponseError) and error.server_code in TRANSIENT_CODES
+    return isinstance(error, (StoreConnectionError, StoreResponseError)) and error.retryable
 
 
 class Retry:
