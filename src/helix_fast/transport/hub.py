@@ -235,7 +235,7 @@ class Hub(Link):
                 self.on_moved()
 
     def _refused(self, error: StoreResponseError) -> None:
-        """A subscription was refused, for want of rights for example: whoever waits for one is told, and may try again."""
+        """A subscription was refused, for want of rights for example: whoever waits is told, and may try again."""
         for entry in self._channels.values():
             if not entry.confirmed.done():
                 entry.confirmed.set_exception(error)
