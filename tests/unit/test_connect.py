@@ -96,6 +96,8 @@ async def test_two_prefixes_do_not_see_each_other(server_url: str) -> None:
         "redis+cluster:x",
         "redis://localhost:port",
         "embedded://host/x",
+        "memory://host",
+        "memory:///path",
     ],
 )
 async def test_url_that_leads_nowhere(url: str) -> None:
@@ -120,8 +122,44 @@ def test_store_options_cannot_name_what_the_helix_shares(name: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["{x}:", "a\n", 5])
 def test_key_prefix_that_cannot_be_one(prefix: str) -> None:
-    with pytest.raises(InvalidArgumentError):
+    with pytest.raises(InvalidArgumentError) as caught:
         connect("memory://", key_prefix=prefix)
+    assert "'helix:'" in caught.value.hint
+
+
+async def test_memory_lives_by_the_clock_that_it_is_given() -> None:
+    now = [1_700_000_000.0]
+    async with connect("memory://", state={"ttl": 60}, clock=lambda: now[0]) as helix:
+        await helix.state.create_session("s", agent_type="a")
+        lock = await helix.locks.acquire("s", ttl_ms=60_000)
+        assert lock is not None
+        now[0] += 59
+        assert lock.held
+        assert await helix.state.exists("s")
+        now[0] += 1.1
+        assert not lock.held
+        assert not await helix.locks.is_locked("s")
+        assert not await helix.state.exists("s")
+
+
+async def test_memory_takes_the_options_that_mean_something_there() -> None:
+    async with connect("memory://", timeout=3, retry_timeout=2.5, wait_replicas=0) as helix:
+        assert helix.state.retry_timeout == 2.5
+        await use(helix)
+
+
+@pytest.mark.parametrize(
+    "options", [{"wait_replicas": 1}, {"host": "h"}, {"ssl_ca_certs": "ca.pem"}, {"db": 1}, {"timeout": 0}]
+)
+async def test_memory_refuses_options_of_a_connection(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        await connect("memory://", **options)
+    assert next(iter(options)) in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_clock_is_for_memory_alone() -> None:
+    with pytest.raises(InvalidArgumentError, match="memory://"):
+        connect("redis://localhost", clock=lambda: 0.0)
 
 
 async def test_unreachable_server_is_told_at_once() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final
 
+from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
 from helix_fast.transport.topology import Standalone
 
@@ -83,9 +84,21 @@ class MemoryServer:
         """A connection, as a Link wants it."""
         return MemoryConnection(self)
 
-    def topology(self) -> Standalone:
-        """Lane and hub to this server, for the stores of one event loop."""
-        return Standalone(self.connector, "memory://")
+    def topology(self, *, timeout: float = 5.0, retry_timeout: float = 10.0) -> Standalone:
+        """Lane and hub to this server, for the stores of one event loop.
+
+        Args:
+            timeout, retry_timeout: seconds, as ``connect`` takes them for any server.
+
+        Raises:
+            InvalidArgumentError: no numbers of seconds.
+        """
+        return Standalone(
+            self.connector,
+            "memory://",
+            timeout=arguments.seconds(timeout, "timeout", 0.01),
+            retry_timeout=arguments.seconds(retry_timeout, "retry_timeout"),
+        )
 
     def lock_table(self, key_prefix: str) -> LockTable:
         """What the lock managers with this prefix share."""

@@ -84,8 +84,8 @@ def topology_for(
         InvalidUrlError, InvalidArgumentError: nothing was connected.
     """
     limits = Limits(
-        None if timeout is None else arguments.milliseconds(timeout * 1000, "timeout", 10),
-        arguments.milliseconds(retry_timeout * 1000, "retry_timeout"),
+        None if timeout is None else arguments.seconds(timeout, "timeout", 0.01),
+        arguments.seconds(retry_timeout, "retry_timeout"),
         arguments.integer(wait_replicas, "wait_replicas", 0, 100),
     )
     given = {name: value for name, value in options.items() if value is not None}
