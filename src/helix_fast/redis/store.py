@@ -54,7 +54,7 @@ class RedisStore(ErrorReporting):
         topology: Topology | None = None,
     ) -> None:
         ErrorReporting.__init__(self, logger)  # by name: a store may have other bases, which are made by themselves
-        self.key_prefix = check_prefix(key_prefix)
+        self.key_prefix: str = check_prefix(key_prefix)
         self._owns_topology = topology is None
         self._closed = False
         target = redis if redis is not None else client
@@ -71,7 +71,7 @@ class RedisStore(ErrorReporting):
             self._topology = topology_for(target, wait_replicas=wait_replicas, **login)
         else:
             self._topology = topology_for(target, wait_replicas=wait_replicas)
-        self.retry_timeout = self._topology.retry_timeout
+        self.retry_timeout: float = self._topology.retry_timeout
         self._retry = Retry(self.retry_timeout)
 
     async def close(self) -> None:
