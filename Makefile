@@ -101,6 +101,8 @@ lint: build
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	$(BIN)/zizmor -q --offline --no-progress $(wildcard .github/workflows/*.yml)
 
 clean:
 	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
