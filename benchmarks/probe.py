@@ -9,11 +9,15 @@ import redis
 
 
 class Probe:
-    """A connection beside the measured ones. It blocks, so it is used before and after a run only."""
+    """A connection beside the measured ones. It blocks, so it is used before and after a run only.
 
-    def __init__(self, socket_path: str) -> None:
+    Args:
+        socket_path: the server's unix socket; "" where it listens on ``port`` of 127.0.0.1 alone.
+    """
+
+    def __init__(self, socket_path: str = "", *, port: int = 0) -> None:
         self.socket_path = socket_path
-        self._client = redis.Redis(unix_socket_path=socket_path)
+        self._client = redis.Redis(unix_socket_path=socket_path) if socket_path else redis.Redis(port=port)
 
     def command(self, *args: Any) -> Any:
         """Any command."""
@@ -49,9 +53,13 @@ class Probe:
             pipeline.xlen(key)
         return sum(pipeline.execute())
 
+    def keys(self, pattern: str) -> list[Any]:
+        """The names of keys."""
+        return list(self._client.scan_iter(pattern, count=1000))
+
     def memory(self, pattern: str) -> int:
         """Bytes that the keys of a pattern take, every one of their parts counted."""
-        keys = list(self._client.scan_iter(pattern, count=1000))
+        keys = self.keys(pattern)
         return sum(int(self.command("MEMORY", "USAGE", key, "SAMPLES", "0")) for key in keys)
 
     def version(self) -> str:
