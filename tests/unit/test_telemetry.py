@@ -54,7 +54,7 @@ class Seen:
         found = [] if data is None else [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
         return [point for metric in found if metric.name == name for point in metric.data.data_points]
 
-    def unit(self, name: str) -> str:
+    def unit(self, name: str) -> str | None:
         data = self.reader.get_metrics_data()
         assert data is not None
         (unit,) = {
@@ -264,7 +264,7 @@ async def test_reconnections_are_counted_and_first_connections_are_not(seen: See
 
 
 async def test_uninstrumented_store_reports_nothing_more(seen: Seen, helix: Helix) -> None:
-    with seen.instrument(helix):
+    with seen.instrument(helix) as watching:
         await helix.state.session_exists("s")
     assert len(seen.spans_out.get_finished_spans()) == 1
     await helix.state.session_exists("s")
@@ -272,7 +272,7 @@ async def test_uninstrumented_store_reports_nothing_more(seen: Seen, helix: Heli
         writer.send_text("a")
         assert seen.value("helix_fast.append.buffered") == 0
     assert len(seen.spans_out.get_finished_spans()) == 1
-    seen.instrument(helix)  # and again
+    assert seen.instrument(helix) is not watching  # and again
 
 
 async def test_gauges_sum_over_all_that_is_instrumented(seen: Seen, server_url: str) -> None:
