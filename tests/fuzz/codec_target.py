@@ -16,7 +16,7 @@ import msgspec
 
 from tests.fuzz.material import Material
 
-MOST_CALLS = 40
+MOST_CALLS = 100
 MOST_OBJECTS = 3
 OBJECTS = ("ChunkEncoder", "Batch", "AppendFramer", "Sequencer", "Window", "Rollup")
 PROPERTIES: dict[str, tuple[str, ...]] = {
@@ -114,7 +114,7 @@ class CodecTarget:
     def _some(self, kind: str, material: Material) -> Twins | None:
         """An object that lives, or a new one; None where the arguments of a new one were refused."""
         known = self._objects[kind]
-        if known and material.byte() % 8:
+        if known and not material.rarely():
             return material.pick(known)
         if len(known) >= MOST_OBJECTS:
             known.pop(0)

@@ -11,39 +11,69 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-# Few bytes for short programs that shrink well, many for long ones. (Left alone, Hypothesis draws five bytes or so.)
-PROGRAMS = st.one_of(
-    st.binary(max_size=64), st.binary(min_size=100, max_size=300), st.binary(min_size=400, max_size=1500)
-)
 ROUND = 500
+SIZES = (30, 100, 300, 1000, 3000)
+
+Run = Callable[[bytes], None]
 
 
-def with_hypothesis(run: Callable[[bytes], None], programs: int, number: int) -> None:
-    """Run `programs` programs, and make the first one that fails smaller.
+def random_bytes(number: int) -> bytes:
+    return random.Random(number).randbytes(SIZES[number % len(SIZES)])
+
+
+# Drawn one by one, the bytes of long programs would cost five times what running them does.
+PROGRAMS = st.one_of(st.binary(max_size=64), *[st.integers(0, 2**48).map(random_bytes)] * 3)
+
+
+def with_hypothesis(run: Run, programs: int, number: int) -> None:
+    """Run `programs` programs.
 
     Args:
         number: the seed; the same one brings the same programs.
 
     Raises:
-        Exception: what `run` raised on the smallest program that it fails on.
+        Exception: what `run` raised on the smallest program found that it fails on.
     """
+    failed = b""
 
     @seed(number)
     @settings(
         max_examples=programs,
         database=None,
         deadline=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(PROGRAMS)
     def one(data: bytes) -> None:
+        nonlocal failed
+        failed = data
         run(data)
 
-    one()
+    try:
+        one()
+    except Exception:
+        run(shortened(run, failed))
+        raise
 
 
-def for_seconds(run: Callable[[bytes], None], seconds: float, number: int) -> None:
+def shortened(run: Run, data: bytes) -> bytes:
+    """The same program with all left out that it fails without."""
+    size = len(data) // 2
+    while size:
+        at = 0
+        while at < len(data):
+            less = data[:at] + data[at + size :]
+            try:
+                run(less)
+                at += size
+            except Exception:
+                data = less
+        size //= 2
+    return data
+
+
+def for_seconds(run: Run, seconds: float, number: int) -> None:
     """Run rounds of programs until the time is over; the arguments are those of `with_hypothesis`."""
     end = time.monotonic() + seconds
     numbers = random.Random(number)
@@ -51,7 +81,7 @@ def for_seconds(run: Callable[[bytes], None], seconds: float, number: int) -> No
         with_hypothesis(run, ROUND, numbers.getrandbits(32))
 
 
-def with_atheris(run: Callable[[bytes], None], seconds: float, number: int) -> None:
+def with_atheris(run: Run, seconds: float, number: int) -> None:
     """Run programs for some seconds, led by which lines of the plain codec they reach. Ends the process.
 
     Raises:

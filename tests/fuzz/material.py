@@ -133,8 +133,8 @@ class Material:
         return self.byte() % 16 == 15
 
     def raw(self) -> bytes:
-        """Bytes as they stand, 0 to 255 of them."""
-        length = self.byte()
+        """Bytes as they stand: up to 31, rarely up to 255."""
+        length = self.byte() if self.rarely() else self.below(32)
         piece = self._data[self._at : self._at + length]
         self._at += length
         return piece
@@ -284,6 +284,10 @@ class Material:
         """A list of entries; rarely something else."""
         if self.rarely():
             return self.pick([None, (b"{}",), b"{}", [None], [b"{}", Raw(b"{}")], ["{}"]])
+        if self.rarely():
+            # As many names as make a table grow at every possible moment.
+            first = self.byte()
+            return [b'{"kind":"tool","toolName":"%d"}' % name for name in range(first, first + self.below(40))]
         return self.several(self.entry, 6)
 
     def broken(self, data: bytes) -> bytes:

@@ -48,7 +48,9 @@ def test_every_public_name_of_the_codec_is_fuzzed_with_arguments_that_it_takes()
 @compared
 def test_both_codecs_answer_random_programs_alike() -> None:
     target = CodecTarget(TWINS[1], TWINS[0])
-    with_hypothesis(target.run, 300, random.randrange(2**32))
+    number = random.randrange(2**32)
+    print("seed", number)
+    with_hypothesis(target.run, 300, number)
     assert target.programs >= 300
 
 
