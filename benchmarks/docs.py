@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from .projection import assumptions, projection_table
 from .results import Results, ResultsFileError, load
 from .table import about, markdown, measures_table, payloads_table, peers_table
 
@@ -60,8 +61,11 @@ def results_markdown(results: Results) -> str:
 
 
 def write_results(results: Results, path: Path = PAGE) -> None:
-    """Put a run of the benchmarks into the page."""
+    """Put a run of the benchmarks into the page, and what it lets expect of larger machines."""
     put("results", results_markdown(results), path)
+    table = projection_table(results)
+    if table:
+        put("projection", assumptions(results) + "\n\n" + markdown(table, {1, 2, 3, 5, 6, 7, 8, 9}), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -76,3 +79,29 @@ class Probe:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+class Use:
+    """What a chunk takes in runs of one side: CPU of server and of this process, bytes to and from the server.
+
+    docs/performance.md reckons from it what more cores and nodes would carry.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._runs: list[tuple[float, float, float]] = []
+
+    @contextlib.contextmanager
+    def of(self, chunks: int) -> Iterator[None]:
+        """Around a run of so many chunks."""
+        sent, server, client = self._probe.network_bytes(), self._probe.cpu_seconds(), time.process_time()
+        yield
+        client = time.process_time() - client
+        server = self._probe.cpu_seconds() - server
+        sent = self._probe.network_bytes() - sent
+        self._runs.append((server / chunks * 1e6, client / chunks * 1e6, sent / chunks))
+
+    def medians(self) -> tuple[float, float, float]:
+        """µs of the server, µs of this process, bytes."""
+        server, client, sent = zip(*self._runs, strict=True)
+        return statistics.median(server), statistics.median(client), statistics.median(sent)

@@ -18,6 +18,7 @@ from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, check
 from .open_streams import open_readers
 from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, numbered, payloads_for
+from .probe import Use
 from .stream_loads import close_and_delete, open_writers
 
 ENTRY = 32
@@ -172,6 +173,7 @@ class LiveLatency(Measure):
         self.rates: list[float] = []
         self.medians: dict[str, list[float]] = {"ours": [], "baseline": []}
         self.connections: list[int] = []
+        self.use = Use(self.probe)
 
     async def ours(self) -> float:
         before = self.probe.connections()
@@ -193,10 +195,11 @@ class LiveLatency(Measure):
 
             reading = asyncio.gather(*map(read, range(self.streams)))
             await asyncio.sleep(0)  # all of them wait now
-            begin = time.perf_counter() + 0.05
-            turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
-            await asyncio.gather(*turns)
-            seconds = time.perf_counter() - begin
+            with self.use.of(self.streams * self.each):
+                begin = time.perf_counter() + 0.05
+                turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
+                await asyncio.gather(*turns)
+                seconds = time.perf_counter() - begin
             self.connections.append(self.probe.connections() - before)
             await asyncio.gather(*map(helix.streams.end_stream, names))
             await asyncio.wait_for(reading, PATIENCE)
@@ -256,3 +259,7 @@ class LiveLatency(Measure):
         yield Also("chunks/s that were really written", statistics.median(self.rates), "chunks/s", wanted, "at least")
         yield Also("p50 ours", statistics.median(self.medians["ours"]), "ms")
         yield Also("p50 baseline", statistics.median(self.medians["baseline"]), "ms")
+        server, client, sent = self.use.medians()
+        yield Also("server CPU a chunk (INFO cpu), ours", server, "µs")
+        yield Also("client CPU a chunk, ours", client, "µs")
+        yield Also("bytes to and from the server a chunk, ours", sent, "bytes")

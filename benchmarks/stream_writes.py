@@ -19,11 +19,8 @@ from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, Size, check, check_between
 from .open_streams import TASKS, OpenStreams
 from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, payloads_for
-from .probe import Probe
+from .probe import Probe, Use
 from .stream_loads import check_last, close_and_delete, open_writers, stream_text, write_each
-
-SERVER_CPU = "server CPU a chunk (INFO cpu), ours"
-CLIENT_CPU = "client CPU a chunk, ours"
 
 
 class OneWriter(Measure):
@@ -92,16 +89,11 @@ class ManyWriters(Measure):
         self.baseline_each = self.size.pick(30, 5, 3)
         self.helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
-        self.cpu: dict[str, list[float]] = {}
+        self.uses = {"ours": Use(self.probe), "baseline": Use(self.probe)}
 
     async def clean(self) -> None:
         await self.helix.close()
         await self.store.close()
-
-    def _note_cpu(self, side: str, chunks: int, server: float, client: float) -> None:
-        """What a chunk cost, in µs: ``docs/performance.md`` reckons from it what more cores would carry."""
-        self.cpu.setdefault(f"server CPU a chunk (INFO cpu), {side}", []).append(server / chunks * 1e6)
-        self.cpu.setdefault(f"client CPU a chunk, {side}", []).append(client / chunks * 1e6)
 
     async def ours(self) -> float:
         streams = self.helix.streams
@@ -109,12 +101,10 @@ class ManyWriters(Measure):
         names = [f"{prefix}-{number}" for number in range(self.writers)]
         writers = await open_writers(streams, names)
         chunks = self.writers * self.each
-        server, client = self.probe.cpu_seconds(), time.process_time()
-        began = time.perf_counter()
-        await asyncio.gather(*(write_each(writer, self.each, self.text) for writer in writers))
-        seconds = time.perf_counter() - began
-        client = time.process_time() - client
-        self._note_cpu("ours", chunks, self.probe.cpu_seconds() - server, client)
+        with self.uses["ours"].of(chunks):
+            began = time.perf_counter()
+            await asyncio.gather(*(write_each(writer, self.each, self.text) for writer in writers))
+            seconds = time.perf_counter() - began
         await check_last(streams, names, self.each)
         await close_and_delete(streams, names, writers)
         return chunks / seconds
@@ -122,12 +112,10 @@ class ManyWriters(Measure):
     async def baseline(self) -> float:
         prefix = self.fresh("pydantic")
         names = [f"{prefix}-{number}" for number in range(self.writers)]
-        server, client = self.probe.cpu_seconds(), time.process_time()
-        began = time.perf_counter()
-        await asyncio.gather(*map(self._write, names))
-        seconds = time.perf_counter() - began
-        client = time.process_time() - client
-        self._note_cpu("baseline", len(names) * self.baseline_each, self.probe.cpu_seconds() - server, client)
+        with self.uses["baseline"].of(len(names) * self.baseline_each):
+            began = time.perf_counter()
+            await asyncio.gather(*map(self._write, names))
+            seconds = time.perf_counter() - began
         keys = [f"stream:{name}" for name in names]
         check(self.probe.lengths(keys), self.writers * self.baseline_each, "entries of all streams")
         self.probe.command("UNLINK", *keys)
@@ -140,8 +128,11 @@ class ManyWriters(Measure):
             await store.write(name, chunk, sequence)
 
     def also(self) -> Iterator[Also]:
-        for what, used in self.cpu.items():
-            yield Also(what, statistics.median(used), "µs", 3.0 if what == SERVER_CPU else None)
+        for side, use in self.uses.items():
+            server, client, sent = use.medians()
+            yield Also(f"server CPU a chunk (INFO cpu), {side}", server, "µs", 3.0 if side == "ours" else None)
+            yield Also(f"client CPU a chunk, {side}", client, "µs")
+            yield Also(f"bytes to and from the server a chunk, {side}", sent, "bytes")
 
 
 class OpenStreamsCost(Measure):
