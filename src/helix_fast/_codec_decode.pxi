@@ -27,6 +27,8 @@ cdef extern from *:
     object PyObject_Vectorcall(object make, PyObject** values, size_t flags, object names)
     object PyUnicode_New(Py_ssize_t length, Py_UCS4 largest)
     object PyType_GenericAlloc(PyTypeObject* type_of, Py_ssize_t places)
+    bint PyObject_IS_GC(object value)
+    void PyObject_GC_UnTrack(object value)
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
 
@@ -184,6 +186,7 @@ def number_chunks(make, chunks, first, epoch):
     cdef PyTypeObject* type_of = <PyTypeObject*> make
     cdef list found = []
     cdef object values
+    cdef bint plain
     if not isinstance(chunks, list):
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
     # No __new__ and no dict: then the object is its three places, and they may be filled from here.
@@ -192,6 +195,7 @@ def number_chunks(make, chunks, first, epoch):
         or make.__basicsize__ != tuple.__basicsize__ or make.__dictoffset__
     ):
         raise TypeError("make must be a subclass of tuple without attributes")
+    plain = not PyObject_IS_GC(epoch)
     for chunk in <list> chunks:
         values = PyType_GenericAlloc(type_of, 3)
         number: object = sequence
@@ -201,6 +205,9 @@ def number_chunks(make, chunks, first, epoch):
         PyTuple_SET_ITEM(values, 1, number)
         Py_INCREF(epoch)
         PyTuple_SET_ITEM(values, 2, epoch)
+        # Nothing in it can lead back to it, now or ever: one object less for the garbage collector to look at.
+        if not PyObject_IS_GC(chunk) and plain:
+            PyObject_GC_UnTrack(values)
         found.append(values)
         sequence += 1
     return found

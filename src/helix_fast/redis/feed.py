@@ -226,7 +226,7 @@ class Feed:
         return decoded
 
     async def _read_far(self) -> Decoded | None:
-        """A full page by plain XRANGE, which costs the server a third of the script; None where it is not that simple.
+        """A page by plain XRANGE, which costs the server a third of the script; None where it does not begin that simply.
 
         What the script looks for (another epoch, a lost producer, the end) shows at the end of the log, as an event or
         as a hole: then the script reads the page anew.
@@ -238,11 +238,12 @@ class Feed:
         )
         seen = self._window.last
         taken, last, body = codec.merge_entries(entries, seen)
-        if taken < page:
+        if not taken:
             return None
-        self._dirty = self._far = True
-        self._resize(page, len(body))
-        self._entry = entries[-1][0]
+        self._dirty = True
+        self._far = taken == page
+        self._resize(taken, len(body))
+        self._entry = entries[taken - 1][0]
         self._window = codec.Window(last)
         return self._decoder.decode(body, last, seen)
 
