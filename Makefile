@@ -2,6 +2,7 @@
 #   make demo    run the demo on a private server
 #   make test    all tests; a part: make test PYTEST_ARGS="tests/unit -q"
 #   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
+#   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
 #   make docs    the documentation into site/, strictly: a broken link or a name that is not there fails
@@ -11,6 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
 
@@ -25,7 +27,7 @@ CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/*.p
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-servers lint bench bench-quick growth docs wheel build clean
+.PHONY: demo test test-servers fuzz lint bench bench-quick growth docs wheel build clean
 
 build: $(COMPILED)
 
@@ -55,6 +57,10 @@ build/servers/.tried:
 
 test-servers: build build/servers/.tried
 	$(PY) .ci/test_servers.py $(PYTEST_ARGS)
+
+# It builds an extension of its own in build/fuzz: one with sanitizers does not load into an ordinary interpreter.
+fuzz: $(INSTALLED)
+	$(PY) -m tests.fuzz $(FUZZ_ARGS)
 
 # The other clients are for comparison: where one cannot be installed, its line is missing.
 $(BENCHED): $(INSTALLED)
@@ -95,6 +101,8 @@ lint: build
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	$(BIN)/zizmor -q --offline --no-progress $(wildcard .github/workflows/*.yml)
 
 clean:
 	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,4 +1,4 @@
-"""The runner: ``python -m benchmarks [--quick] [--only P1,P2] [--output FILE]``."""
+"""The runner: ``python -m benchmarks [--quick] [--only P1,P2] [--payload cjk-200] [--output FILE] [--docs]``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from helix_fast.embedded import EmbeddedServer
 
 from . import bench_codec, bench_import, bench_locks, bench_state, bench_streams, bench_usage
 from .compare import order
+from .docs import write_results
 from .measure import FULL, QUICK, TINY, Measure, Size, take
+from .payloads import DEFAULT, payload_of
 from .peers import take_peers
 from .probe import Probe
 from .results import Results, describe_machine, describe_versions, now, save
@@ -57,10 +59,11 @@ async def server_version() -> str:
 
 async def run(size: Size, measures: Sequence[type[Measure]], *, peers: bool) -> Results:
     """Take the measures, one after the other. One that fails is told, and the others are taken all the same."""
+    started = time.perf_counter()
     versions = describe_versions(await server_version())
-    results = Results(size=size.name, measures={}, machine=describe_machine(), versions=versions, taken_at=now())
+    results = Results(size=size.name, payload=size.payload.name, measures={}, versions=versions)
+    results.machine, results.taken_at = describe_machine(), now()
     for measure in measures:
-        began = time.perf_counter()
         try:
             result = await take(measure(size), say)
         except Exception as error:
@@ -68,9 +71,12 @@ async def run(size: Size, measures: Sequence[type[Measure]], *, peers: bool) -> 
             say(f"{measure.key} FAILED: {results.failed[measure.key]}")
             continue
         results.measures[measure.key] = result
-        say(f"{measure.key} {result.ratio:.2f} ({time.perf_counter() - began:.1f} s)")
+        say(f"{measure.key} {result.ratio:.2f} ({result.seconds:.1f} s)")
     if peers:
+        began = time.perf_counter()
         results.peers = await take_peers(size, say)
+        say(f"peers ({time.perf_counter() - began:.1f} s)")
+    results.seconds = round(time.perf_counter() - started, 1)
     return results
 
 
@@ -82,18 +88,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--tiny", dest="size", action="store_const", const=TINY, help="see that everything works")
     parser.add_argument("--only", metavar="P1,P2", help="these measures alone")
+    parser.add_argument("--payload", default=DEFAULT.name, help="the text of every chunk, such as cjk-200")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave other clients out")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: benchmarks/{OUTPUT.name}")
+    parser.add_argument("--docs", action="store_true", help="write the results into docs/performance.md too")
     options = parser.parse_args(arguments)
     try:
         measures = chosen(options.only)
+        size = Size(options.size, payload_of(options.payload))
     except ValueError as error:
         parser.error(str(error))
-    began = time.perf_counter()
-    results = uvloop.run(run(Size(options.size), measures, peers=options.peers and options.only is None))
+    results = uvloop.run(run(size, measures, peers=options.peers and options.only is None))
     save(results, options.output)
     sys.stdout.write(render(results) + "\n")
-    say(f"{time.perf_counter() - began:.0f} s; {options.output}")
+    if options.docs:
+        write_results(results)
+    say(f"{results.seconds:.0f} s; {options.output}")
     return 1 if results.failed else 0
 
 

@@ -11,7 +11,7 @@ from helix_fast.schemas.chunks import LineDecoder
 
 from .baselines import msgspec_chunks
 from .measure import Measure, Run, check
-from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, TIMESTAMP, chunk_json, payloads_for
+from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, payloads_for
 from .under_pytest import benchmark_of
 
 BATCH = 64
@@ -33,13 +33,13 @@ class _Codec(Measure):
 
     async def prepare(self) -> None:
         self.chunks = self.size.pick(500_000, 100_000, 640)
-        self.variant_chunks = self.size.pick(100_000, 6_400, 64)
+        self.payload_chunks = self.size.pick(64_000, 6_400, 64)
 
     async def ours(self) -> float:
-        return await self._ours(HEADLINE, self.chunks)
+        return await self._ours(self.text, self.chunks)
 
     async def baseline(self) -> float:
-        return await self._baseline(HEADLINE, self.chunks)
+        return await self._baseline(self.text, self.chunks)
 
     async def _ours(self, text: str, chunks: int) -> float:
         raise NotImplementedError
@@ -47,9 +47,9 @@ class _Codec(Measure):
     async def _baseline(self, text: str, chunks: int) -> float:
         raise NotImplementedError
 
-    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+    def payloads(self) -> Iterator[tuple[str, Run, Run]]:
         for name, text in payloads_for(full=self.size.full):
-            count = self.variant_chunks
+            count = self.payload_chunks
             yield name, functools.partial(self._ours, text, count), functools.partial(self._baseline, text, count)
 
 
@@ -98,12 +98,10 @@ class Encode(_Codec):
         return per_second(work, BATCH, chunks // BATCH)
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
-        yield from super().variants()
-        count = self.chunks
         yield (
-            f"{len(HEADLINE)} B, add_text into a batch",
-            functools.partial(self._into_batch, HEADLINE, count),
-            functools.partial(self._baseline, HEADLINE, count),
+            "add_text into a batch",
+            functools.partial(self._into_batch, self.text, self.chunks),
+            functools.partial(self._baseline, self.text, self.chunks),
         )
 
 
@@ -138,12 +136,10 @@ class Decode(_Codec):
         return per_second(work, BATCH, chunks // BATCH)
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
-        yield from super().variants()
-        count = self.chunks
         yield (
             "against a decoder of text_delta alone",
-            functools.partial(self._ours, HEADLINE, count),
-            functools.partial(self._one_by_one, msgspec_chunks.decode_text, HEADLINE, count),
+            functools.partial(self._ours, self.text, self.chunks),
+            functools.partial(self._one_by_one, msgspec_chunks.decode_text, self.text, self.chunks),
         )
 
 

@@ -11,16 +11,22 @@ from helix_fast.redis.state import RedisStateStore
 from helix_fast.schemas.state import AgentState
 
 from .baselines.pydantic_store import Message, PydanticStore, Session
-from .measure import Also, Measure, check
+from .measure import Also, Measure, Size, check
+from .payloads import DEFAULT
 from .under_pytest import benchmark_of
 
 LIMIT = 4096
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps for a while in the sun. "
 
 
-def message(number: int) -> dict[str, Any]:
-    """A message of some 100 bytes."""
-    return {"role": "user" if number % 2 else "assistant", "content": f"{number}: {SENTENCE}"}
+def message(number: int, text: str = SENTENCE) -> dict[str, Any]:
+    """A message of some 100 bytes, or of another text."""
+    return {"role": "user" if number % 2 else "assistant", "content": f"{number}: {text}"}
+
+
+def content_of(size: Size) -> str:
+    """What messages say: a sentence, as the headline chunk is no message, or the payload that was asked for."""
+    return SENTENCE if size.payload is DEFAULT else size.payload.text
 
 
 class Append(Measure):
@@ -36,10 +42,11 @@ class Append(Measure):
     async def prepare(self) -> None:
         self.length = self.size.pick(100_000, 20_000, 200)
         self.appends = self.size.pick(3_000, 500, 20)
+        self.content = content_of(self.size)
         self.store = RedisStateStore(self.server.url)
         await self.store.create_session("long", agent_type="assistant")
         for start in range(0, self.length, 5_000):
-            part = [message(number) for number in range(start, min(start + 5_000, self.length))]
+            part = [message(number, self.content) for number in range(start, min(start + 5_000, self.length))]
             await self.store.append_messages("long", part)
 
     async def clean(self) -> None:
@@ -58,7 +65,7 @@ class Append(Measure):
         return took
 
     async def _append(self, session: str, before: int) -> float:
-        added = [message(0)]
+        added = [message(0, self.content)]
         count = before
         began = time.perf_counter()
         for _ in range(self.appends):
@@ -82,11 +89,12 @@ class SaveBytes(Measure):
     async def prepare(self) -> None:
         self.length = self.size.pick(10_000, 10_000, 100)
         self.saves = self.size.pick(100, 20, 3)
+        self.content = content_of(self.size)
         self.micros: list[float] = []
         self.store = RedisStateStore(self.server.url)
         self.state = AgentState("long", "assistant")
         self.state.custom_state = {"plan": ["search", "read", "answer"], "found": 17, "notes": SENTENCE * 3}
-        self.state.messages = [message(number) for number in range(self.length)]
+        self.state.messages = [message(number, self.content) for number in range(self.length)]
         await self.store.save_state("long", self.state)
         self.theirs = await self._pydantic_bytes()
 
@@ -116,7 +124,7 @@ class SaveBytes(Measure):
         before = self.probe.network_bytes()
         began = time.perf_counter()
         for _ in range(self.saves):
-            self.state.messages.append(message(len(self.state.messages)))
+            self.state.messages.append(message(len(self.state.messages), self.content))
             await self.store.save_state("long", self.state)
         self.micros.append((time.perf_counter() - began) / self.saves * 1e6)
         used = self.probe.network_bytes() - before - of_probe

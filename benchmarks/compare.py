@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if old.size != new.size:
         sys.stderr.write(f"compare: a {old.size} run and a {new.size} run measure different amounts of data\n")
         return 2
+    if old.payload != new.payload:
+        sys.stderr.write(f"compare: payloads {old.payload} and {new.payload} are different data\n")
+        return 2
     changes = compare(old, new, options.allowed)
     sys.stdout.write(report(changes) + "\n")
     return 1 if any(change.fell for change in changes) else 0

@@ -1,7 +1,8 @@
-"""How cost grows: ``python -m benchmarks.growth``. Absolute numbers, so only those of one run are comparable.
+"""How cost grows: ``python -m benchmarks.growth [--docs]``. Absolute numbers, so only those of one run are comparable.
 
 Streams 100 to 100 000: chunks/s, CPU of server and client for a chunk, memory of the client for an open writer and
-reader. Usage entries 1 000 to 1 000 000: a cold and a warm rollup. Messages 0 to 100 000: `append_messages`.
+reader. Usage entries 1 000 to 1 000 000: a cold and a warm rollup. Messages 0 to 100 000: `append_messages`. The same
+load on a cluster of three nodes and on one.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import uvloop
 
 from helix_fast.embedded import EmbeddedServer
@@ -24,57 +24,26 @@ from helix_fast.redis.usage import RedisUsageStore
 from .__main__ import say, server_version
 from .bench_state import message
 from .bench_usage import NEW_ENTRIES, SESSION, make_entries
+from .docs import GROWTH
+from .growth_report import (
+    AppendPoint,
+    Growth,
+    RollupPoint,
+    StreamsPoint,
+    draw,
+    render,
+    save_growth,
+    write_growth,
+)
 from .measure import FULL, QUICK, TINY, Size, check
 from .open_streams import OpenStreams
 from .probe import Probe
 from .results import describe_machine, describe_versions, now
-from .table import align, number
+from .scaling import measure_scaling
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-OUTPUT: Final = ROOT / "benchmarks" / "growth.json"
-PLOT: Final = ROOT / "docs" / "growth.png"
 # Above this a reader's memory is no news any more, and each needs a subscription.
 MOST_READERS: Final = 10_000
 PAGE: Final = 10_000
-
-
-class StreamsPoint(msgspec.Struct):
-    """Writing to so many open streams in turns, by 100 tasks."""
-
-    streams: int
-    chunks_per_second: float
-    server_cpu_us: float
-    client_cpu_us: float
-    open_us: float
-    writer_bytes: float
-    reader_bytes: float | None
-
-
-class RollupPoint(msgspec.Struct):
-    """Rolling up so many entries: all of them, and 100 new ones."""
-
-    entries: int
-    cold_ms: float
-    warm_ms: float
-
-
-class AppendPoint(msgspec.Struct):
-    """Appending one message to a conversation of so many."""
-
-    messages: int
-    append_us: float
-
-
-class Growth(msgspec.Struct, kw_only=True):
-    """``growth.json``."""
-
-    size: str
-    streams: list[StreamsPoint] = []
-    rollup: list[RollupPoint] = []
-    append: list[AppendPoint] = []
-    machine: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    taken_at: str = ""
 
 
 COUNTS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
@@ -174,83 +143,40 @@ async def append_points(size: Size, counts: Sequence[int]) -> list[AppendPoint]:
 
 
 async def measure(size: Size) -> Growth:
-    """All three."""
+    """All four."""
+    started = time.perf_counter()
     counts = COUNTS[size.name]
     versions = describe_versions(await server_version())
     growth = Growth(size=size.name, machine=describe_machine(), versions=versions, taken_at=now())
     for count in counts["streams"]:
+        began = time.perf_counter()
         growth.streams.append(await streams_point(size, count))
-        say(f"{count:,} streams")
+        say(f"{count:,} streams ({time.perf_counter() - began:.1f} s)")
     growth.rollup = await rollup_points(size, counts["rollup"])
     growth.append = await append_points(size, counts["append"])
+    say("append_messages")
+    growth.scaling = await measure_scaling(size)
+    say("a cluster of three nodes")
+    growth.seconds = round(time.perf_counter() - started, 1)
     return growth
 
 
-def render(growth: Growth) -> str:
-    """Three tables."""
-    streams: list[tuple[str, ...]] = [
-        ("streams", "", "chunks/s", "server µs", "", "client µs", "open µs", "writer B", "reader B")
-    ]
-    for point in growth.streams:
-        reader = "-" if point.reader_bytes is None else number(point.reader_bytes)
-        costs = (number(point.server_cpu_us), "", number(point.client_cpu_us), number(point.open_us))
-        streams.append(
-            (f"{point.streams:,}", "", number(point.chunks_per_second), *costs, number(point.writer_bytes), reader)
-        )
-    rollup: list[tuple[str, ...]] = [("entries", "", "cold ms", "warm ms", "", "cold µs an entry")]
-    for entry in growth.rollup:
-        each = number(entry.cold_ms * 1000 / entry.entries)
-        rollup.append((f"{entry.entries:,}", "", number(entry.cold_ms), number(entry.warm_ms), "", each))
-    append: list[tuple[str, ...]] = [("messages", "", "append µs")]
-    append += [(f"{point.messages:,}", "", number(point.append_us)) for point in growth.append]
-    return "\n\n".join(align(table) for table in (streams, rollup, append))
-
-
-def draw(growth: Growth, path: Path) -> None:
-    """The chart for docs/performance.md."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes: Any = figure.subplots(2, 2)
-    counts = [point.streams for point in growth.streams]
-    _line(axes[0][0], "chunks/s by open streams", counts, {"": [p.chunks_per_second for p in growth.streams]})
-    costs = {"server": [p.server_cpu_us for p in growth.streams], "client": [p.client_cpu_us for p in growth.streams]}
-    _line(axes[0][1], "CPU of a chunk (µs) by open streams", counts, costs)
-    entries = [point.entries for point in growth.rollup]
-    times = {"cold": [p.cold_ms for p in growth.rollup], "100 new": [p.warm_ms for p in growth.rollup]}
-    _line(axes[1][0], "rollup (ms) by entries", entries, times, log=True)
-    messages = [max(1, point.messages) for point in growth.append]
-    _line(axes[1][1], "append_messages (µs) by messages stored", messages, {"": [p.append_us for p in growth.append]})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-
-
-def _line(axes: Any, title: str, xs: Sequence[float], lines: dict[str, list[float]], *, log: bool = False) -> None:
-    for label, ys in lines.items():
-        axes.plot(xs, ys, marker="o", label=label or None)
-    axes.set_xscale("log")
-    if log:
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
-    axes.set_title(title, fontsize=10)
-    axes.grid(visible=True, alpha=0.3)
-    if len(lines) > 1:
-        axes.legend()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write the file and the chart."""
+    """Measure, print, write the file and the chart; with ``--docs`` also into the documentation."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth")
     parser.add_argument("--quick", dest="size", action="store_const", const=QUICK, default=FULL)
     parser.add_argument("--tiny", dest="size", action="store_const", const=TINY)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--plot", type=Path, default=PLOT, help="the chart, PNG")
+    parser.add_argument("--output", type=Path, default=GROWTH, help=f"default: benchmarks/{GROWTH.name}")
+    parser.add_argument("--plot", type=Path, help="the chart, PNG; default: beside the output")
+    parser.add_argument("--docs", action="store_true", help="write the tables and the chart into docs/ too")
     options = parser.parse_args(arguments)
     growth = uvloop.run(measure(Size(options.size)))
-    options.output.write_bytes(msgspec.json.format(msgspec.json.encode(growth), indent=2) + b"\n")
+    save_growth(growth, options.output)
     sys.stdout.write(render(growth) + "\n")
-    draw(growth, options.plot)
+    draw(growth, options.plot or options.output.with_suffix(".png"))
+    if options.docs:
+        write_growth(growth)
+    say(f"{growth.seconds:.0f} s; {options.output}")
     return 0
 
 

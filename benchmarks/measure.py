@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import gc
 import statistics
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
@@ -13,6 +14,7 @@ import msgspec
 
 from helix_fast.embedded import EmbeddedServer
 
+from .payloads import DEFAULT, Payload
 from .probe import Probe
 
 Reach = Literal["at least", "at most"]
@@ -40,9 +42,10 @@ def check_between(actual: int, least: int, most: int, what: str) -> None:
 
 @dataclass(frozen=True)
 class Size:
-    """How much data a measure takes."""
+    """How much data a measure takes, and of what text."""
 
     name: str = FULL
+    payload: Payload = DEFAULT
 
     def pick(self, full: int, quick: int, tiny: int) -> int:
         """The number for this size."""
@@ -61,7 +64,7 @@ class Size:
     @property
     def variant_runs(self) -> int:
         """Pairs of a variant."""
-        return self.pick(3, 1, 1)
+        return self.pick(5, 1, 1)
 
 
 class Pair(msgspec.Struct):
@@ -110,6 +113,8 @@ class Result(msgspec.Struct, kw_only=True):
     runs: list[Pair]
     also: list[Also] = []
     variants: dict[str, Variant] = {}
+    payloads: dict[str, Variant] = {}
+    seconds: float = 0.0
 
 
 def meets(value: float, limit: float, reach: Reach) -> bool:
@@ -134,6 +139,7 @@ class Measure(abc.ABC):
 
     def __init__(self, size: Size) -> None:
         self.size = size
+        self.text = size.payload.text
         self.server = EmbeddedServer()
         self.probe: Probe
         self._serial = 0
@@ -181,6 +187,10 @@ class Measure(abc.ABC):
         """(name, ours, baseline) of other data."""
         return iter(())
 
+    def payloads(self) -> Iterator[tuple[str, Run, Run]]:
+        """(name of the payload, ours, baseline): the same, short, with other texts."""
+        return iter(())
+
 
 async def timed_run(run: Run) -> float:
     """One run; the garbage of the one before it is not on its bill."""
@@ -208,24 +218,36 @@ def middle(pairs: list[Pair]) -> Variant:
 
 async def take(measure: Measure, say: Callable[[str], None] = lambda _text: None) -> Result:
     """Take a measure: one turn of each to warm up, then the runs, then the variants."""
+    began = time.perf_counter()
     await measure.open()
     try:
         if measure.size.name != TINY:
             await take_pairs(measure.ours, measure.baseline, 1)
         pairs = await take_pairs(measure.ours, measure.baseline, measure.size.runs)
         also = list(measure.also())
-        variants = {}
-        for name, ours, baseline in measure.variants():
-            say(f"{measure.key} {name}")
-            variants[name] = middle(await take_pairs(ours, baseline, measure.size.variant_runs))
+        variants = await take_variants(measure, measure.variants(), say)
+        # A payload that was asked for is what all is about; else the others stand beside the headline.
+        others = measure.payloads() if measure.size.payload is DEFAULT else iter(())
+        payloads = await take_variants(measure, others, say)
     finally:
         await measure.close()
-    return result_of(measure, pairs, also, variants)
+    found = result_of(measure, pairs, also)
+    found.variants, found.payloads, found.seconds = variants, payloads, round(time.perf_counter() - began, 1)
+    return found
 
 
-def result_of(
-    measure: Measure | type[Measure], pairs: list[Pair], also: list[Also], variants: dict[str, Variant]
-) -> Result:
+async def take_variants(
+    measure: Measure, variants: Iterator[tuple[str, Run, Run]], say: Callable[[str], None]
+) -> dict[str, Variant]:
+    """Each of them in turns with its baseline."""
+    found = {}
+    for name, ours, baseline in variants:
+        say(f"{measure.key} {name}")
+        found[name] = middle(await take_pairs(ours, baseline, measure.size.variant_runs))
+    return found
+
+
+def result_of(measure: Measure | type[Measure], pairs: list[Pair], also: list[Also]) -> Result:
     """Put a result together; it is reached where its ratio and all its further conditions are."""
     found = middle(pairs)
     return Result(
@@ -240,5 +262,4 @@ def result_of(
         reached=meets(found.ratio, measure.target, measure.reach) and all(part.reached for part in also),
         runs=pairs,
         also=also,
-        variants=variants,
     )

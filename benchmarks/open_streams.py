@@ -45,10 +45,11 @@ class OpenStreams:
         url: the server.
         count: streams to hold open.
         readers: whether a live reader is opened for each as well.
+        text: of every chunk.
     """
 
-    def __init__(self, url: str, count: int, *, readers: bool = False) -> None:
-        self._arguments = [url, str(count), "readers" if readers else "writers"]
+    def __init__(self, url: str, count: int, *, readers: bool = False, text: str = HEADLINE) -> None:
+        self._arguments = [url, str(count), "readers" if readers else "writers", text]
         self._process: asyncio.subprocess.Process | None = None
         self.opened: dict[str, float] = {}
 
@@ -104,7 +105,7 @@ def memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-async def serve(url: str, count: int, with_readers: bool) -> None:
+async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
     """Open the streams, say so, and write when told how many chunks on stdin, until it ends."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
@@ -125,7 +126,7 @@ async def serve(url: str, count: int, with_readers: bool) -> None:
             bytes_per_writer=of_writers / count,
             bytes_per_reader=of_readers / max(1, len(readers)),
         )
-        state = Written(writers)
+        state = Written(writers, text)
         while line := await lines.readline():
             if line == b"check\n":
                 await state.check(helix.streams)
@@ -149,8 +150,9 @@ async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> lis
 class Written:
     """The writers, and how far each stream is."""
 
-    def __init__(self, writers: list[StreamWriter]) -> None:
+    def __init__(self, writers: list[StreamWriter], text: str) -> None:
         self._writers = writers
+        self._text = text
         self._last = [0] * len(writers)
         self._next = [0] * TASKS
 
@@ -179,7 +181,7 @@ class Written:
         for _ in range(chunks):
             stream = mine[place % len(mine)]
             place += 1
-            sequence = await self._writers[stream].write(TextDeltaChunk(delta=HEADLINE))
+            sequence = await self._writers[stream].write(TextDeltaChunk(delta=self._text))
             self._last[stream] += 1
             if sequence != self._last[stream]:
                 check(sequence, self._last[stream], f"sequence of {self._writers[stream].stream_id}")
@@ -194,4 +196,4 @@ def answer(**values: Any) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "readers"))
+        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "readers", sys.argv[4]))

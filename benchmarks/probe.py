@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
 
 
 class Probe:
-    """A connection beside the measured ones. It blocks, so it is used before and after a run only."""
+    """A connection beside the measured ones. It blocks, so it is used before and after a run only.
 
-    def __init__(self, socket_path: str) -> None:
+    Args:
+        socket_path: the server's unix socket; "" where it listens on ``port`` of 127.0.0.1 alone.
+    """
+
+    def __init__(self, socket_path: str = "", *, port: int = 0) -> None:
         self.socket_path = socket_path
-        self._client = redis.Redis(unix_socket_path=socket_path)
+        self._client = redis.Redis(unix_socket_path=socket_path) if socket_path else redis.Redis(port=port)
 
     def command(self, *args: Any) -> Any:
         """Any command."""
@@ -49,9 +56,13 @@ class Probe:
             pipeline.xlen(key)
         return sum(pipeline.execute())
 
+    def keys(self, pattern: str) -> list[Any]:
+        """The names of keys."""
+        return list(self._client.scan_iter(pattern, count=1000))
+
     def memory(self, pattern: str) -> int:
         """Bytes that the keys of a pattern take, every one of their parts counted."""
-        keys = list(self._client.scan_iter(pattern, count=1000))
+        keys = self.keys(pattern)
         return sum(int(self.command("MEMORY", "USAGE", key, "SAMPLES", "0")) for key in keys)
 
     def version(self) -> str:
@@ -68,3 +79,29 @@ class Probe:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+class Use:
+    """What a chunk takes in runs of one side: CPU of server and of this process, bytes to and from the server.
+
+    docs/performance.md reckons from it what more cores and nodes would carry.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._runs: list[tuple[float, float, float]] = []
+
+    @contextlib.contextmanager
+    def of(self, chunks: int) -> Iterator[None]:
+        """Around a run of so many chunks."""
+        sent, server, client = self._probe.network_bytes(), self._probe.cpu_seconds(), time.process_time()
+        yield
+        client = time.process_time() - client
+        server = self._probe.cpu_seconds() - server
+        sent = self._probe.network_bytes() - sent
+        self._runs.append((server / chunks * 1e6, client / chunks * 1e6, sent / chunks))
+
+    def medians(self) -> tuple[float, float, float]:
+        """µs of the server, µs of this process, bytes."""
+        server, client, sent = zip(*self._runs, strict=True)
+        return statistics.median(server), statistics.median(client), statistics.median(sent)

@@ -15,21 +15,40 @@ import msgspec
 from helix_fast import codec
 
 from .measure import Result
+from .payloads import DEFAULT
 
-PACKAGES: Final = ("helix-fast", "redis", "hiredis", "msgspec", "pydantic", "uvloop", "coredis", "valkey-glide")
-_RESERVED: Final = frozenset({"machine", "versions", "size", "taken_at", "peers", "failed"})
+PACKAGES: Final = (
+    *("helix-fast", "redis", "hiredis", "msgspec", "pydantic", "uvloop"),
+    *("coredis", "valkey-glide", "resumable-stream"),
+)
+_RESERVED: Final = frozenset({"machine", "versions", "size", "payload", "taken_at", "seconds", "peers", "failed"})
+
+
+class Peer(msgspec.Struct):
+    """Another client, or ours beside it, under one load. ``ratio``: ours to it, in the same turns; ``note``: what is
+    not the same work."""
+
+    load: str
+    name: str
+    value: float
+    unit: str
+    ratio: float
+    runs: list[float]
+    note: str = ""
 
 
 class Results(msgspec.Struct, kw_only=True):
     """A run. In the file the measures stand beside these fields, by their keys."""
 
     size: str
+    payload: str = DEFAULT.name
     measures: dict[str, Result]
     failed: dict[str, str] = {}
-    peers: dict[str, dict[str, Any]] = {}
+    peers: list[Peer] = []
     machine: dict[str, Any] = {}
     versions: dict[str, str] = {}
     taken_at: str = ""
+    seconds: float = 0.0
 
 
 class ResultsFileError(Exception):

@@ -17,7 +17,8 @@ from helix_fast import StreamWriter, TextDeltaChunk, connect
 from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, check
 from .open_streams import open_readers
-from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, TIMESTAMP
+from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, numbered, payloads_for
+from .probe import Use
 from .stream_loads import close_and_delete, open_writers
 
 ENTRY = 32
@@ -44,58 +45,62 @@ class StoredReads(Measure):
         self.count = self.size.pick(10_000, 10_000, 640)
         self.times = self.size.pick(20, 3, 1)
         self.baseline_times = self.size.pick(5, 1, 1)
+        self.payload_times = self.size.pick(2, 1, 1)
+        self.last_delta: dict[str, str] = {}
+        self._payload_now: str | None = None
         self.helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path, max_length=self.count + 1000)
         for entry in (1, ENTRY, 400):
-            await self._fill(f"by-{entry}", entry)
+            await self._fill(f"by-{entry}", entry, self.text)
+        await self._fill_baseline("stored", self.text)
+
+    async def _fill_baseline(self, name: str, text: str) -> None:
         chunks = [
-            TextDelta(delta=self._delta(n), agent_id=AGENT_ID, agent_type=AGENT_TYPE, timestamp=TIMESTAMP)
+            TextDelta(delta=numbered(text, n), agent_id=AGENT_ID, agent_type=AGENT_TYPE, timestamp=TIMESTAMP)
             for n in range(1, self.count + 1)
         ]
         for first in range(0, self.count, 1000):
-            await self.store.write_many("stored", chunks[first : first + 1000], first + 1)
-        check(self.probe.length("stream:stored"), self.count, "entries of the baseline's stream")
+            await self.store.write_many(name, chunks[first : first + 1000], first + 1)
+        check(self.probe.length(f"stream:{name}"), self.count, "entries of the baseline's stream")
 
-    async def _fill(self, name: str, entry: int) -> None:
+    async def _fill(self, name: str, entry: int, text: str) -> None:
+        self.last_delta[name] = numbered(text, self.count)
         streams = self.helix.streams
         writer = await streams.create_writer(name, AGENT_ID, AGENT_TYPE)
         numbers = range(1, self.count + 1)
         for first in range(0, self.count, entry):
-            await writer.write_many(TextDeltaChunk(delta=self._delta(n)) for n in numbers[first : first + entry])
+            await writer.write_many(TextDeltaChunk(delta=numbered(text, n)) for n in numbers[first : first + entry])
         await writer.close()
         await streams.end_stream(name)
         # Two entries hold no chunks: the one that opens a stream, and its end.
         stored = self.probe.length(f"helix:stream:{{{name}}}") - math.ceil(self.count / entry)
         check(stored in {1, 2}, True, f"entries of {entry} chunks")
 
-    @staticmethod
-    def _delta(sequence: int) -> str:
-        return f"{HEADLINE[:2]}{sequence:05}"
-
     async def clean(self) -> None:
         await self.helix.close()
         await self.store.close()
 
     async def ours(self) -> float:
-        return await self._rate(f"by-{ENTRY}", self._one_by_one)
+        return await self._rate(f"by-{ENTRY}", self._one_by_one, self.times)
 
-    async def _rate(self, name: str, read: Read) -> float:
+    async def _rate(self, name: str, read: Read, times: int) -> float:
         seconds = 0.0
-        for _ in range(self.times):
+        for _ in range(times):
             began = time.perf_counter()
             found = await read(name)
             seconds += time.perf_counter() - began
             check(found, self.count, f"chunks read of {name}")
-        return self.count * self.times / seconds
+        return self.count * times / seconds
 
-    def _check_end(self, sequence: int, chunk: object) -> None:
-        check((sequence, getattr(chunk, "delta", None)), (self.count, self._delta(self.count)), "the last chunk read")
+    def _check_end(self, name: str, sequence: int, chunk: object) -> None:
+        expected = (self.count, self.last_delta[name])
+        check((sequence, getattr(chunk, "delta", None)), expected, "the last chunk read")
 
     async def _one_by_one(self, name: str) -> int:
         reader = await self.helix.streams.create_resumable_reader(name)
         assert reader is not None
         found = [stored async for stored in reader]
-        self._check_end(found[-1].sequence, found[-1].chunk)
+        self._check_end(name, found[-1].sequence, found[-1].chunk)
         return len(found)
 
     async def _by_batches(self, name: str) -> int:
@@ -105,23 +110,21 @@ class StoredReads(Measure):
         while batch := await reader.read_batch():
             found += len(batch)
             last = batch[-1]
-        self._check_end(last.sequence, last.chunk)
+        self._check_end(name, last.sequence, last.chunk)
         return found
 
     async def _at_once(self, name: str) -> int:
         found = await self.helix.resumable.read_from(name)
-        self._check_end(found[-1].sequence, found[-1].chunk)
+        self._check_end(name, found[-1].sequence, found[-1].chunk)
+        return len(found)
+
+    async def _pydantic(self, name: str) -> int:
+        found = await self.store.read(name)
+        self._check_end(f"by-{ENTRY}" if name == "stored" else name, *found[-1])
         return len(found)
 
     async def baseline(self) -> float:
-        seconds = 0.0
-        for _ in range(self.baseline_times):
-            began = time.perf_counter()
-            found = await self.store.read("stored")
-            seconds += time.perf_counter() - began
-            check(len(found), self.count, "chunks read by the baseline")
-            self._check_end(*found[-1])
-        return self.count * self.baseline_times / seconds
+        return await self._rate("stored", self._pydantic, self.baseline_times)
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
         ways = {"async for": self._one_by_one, "read_batch": self._by_batches, "read_from": self._at_once}
@@ -129,7 +132,27 @@ class StoredReads(Measure):
             for way, read in ways.items():
                 if not self.size.full and entry != ENTRY and way != "async for":
                     continue
-                yield f"{way}, entries of {entry}", functools.partial(self._rate, f"by-{entry}", read), self.baseline
+                ours = functools.partial(self._rate, f"by-{entry}", read, self.times)
+                yield f"{way}, entries of {entry}", ours, self.baseline
+
+    def payloads(self) -> Iterator[tuple[str, Run, Run]]:
+        for name, text in payloads_for(full=self.size.full):
+            ours = functools.partial(self._payload, name, text, self._one_by_one)
+            yield name, ours, functools.partial(self._payload, name, text, self._pydantic)
+
+    async def _payload(self, name: str, text: str, read: Read) -> float:
+        """Both sides of a payload are stored before its first run, and the one before is removed."""
+        if name not in self.last_delta:
+            await self._forget_payload()
+            await self._fill(name, ENTRY, text)
+            await self._fill_baseline(name, text)
+            self._payload_now = name
+        return await self._rate(name, read, self.payload_times)
+
+    async def _forget_payload(self) -> None:
+        if self._payload_now is not None:
+            await self.helix.streams.delete_stream(self._payload_now)
+            self.probe.command("DEL", f"stream:{self._payload_now}")
 
 
 class LiveLatency(Measure):
@@ -150,6 +173,7 @@ class LiveLatency(Measure):
         self.rates: list[float] = []
         self.medians: dict[str, list[float]] = {"ours": [], "baseline": []}
         self.connections: list[int] = []
+        self.use = Use(self.probe)
 
     async def ours(self) -> float:
         before = self.probe.connections()
@@ -171,10 +195,11 @@ class LiveLatency(Measure):
 
             reading = asyncio.gather(*map(read, range(self.streams)))
             await asyncio.sleep(0)  # all of them wait now
-            begin = time.perf_counter() + 0.05
-            turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
-            await asyncio.gather(*turns)
-            seconds = time.perf_counter() - begin
+            with self.use.of(self.streams * self.each):
+                begin = time.perf_counter() + 0.05
+                turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
+                await asyncio.gather(*turns)
+                seconds = time.perf_counter() - begin
             self.connections.append(self.probe.connections() - before)
             await asyncio.gather(*map(helix.streams.end_stream, names))
             await asyncio.wait_for(reading, PATIENCE)
@@ -192,7 +217,7 @@ class LiveLatency(Measure):
             if wait > 0:
                 await asyncio.sleep(wait)
             times.append(time.perf_counter())
-            await writer.write(TextDeltaChunk(delta=HEADLINE))
+            await writer.write(TextDeltaChunk(delta=self.text))
 
     async def baseline(self) -> float:
         key = self.fresh("idle")
@@ -210,7 +235,7 @@ class LiveLatency(Measure):
                         latencies.append(time.perf_counter() - sent[len(latencies)])
                         last = entry
 
-        fields = {"chunk": '{"type":"text_delta","delta":"Hello, "}', "sequence": "1"}
+        fields = {"chunk": chunk_json(self.text), "sequence": "1"}
         try:
             await reader.ping()
             reading = asyncio.ensure_future(read())
@@ -234,3 +259,7 @@ class LiveLatency(Measure):
         yield Also("chunks/s that were really written", statistics.median(self.rates), "chunks/s", wanted, "at least")
         yield Also("p50 ours", statistics.median(self.medians["ours"]), "ms")
         yield Also("p50 baseline", statistics.median(self.medians["baseline"]), "ms")
+        server, client, sent = self.use.medians()
+        yield Also("server CPU a chunk (INFO cpu), ours", server, "µs")
+        yield Also("client CPU a chunk, ours", client, "µs")
+        yield Also("bytes to and from the server a chunk, ours", sent, "bytes")

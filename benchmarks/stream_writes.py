@@ -18,8 +18,8 @@ from .baselines.bare_client import baseline_name, xadd_per_second
 from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, Size, check, check_between
 from .open_streams import TASKS, OpenStreams
-from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE, TIMESTAMP, chunk_json, payloads_for
-from .probe import Probe
+from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, payloads_for
+from .probe import Probe, Use
 from .stream_loads import check_last, close_and_delete, open_writers, stream_text, write_each
 
 
@@ -34,32 +34,43 @@ class OneWriter(Measure):
 
     async def prepare(self) -> None:
         self.count = self.size.pick(1_000_000, 100_000, 2_000)
-        self.variant_count = self.size.pick(100_000, 4_000, 300)
+        self.payload_count = self.size.pick(200_000, 4_000, 300)
         self.helix = await connect(self.server.url)
+        self.server_cpu: dict[str, list[float]] = {"ours": [], "baseline": []}
 
     async def clean(self) -> None:
         await self.helix.close()
 
     async def ours(self) -> float:
-        return await self._write(HEADLINE, self.count)
+        before = self.probe.cpu_seconds()
+        rate = await self._write(self.text, self.count)
+        self.server_cpu["ours"].append((self.probe.cpu_seconds() - before) / self.count * 1e6)
+        return rate
 
     async def baseline(self) -> float:
-        return await self._append(HEADLINE, self.count)
+        return await self._append(self.text, self.count)
+
+    def also(self) -> Iterator[Also]:
+        for side, used in self.server_cpu.items():
+            yield Also(f"server CPU a chunk (INFO cpu), {side}", statistics.median(used), "µs")
 
     async def _write(self, text: str, count: int) -> float:
         return count / await stream_text(self.helix.streams, self.fresh("one"), text, count)
 
     async def _append(self, text: str, count: int) -> float:
         key = self.fresh("bare")
+        before = self.probe.cpu_seconds()
         rate = await xadd_per_second(self.server.socket_path, key, chunk_json(text), count)
         check_between(self.probe.length(key), count, count + 100_000, f"entries in {key}")
+        if count == self.count:
+            self.server_cpu["baseline"].append((self.probe.cpu_seconds() - before) / count * 1e6)
         self.probe.command("DEL", key)
         return rate
 
-    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+    def payloads(self) -> Iterator[tuple[str, Run, Run]]:
         for name, text in payloads_for(full=self.size.full):
             # As many bytes of text as chunks allow: 2 000 bytes a chunk need fewer of them.
-            count = max(100, self.variant_count * 20 // max(20, len(text.encode()) // 4))
+            count = max(100, self.payload_count * 20 // max(20, len(text.encode()) // 4))
             yield name, functools.partial(self._write, text, count), functools.partial(self._append, text, count)
 
 
@@ -78,7 +89,7 @@ class ManyWriters(Measure):
         self.baseline_each = self.size.pick(30, 5, 3)
         self.helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
-        self.server_cpu: list[float] = []
+        self.uses = {"ours": Use(self.probe), "baseline": Use(self.probe)}
 
     async def clean(self) -> None:
         await self.helix.close()
@@ -90,11 +101,10 @@ class ManyWriters(Measure):
         names = [f"{prefix}-{number}" for number in range(self.writers)]
         writers = await open_writers(streams, names)
         chunks = self.writers * self.each
-        cpu = self.probe.cpu_seconds()
-        began = time.perf_counter()
-        await asyncio.gather(*(write_each(writer, self.each) for writer in writers))
-        seconds = time.perf_counter() - began
-        self.server_cpu.append((self.probe.cpu_seconds() - cpu) / chunks * 1e6)
+        with self.uses["ours"].of(chunks):
+            began = time.perf_counter()
+            await asyncio.gather(*(write_each(writer, self.each, self.text) for writer in writers))
+            seconds = time.perf_counter() - began
         await check_last(streams, names, self.each)
         await close_and_delete(streams, names, writers)
         return chunks / seconds
@@ -102,9 +112,10 @@ class ManyWriters(Measure):
     async def baseline(self) -> float:
         prefix = self.fresh("pydantic")
         names = [f"{prefix}-{number}" for number in range(self.writers)]
-        began = time.perf_counter()
-        await asyncio.gather(*map(self._write, names))
-        seconds = time.perf_counter() - began
+        with self.uses["baseline"].of(len(names) * self.baseline_each):
+            began = time.perf_counter()
+            await asyncio.gather(*map(self._write, names))
+            seconds = time.perf_counter() - began
         keys = [f"stream:{name}" for name in names]
         check(self.probe.lengths(keys), self.writers * self.baseline_each, "entries of all streams")
         self.probe.command("UNLINK", *keys)
@@ -113,11 +124,15 @@ class ManyWriters(Measure):
     async def _write(self, name: str) -> None:
         store = self.store
         for sequence in range(1, self.baseline_each + 1):
-            chunk = TextDelta(delta=HEADLINE, agent_id=AGENT_ID, agent_type=AGENT_TYPE, timestamp=TIMESTAMP)
+            chunk = TextDelta(delta=self.text, agent_id=AGENT_ID, agent_type=AGENT_TYPE, timestamp=TIMESTAMP)
             await store.write(name, chunk, sequence)
 
     def also(self) -> Iterator[Also]:
-        yield Also("server CPU a chunk (INFO cpu)", statistics.median(self.server_cpu), "µs", 3.0)
+        for side, use in self.uses.items():
+            server, client, sent = use.medians()
+            yield Also(f"server CPU a chunk (INFO cpu), {side}", server, "µs", 3.0 if side == "ours" else None)
+            yield Also(f"client CPU a chunk, {side}", client, "µs")
+            yield Also(f"bytes to and from the server a chunk, {side}", sent, "bytes")
 
 
 class OpenStreamsCost(Measure):
@@ -141,8 +156,8 @@ class OpenStreamsCost(Measure):
         self._stack = contextlib.AsyncExitStack()
         await self._stack.enter_async_context(self.other_server)
         self.other_probe = Probe(self.other_server.socket_path)
-        self.holder = await self._stack.enter_async_context(OpenStreams(self.server.url, self.many))
-        self.other = await self._stack.enter_async_context(OpenStreams(self.other_server.url, TASKS))
+        self.holder = await self._stack.enter_async_context(OpenStreams(self.server.url, self.many, text=self.text))
+        self.other = await self._stack.enter_async_context(OpenStreams(self.other_server.url, TASKS, text=self.text))
 
     async def clean(self) -> None:
         await self._stack.aclose()
@@ -184,10 +199,10 @@ class StoredMemory(Measure):
         await self.store.close()
 
     async def ours(self) -> float:
-        return await self._ours(HEADLINE)
+        return await self._ours(self.text)
 
     async def baseline(self) -> float:
-        return await self._baseline(HEADLINE)
+        return await self._baseline(self.text)
 
     async def _ours(self, text: str, batch: int = 32) -> float:
         name = self.fresh("batches")
@@ -223,6 +238,8 @@ class StoredMemory(Measure):
         return used / self.count
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        yield "against our own entries of one chunk", self.ours, functools.partial(self._ours, self.text, 1)
+
+    def payloads(self) -> Iterator[tuple[str, Run, Run]]:
         for name, text in payloads_for(full=self.size.full):
             yield name, functools.partial(self._ours, text), functools.partial(self._baseline, text)
-        yield "against our own entries of one chunk", self.ours, functools.partial(self._ours, HEADLINE, 1)

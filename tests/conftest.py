@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,9 +10,12 @@ import pytest
 from hypothesis import settings
 
 from helix_fast.embedded import EmbeddedServer
+from helix_fast.testing import helix_cluster, helix_cluster_url, helix_server, helix_url
 from tests.support.backends import DEFAULT, KNOWN
 from tests.support.proxy import FaultProxy
 from tests.support.servers import ServerProcess
+
+__all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
 settings.register_profile("helix", print_blob=True, deadline=None)
@@ -36,23 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def embedded_server() -> Iterator[EmbeddedServer]:
+def embedded_server(helix_server: EmbeddedServer) -> EmbeddedServer:
     """One private server for the whole run. Tests that change or hurt their server take `fresh_server`."""
-    server = EmbeddedServer()
-    asyncio.run(server.start())
-    yield server
-    asyncio.run(server.stop())
+    return helix_server
 
 
 @pytest.fixture
-def server_url(embedded_server: EmbeddedServer) -> str:
+def server_url(helix_url: str) -> str:
     """URL of the run's server, emptied before each test."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
-        connection.connect(embedded_server.socket_path)
-        connection.sendall(b"FLUSHALL\r\n")
-        assert connection.recv(64) == b"+OK\r\n"
-    return embedded_server.url
+    return helix_url
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """The codec that this process uses: the compiled one, or its plain Python twin.
 
-`HELIX_FAST_PURE=1` in the environment forces Python; so does an extension that was not built or does not load.
+`HELIX_FAST_PURE=1` in the environment forces Python; so does an extension that was not built or does not load, which is
+logged as a warning, once.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -34,8 +36,14 @@ else:
     if ACCELERATED:
         try:
             from helix_fast import _codec as _chosen
-        except ImportError:
+        except ImportError as why:
             ACCELERATED = False
+            # Told here too: pip shows nothing of what a build that succeeds has to say.
+            logging.getLogger("helix_fast").warning(
+                "the compiled codec is missing (%s); the plain Python one is used, which is slower. To get it, install "
+                "with a C compiler and the Python headers. HELIX_FAST_PURE=1 asks for plain Python, without this warning",
+                why,
+            )
     if not ACCELERATED:
         from helix_fast import _codec_py as _chosen
     AppendFramer = _chosen.AppendFramer

@@ -128,7 +128,7 @@ class LockHolding:
     """``hold`` and the checks of ``acquire``, for every manager; each brings ``acquire`` and what a lock needs."""
 
     def __init__(self, *, default_ttl_ms: float) -> None:
-        self.default_ttl_ms = check_ttl(default_ttl_ms, "default_ttl_ms")
+        self.default_ttl_ms: int = check_ttl(default_ttl_ms, "default_ttl_ms")
         self._default_owner = f"{socket.gethostname()[:200]}:{os.getpid()}:{os.urandom(4).hex()}"
         self._holds: set[Hold] = set()
 

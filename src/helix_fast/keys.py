@@ -103,7 +103,7 @@ class UsageKeys:
     """Names of one session's usage, as bytes. ``prefix`` has no trailing colon here, as on the reference page.
 
     ``entries`` LIST of JSON; ``ids`` HASH of entry id -> call that recorded it, and of '' -> the list's nonce;
-    ``deleted`` STRING: the call that deleted them last, for a minute.
+    ``deleted`` ZSET: the calls that deleted them in the last minute.
     """
 
     __slots__ = ("deleted", "entries", "ids")

@@ -65,7 +65,7 @@ class Lock:
     ) -> None:  # fmt: skip
         self.session_id = session_id
         self.owner = owner
-        self.ttl_ms = ttl_ms
+        self.ttl_ms: int = ttl_ms
         self.record = record
         self.operation = operation
         self._backend = backend

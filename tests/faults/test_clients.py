@@ -1,9 +1,8 @@
-"""Clients that the caller made, TLS, and a user with few rights: all stores work the same over each of them."""
+"""Clients that the caller made, and TLS: all stores work the same over each of them."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,11 @@ import redis.asyncio
 
 from helix_fast import connect
 from helix_fast.errors import InvalidUrlError, StoreConnectionError, StoreResponseError
-from tests.support.backends import documented_rights
 from tests.support.cluster import ClusterProcess
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.servers import ServerProcess
 from tests.support.tls import TlsFront
 from tests.support.tour import tour
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -107,61 +103,6 @@ class TestTls:
         async with TlsFront(server_url, tmp_path, name="elsewhere.example") as front:
             with pytest.raises(StoreConnectionError, match="certificate verify failed"):
                 await connect(front.url, ssl_ca_certs=front.authority)
-
-
-CLUSTER_RIGHTS = ["+cluster|slots", "+asking", "+spublish", "+ssubscribe", "+sunsubscribe"]
-
-
-async def refused(client: redis.asyncio.Redis) -> list[Any]:
-    """What the server refused, but for what redis-py tells of itself while it connects."""
-    log: Any = await client.execute_command("ACL", "LOG")  # type: ignore[no-untyped-call]
-    entries = [entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True)) for entry in log]
-    objects = [
-        (entry.get("object") or entry.get(b"object"), entry.get("reason") or entry.get(b"reason")) for entry in entries
-    ]
-    return [one for one in objects if not str(one[0]).lower().strip("b'").startswith("client")]
-
-
-class TestRights:
-    async def test_documented_user_is_enough_for_every_store(self, fresh_server: ServerProcess) -> None:
-        async with redis.asyncio.Redis.from_url(fresh_server.url) as admin:
-            await admin.execute_command("ACL", "SETUSER", *documented_rights())  # type: ignore[no-untyped-call]
-            url = fresh_server.url.replace("//", "//helix:password@", 1)
-            async with connect(url) as helix:
-                await tour(helix)
-            assert await refused(admin) == []
-
-    async def test_documented_user_is_enough_on_a_cluster(self, cluster: ClusterProcess) -> None:
-        for node in cluster.nodes:
-            await cluster.ask(node, "ACL", "SETUSER", *documented_rights(), *CLUSTER_RIGHTS)
-        async with connect(cluster.url.replace("//", "//helix:password@", 1)) as helix:
-            await tour(helix)
-        for node in cluster.nodes:
-            async with cluster.client(node) as admin:
-                assert await refused(admin) == []
-
-    async def test_nothing_is_documented_that_is_not_used(self) -> None:
-        source = ROOT / "src" / "helix_fast"
-        scripts = " ".join(path.read_text("utf-8") for path in (source / "lua").glob("*.lua"))
-        called = {name.lower() for name in re.findall(r"redis\.p?call\('([A-Z]+)'", scripts)}
-        called |= {name.lower() for name in re.findall(r"push\('([A-Z]+)'", scripts)}
-        code = " ".join(
-            path.read_text("utf-8")
-            for path in [*source.glob("redis/*.py"), *source.glob("transport/*.py"), *source.glob("*.py")]
-        )
-        called |= {name.lower() for name in re.findall(r"[\"']([A-Z]{3,})[\"']", code)}
-        named = {word[1:] for word in documented_rights() if word.startswith("+")}
-        assert named - called == set()
-
-    @pytest.mark.parametrize("key", ["other", "helix"])
-    async def test_documented_user_reaches_nothing_else(self, fresh_server: ServerProcess, key: str) -> None:
-        async with redis.asyncio.Redis.from_url(fresh_server.url) as admin:
-            await admin.execute_command("ACL", "SETUSER", *documented_rights())  # type: ignore[no-untyped-call]
-        url = fresh_server.url.replace("//", "//helix:password@", 1)
-        async with redis.asyncio.Redis.from_url(url) as client:
-            for command in (("GET", key), ("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "GET", "*")):
-                with pytest.raises(redis.exceptions.NoPermissionError):
-                    await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
 class TestWrongServers:

@@ -189,6 +189,46 @@ async def test_a_repeated_delete_does_not_delete_the_successor(
     assert await direct.load_state("s") == successor
 
 
+async def test_a_repeated_delete_of_nothing_does_not_delete_what_came_after(
+    store: RedisStateStore, direct: RedisStateStore, fault_proxy: FaultProxy
+) -> None:
+    await direct.delete_session("s")
+    before = await direct.command("s", "INFO", "commandstats")
+    fault_proxy.refuse()
+    fault_proxy.cut_after_reply_bytes(0)
+    task = asyncio.ensure_future(store.delete_session("s"))
+    while unlinks(await direct.command("s", "INFO", "commandstats")) == unlinks(before):
+        pass
+    successor = await direct.create_session("s", agent_type="successor")
+    await fault_proxy.start()
+    assert await task is False
+    assert await direct.load_state("s") == successor
+
+
+@pytest.mark.parametrize("name", ["save", "create"])
+async def test_a_session_that_another_deleted_does_not_come_back_with_a_repeated_write(
+    fault_proxy: FaultProxy, direct: RedisStateStore, name: str
+) -> None:
+    async with RedisStateStore(fault_proxy.url) as store:
+        await store.session_exists("s")
+        fault_proxy.refuse()
+        fault_proxy.cut_after_reply_bytes(0)
+        write = store.save(AgentState("s", "a")) if name == "save" else store.create_session("s", agent_type="a")
+        task = asyncio.ensure_future(write)
+        while not await direct.session_exists("s"):
+            pass
+        assert await direct.delete_session("s") is True
+        await fault_proxy.start()
+        made = await task
+        assert (made if isinstance(made, int) else made.version) == 1
+        assert not await direct.session_exists("s")
+
+
+def unlinks(info: bytes) -> bytes:
+    """What the server tells of UNLINK."""
+    return b"".join(line for line in info.splitlines() if line.startswith(b"cmdstat_unlink"))
+
+
 async def test_a_server_that_forgot_the_scripts_is_taught_again(
     store: RedisStateStore, direct: RedisStateStore
 ) -> None:

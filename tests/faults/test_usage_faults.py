@@ -49,13 +49,18 @@ async def test_a_request_cut_at_any_byte_counts_once(fault_proxy: FaultProxy, cu
         assert await total(store) == 450
 
 
-async def test_a_deletion_whose_reply_is_lost_is_not_done_twice(fault_proxy: FaultProxy, server_url: str) -> None:
+@pytest.mark.parametrize("others", [0, 1, 2])
+async def test_a_deletion_whose_reply_is_lost_is_not_done_twice_whatever_others_delete(
+    fault_proxy: FaultProxy, server_url: str, others: int
+) -> None:
     async with through(fault_proxy) as store, RedisUsageStore(server_url) as other:
         await store.record_entry(tokens())
         await store.delete("another")  # the server knows the script now
         fault_proxy.drop_replies()
         deleting = asyncio.create_task(store.delete("s"))
         await comes_true(lambda: gone(other))
+        for _ in range(others):
+            await other.delete("s")
         await other.record_entry(tokens(id="later"))
         fault_proxy.heal()
         fault_proxy.cut_all()

@@ -1,110 +1,18 @@
-"""A real cluster of plain servers for tests: primaries and replicas, slots moved by hand, nodes killed."""
+"""A cluster whose slots are moved by hand, and whose nodes are cut off; the rest: `helix_fast.testing.cluster`."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
-from pathlib import Path
 
-import redis.asyncio
+from helix_fast.testing.cluster import SLOTS, ServerCluster
+from helix_fast.testing.servers import ServerProcess
 
-from tests.support.servers import ServerProcess, free_port
-
-SLOTS = 16_384
+__all__ = ["SLOTS", "ClusterProcess"]
 
 
-class ClusterProcess:
-    """`primaries` servers that share the slots, each with `replicas` replicas; ready in about two seconds.
-
-    Args:
-        directory: existing directory; every node has a subdirectory.
-        node_timeout: milliseconds after which a silent node is voted down.
-        binary: server program; the packaged Valkey by default.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        primaries: int = 3,
-        replicas: int = 0,
-        node_timeout: int = 1000,
-        binary: str | None = None,
-    ) -> None:
-        self.directory = directory
-        self.nodes: list[ServerProcess] = []
-        self._primaries = primaries
-        self._replicas = replicas
-        self._node_timeout = node_timeout
-        self._binary = binary
-
-    @property
-    def url(self) -> str:
-        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
-
-    def client(self, node: ServerProcess) -> redis.asyncio.Redis:
-        return redis.asyncio.Redis(host="127.0.0.1", port=node.port, decode_responses=True)
-
-    async def ask(self, node: ServerProcess, *command: str | int) -> object:
-        client = self.client(node)
-        try:
-            reply: object = await client.execute_command(*command)  # type: ignore[no-untyped-call]
-            return reply
-        finally:
-            await client.aclose()
-
-    async def _add(self) -> ServerProcess:
-        directory = self.directory / str(len(self.nodes))
-        directory.mkdir()
-        node = ServerProcess(
-            directory,
-            tcp=True,
-            binary=self._binary,
-            options={
-                "cluster-enabled": "yes",
-                "cluster-config-file": "nodes.conf",
-                "cluster-node-timeout": str(self._node_timeout),
-                "cluster-replica-validity-factor": "0",
-                "repl-diskless-sync-delay": "0",
-                # A primary that gives its last slot away stays one. Redis 6.2 has no such setting.
-                **({} if self._binary else {"cluster-allow-replica-migration": "no"}),
-            },
-        )
-        # The nodes' own port is this much above the clients'; to choose it is of Redis 7.
-        while node.port > 55_000 or _taken(node.port + 10_000):
-            node.move_to(free_port())
-        await node.start()
-        self.nodes.append(node)
-        return node
-
-    async def start(self) -> None:
-        for _ in range(self._primaries * (1 + self._replicas)):
-            await self._add()
-        primaries, replicas = self.nodes[: self._primaries], self.nodes[self._primaries :]
-        step = -(-SLOTS // self._primaries)
-        for number, node in enumerate(primaries):
-            # Slot by slot: ADDSLOTSRANGE is of Redis 7.
-            await self.ask(node, "CLUSTER", "ADDSLOTS", *range(number * step, min(SLOTS, (number + 1) * step)))
-            await self.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node in self.nodes[1:]:
-            await self._introduce(node)
-        for node in self.nodes[1:]:
-            await self._until_known(node)
-        for number, node in enumerate(replicas):
-            await self.replicate(node, primaries[number % len(primaries)])
-        await self.settled()
-
-    async def _introduce(self, node: ServerProcess) -> None:
-        await self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port)
-
-    async def _until_known(self, node: ServerProcess) -> None:
-        name = str(await self.ask(node, "CLUSTER", "MYID"))
-        for _ in range(1000):
-            if all([name in str(await self.ask(other, "CLUSTER", "NODES")) for other in self.nodes if other.running]):
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError("the nodes do not know each other")
+class ClusterProcess(ServerCluster):
+    """A cluster to be hurt."""
 
     async def add_primary(self) -> ServerProcess:
         """A new primary without slots."""
@@ -113,24 +21,6 @@ class ClusterProcess:
         await self._until_known(node)
         await self.settled()
         return node
-
-    async def replicate(self, replica: ServerProcess, primary: ServerProcess) -> None:
-        name = await self.ask(primary, "CLUSTER", "MYID")
-        await self.ask(replica, "CLUSTER", "REPLICATE", str(name))
-        for _ in range(1000):
-            if "master_link_status:up" in replica.ask(b"INFO replication").decode():
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError("the replica does not follow")
-
-    async def settled(self) -> None:
-        """Wait until every running node finds the cluster ok."""
-        for _ in range(1000):
-            states = [str(await self.ask(node, "CLUSTER", "INFO")) for node in self.nodes if node.running]
-            if all("cluster_state:ok" in state for state in states):
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"the cluster is not ok: {states}")
 
     async def move_slot(self, slot: int, source: ServerProcess, target: ServerProcess) -> None:
         """Move a slot with its keys as redis-cli's reshard does, key by key, while clients work on it."""
@@ -194,19 +84,8 @@ class ClusterProcess:
                 return ports[int(primary[1])]
         raise AssertionError(f"nobody serves slot {slot}")
 
-    async def stop(self) -> None:
-        for node in self.nodes:
-            if node.running:
-                node.kill()
-            await node.stop()
-
 
 def _replicated(node: ServerProcess) -> int:
     found = re.search(rb"\n(?:slave|master)_repl_offset:(\d+)", node.ask(b"INFO replication"))
     assert found is not None
     return int(found[1])
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

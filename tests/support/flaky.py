@@ -9,6 +9,7 @@ from typing import Any
 from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.redis.scripts import script
 from helix_fast.transport.lane import OnReply
+from helix_fast.transport.observer import Observer
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.topology import Standalone, Subscriptions
 
@@ -28,6 +29,7 @@ class FlakyTopology:
     """
 
     publish = b"PUBLISH"
+    observer: Observer | None = None
 
     def __init__(self, url: str, *, retry_timeout: float) -> None:
         inner = topology_for(url, timeout=5, retry_timeout=retry_timeout)

@@ -1,11 +1,11 @@
-"""One walk through all five stores: every script and nearly every command of theirs is used on the way."""
+"""Two walks through all five stores: on the way every script and every command of theirs is used."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from helix_fast import MergeChanges, StagedChanges
+from helix_fast import MergeChanges, RedisResumableStorage, RedisStateStore, RedisUsageStore, StagedChanges
 from helix_fast.connect import Helix
 from tests.support.streams_under_fault import Following, delta, text
 from tests.support.usage import sub_agent, tokens
@@ -18,6 +18,40 @@ async def tour(helix: Helix) -> None:
     await _state(helix)
     await _usage(helix)
     await _locks(helix)
+
+
+async def byways(helix: Helix) -> None:
+    """Use what the tour leaves out: what only some settings, or some things that were there before, lead to."""
+    shared: Any = {"topology": helix.state._topology}
+    endless = RedisStateStore(ttl=None, **shared)
+    await helix.state.create_session("byway", agent_type="a")
+    await endless.update_status("byway", "kept from now on")
+    assert await helix.state.command("byway", "TTL", "helix:session:{byway}") == -1
+    assert await endless.delete_session("byway")
+    short = RedisResumableStorage(max_stream_length=10, **shared)
+    await short.create("byway")
+    for first in range(1, 60, 2):
+        await short.append_many("byway", [text(first), text(first + 1)], first)
+    info = await short.get_info("byway")
+    assert info is not None
+    assert info.first_sequence > 1
+    assert await short.delete("byway")
+    lasting = RedisUsageStore(ttl_seconds=None, **shared)
+    for number in range(2):
+        assert await lasting.record_entry(tokens("byway", id=str(number)))
+        rollup = await lasting.get_rollup("byway")
+        assert rollup is not None
+        assert rollup.tokens.total == 150 * (number + 1)
+    assert await lasting.delete("byway")
+    lock = await helix.locks.acquire("byway")
+    assert lock is not None
+    ahead = lock.fencing_token + 10**12  # the clock of the server that gave it was fast
+    await lock.release()
+    await helix.locks.command("byway", "SET", "helix:lock:{byway}:fence", ahead)
+    after = await helix.locks.acquire("byway")
+    assert after is not None
+    assert after.fencing_token == ahead + 1
+    assert await after.release()
 
 
 async def _streams(helix: Helix) -> None:

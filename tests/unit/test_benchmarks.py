@@ -30,7 +30,7 @@ from benchmarks.measure import (
     take,
     take_pairs,
 )
-from benchmarks.payloads import HEADLINE, PAYLOADS, chunk_json
+from benchmarks.payloads import HEADLINE, PAYLOADS, chunk_json, numbered, payload_of
 from benchmarks.stream_reads import percentile
 from benchmarks.table import render
 from helix_fast import TextDeltaChunk
@@ -42,7 +42,7 @@ def result(ratio: float, reach: Reach = "at least", target: float = 2.0) -> Resu
     pair = Pair(ours=ratio * 10, baseline=10, ratio=ratio)
     return Result(
         what="w", against="a", unit="u", target=target, reach=reach, ours=pair.ours, baseline=10.0, ratio=ratio,
-        reached=meets(ratio, target, reach), runs=[pair],
+        reached=meets(ratio, target, reach), runs=[pair], seconds=7.0,
     )  # fmt: skip
 
 
@@ -97,6 +97,9 @@ def test_gate_closes_where_a_ratio_is_no_number() -> None:
 def test_gate_refuses_runs_of_different_size_and_files_that_are_none(tmp_path: Path) -> None:
     assert gate(tmp_path, run_of(P1=result(2.0)), run_of("quick", P1=result(2.0))) == 2
     assert compare.main([str(tmp_path / "none.json"), str(tmp_path / "none.json")]) == 2
+    other = run_of(P1=result(2.0))
+    other.payload = "cjk-200"
+    assert gate(tmp_path, run_of(P1=result(2.0)), other) == 2
     broken = tmp_path / "broken.json"
     broken.write_text('{"P1": {"ratio": "fast"}, "size": "full"}', "utf-8")
     assert compare.main([str(broken), str(broken)]) == 2
@@ -142,9 +145,10 @@ def test_table_tells_what_was_reached_and_what_failed() -> None:
     shown.failed["P3"] = "WrongRunError: lost one"
     lines = render(shown).splitlines()
     assert lines[1].startswith("P2")
-    assert lines[1].split()[-3:] == ["≥", "2", "yes"]
-    assert lines[2].split()[-3:] == ["≤", "1.25", "NO"]
-    assert lines[3] == "P3 FAILED: WrongRunError: lost one"
+    assert lines[1].split()[-5:] == ["≥", "2", "yes", "7", "s"]
+    assert lines[2].split()[-5:] == ["≤", "1.25", "NO", "7", "s"]
+    assert "P3 FAILED: WrongRunError: lost one" in lines
+    assert "payload headline" in lines[-1]
 
 
 # how a measure is taken
@@ -190,7 +194,7 @@ async def test_second_condition_that_is_missed_is_not_reached() -> None:
     measure = Counting()
     measure.limit = 3.0
     assert not (await take(measure)).reached
-    assert not result_of(Counting, [Pair(1, 1, 1.9)], [], {}).reached
+    assert not result_of(Counting, [Pair(1, 1, 1.9)], []).reached
 
 
 async def test_measure_is_closed_and_told_when_a_run_was_wrong() -> None:
@@ -244,6 +248,21 @@ def test_payloads_have_the_sizes_that_they_say() -> None:
     assert sorted({len(text.encode()) for _name, text in PAYLOADS}) == [20, 200, 2000]
     assert any("\\n" in chunk_json(text).decode() and '\\"' in chunk_json(text).decode() for _name, text in PAYLOADS)
     assert any(len(text) < len(text.encode()) / 2 for _name, text in PAYLOADS)
+    assert {max(text) >= "\U00010000" for name, text in PAYLOADS if name.startswith("emoji")} == {True}
+    assert {max(text) < "\U00010000" for name, text in PAYLOADS if name.startswith("cjk")} == {True}
+
+
+@pytest.mark.parametrize("name", ["headline", "ascii-20", "cjk-200", "emoji-2000", "escaped-200"])
+def test_numbered_text_is_as_long_as_the_text_and_never_the_same_twice(name: str) -> None:
+    text = payload_of(name).text
+    found = [numbered(text, number) for number in (1, 2, 10_000)]
+    assert {len(one.encode()) for one in found} == {len(text.encode())}
+    assert len(set(found)) == 3
+
+
+def test_unknown_payload_is_refused() -> None:
+    with pytest.raises(ValueError, match="klingon-20"):
+        payload_of("klingon-20")
 
 
 @pytest.mark.parametrize("text", [text for _name, text in PAYLOADS], ids=[name for name, _text in PAYLOADS])
@@ -288,4 +307,5 @@ def test_runner_writes_table_and_file(tmp_path: Path, capsys: pytest.CaptureFixt
     found = results.load(path)
     assert sorted(found.measures) == ["P8", "P9"]
     assert (found.size, found.failed) == (TINY, {})
-    assert list(found.measures["P9"].variants)[:3] == ["200 B ascii", "200 B cjk+emoji", "200 B escaped"]
+    assert list(found.measures["P9"].payloads) == ["ascii-200", "cjk-200", "emoji-200", "escaped-200"]
+    assert found.measures["P9"].seconds > 0

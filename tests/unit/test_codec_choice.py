@@ -34,14 +34,18 @@ def stub_definitions() -> dict[str, list[str] | dict[str, list[str]]]:
     return found
 
 
-def run_python(code: str, **environment: str) -> str:
-    return subprocess.run(
+def run_python(code: str, *, says: str = "", **environment: str) -> str:
+    """What the code prints; on stderr it says nothing, or something with ``says`` in it."""
+    done = subprocess.run(
         [sys.executable, "-c", code],
         env={**{key: value for key, value in os.environ.items() if key != "HELIX_FAST_PURE"}, **environment},
         capture_output=True,
         text=True,
         check=True,
-    ).stdout.strip()
+    )
+    assert says in done.stderr
+    assert bool(says) is bool(done.stderr), done.stderr
+    return done.stdout.strip()
 
 
 def test_compiled_codec_is_the_one_in_use() -> None:
@@ -58,9 +62,10 @@ def test_environment_forces_plain_python() -> None:
     assert run_python(SHOW, HELIX_FAST_PURE="1") == "False helix_fast._codec_py helix_fast._codec_py"
 
 
-def test_missing_extension_falls_back_to_plain_python() -> None:
+def test_missing_extension_falls_back_to_plain_python_and_says_so() -> None:
     hide = "import sys; sys.modules['helix_fast._codec'] = None; "
-    assert run_python(hide + SHOW) == "False helix_fast._codec_py helix_fast._codec_py"
+    shown = run_python(hide + SHOW, says="the compiled codec is missing")
+    assert shown == "False helix_fast._codec_py helix_fast._codec_py"
 
 
 def test_codec_loads_no_client_no_event_loop() -> None:

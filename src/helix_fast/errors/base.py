@@ -100,7 +100,7 @@ class StoreResponseError(StoreError):
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.server_code: str = message.split(" ", 1)[0]
-        self.retryable = self.server_code in PASSING_CODES
+        self.retryable: bool = self.server_code in PASSING_CODES
 
 
 class StoreClosedError(HelixError):

@@ -115,7 +115,7 @@ class UsageNotRecordedError(HelixError):
 
     def __init__(self, message: str, entries: Sequence[object] = ()) -> None:
         super().__init__(message)
-        self.entries = tuple(entries)
+        self.entries: tuple[object, ...] = tuple(entries)
 
 
 class LockError(HelixError):

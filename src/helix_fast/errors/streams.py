@@ -69,7 +69,7 @@ class StreamClosedError(StreamError):
         super().__init__(f"stream {stream_id!r} is {status}", hint="reset_stream() starts a new life of the stream")
         self.stream_id = stream_id
         self.status = status
-        self.unsent = tuple(unsent)
+        self.unsent: tuple[bytes, ...] = tuple(unsent)
 
 
 class StreamDeletedError(StreamClosedError):
@@ -120,7 +120,7 @@ class StreamResetError(StreamError):
             f"the stream was reset; its epoch is now {current_epoch!r}", hint="start again from the new epoch"
         )
         self.current_epoch = current_epoch
-        self.unsent = tuple(unsent)
+        self.unsent: tuple[bytes, ...] = tuple(unsent)
 
 
 class StreamFailedError(StreamError):
@@ -150,7 +150,7 @@ class StreamFencedError(StreamError):
 
     def __init__(self, stream_id: str, unsent: Sequence[bytes] = ()) -> None:
         super().__init__(f"stream {stream_id!r} was taken over", hint="open a new writer")
-        self.unsent = tuple(unsent)
+        self.unsent: tuple[bytes, ...] = tuple(unsent)
 
 
 class ReaderBusyError(StreamError):
@@ -203,4 +203,4 @@ class StaleFencingTokenError(HelixError):
         super().__init__(f"fencing token {token} is stale, {current} has been seen")
         self.token = token
         self.current = current
-        self.unsent = tuple(unsent)
+        self.unsent: tuple[bytes, ...] = tuple(unsent)

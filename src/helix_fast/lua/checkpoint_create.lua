@@ -17,7 +17,7 @@ if not known_scalars[2] then return {'malformed', 'status'} end
 
 -- 1. The record: strings only, so that cjson keeps them exactly
 local internal = {fence = 1, generation = 1, messageCount = 1, messageDigest = 1, pins = 1, staged = 1, lastGeneration = 1,
-  customVersion = 1, lastCheckpoint = 1, bornAt = 1}
+  customVersion = 1, lastCheckpoint = 1}
 local all, scalars = redis.call('HGETALL', session), {}
 for i = 1, #all, 2 do
   if not internal[all[i]] then

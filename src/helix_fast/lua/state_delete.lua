@@ -1,22 +1,35 @@
 -- Delete everything of a session.
 --
--- KEYS[1-8]       those of state_prelude
--- ARGV[1] token   fencing token in decimal, '' for none
--- ARGV[2] begun   the server's time in µs when the first attempt of this call began, '' in the first
+-- KEYS[1-8]           those of state_prelude
+-- ARGV[1] operation   id of this call; every attempt of one call has the same
+-- ARGV[2] token       fencing token in decimal, '' for none
 --
 -- Reply: {'ok'} | {'missing'} | {'stale', token seen}
--- Nothing stays behind to know a repetition by: a session born since the first attempt is a successor and
--- is kept; one that is not there any more was deleted by it.
+-- What stays for its minute or two is what KEYS[6] and KEYS[7] know of calls: a repetition of this one must not delete a
+-- successor, and one of a save that came before it must not bring the session back.
 
-local known = redis.call('HMGET', KEYS[1], 'fence', 'generation', 'pins', 'bornAt')
-local fence = known[1]
-if ARGV[1] ~= '' and string.match(fence or '', '^%d+$') and (#ARGV[1] < #fence or #ARGV[1] == #fence and ARGV[1] < fence) then return {'stale', fence} end
-local again = ARGV[2] ~= ''
-if again and known[4] and tonumber(known[4]) >= tonumber(ARGV[2]) then return {'ok'} end
-local keys = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]}
+-- 1. A repetition, because the reply was lost
+local seen = redis.call('HGET', KEYS[6], ARGV[1]) or redis.call('HGET', KEYS[7], ARGV[1])
+if seen then return {seen} end
+
+-- 2. Fencing; a session whose fields are not what we wrote can be deleted all the same
+local known = redis.call('HMGET', KEYS[1], 'fence', 'generation', 'pins')
+local token, fence = ARGV[2], known[1]
+if token ~= '' and string.match(fence or '', '^%d+$') and (#token < #fence or #token == #fence and token < fence) then
+  return {'stale', fence}
+end
+
+-- 3. All keys, also those that only the session knows of
+local keys = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[8]}
 keys[#keys + 1] = KEYS[1] .. ':messages:' .. (known[2] or '1')
 for number in string.gmatch(known[3] or '', '(%d+):') do keys[#keys + 1] = KEYS[1] .. ':messages:' .. number end
 for _, step in ipairs(redis.call('SMEMBERS', KEYS[8])) do keys[#keys + 1] = KEYS[1] .. ':staging:' .. step end
-local there = redis.call('EXISTS', KEYS[1])
+local word = redis.call('EXISTS', KEYS[1]) == 1 and 'ok' or 'missing'
 for i = 1, #keys, 1000 do redis.call('UNLINK', unpack(keys, i, math.min(i + 999, #keys))) end
-return (there == 1 or again) and {'ok'} or {'missing'}
+
+-- 4. Remember the reply, as state_prelude does
+local minute = math.floor(redis.call('TIME')[1] / 60)
+local operations = KEYS[6 + minute % 2]
+redis.call('HSET', operations, ARGV[1], word)
+redis.call('EXPIREAT', operations, (minute + 2) * 60)
+return {word}

@@ -28,7 +28,6 @@ if not whole and (count ~= ARGV[7] or digest ~= ARGV[8]) then return {'differs',
 if not version then
   -- what an evicted session hash may have left behind
   redis.call('UNLINK', custom, subagents, checkpoints, records, steps, log('1'))
-  redis.call('HSET', session, 'bornAt', string.format('%.0f', second * 1000000 + tonumber(clock[2]))) -- µs; for state_delete
   if token ~= '' then redis.call('HSET', session, 'fence', token) end
 end
 if not whole then

@@ -219,6 +219,9 @@ class Appender(Intake):
         batch = self._flight
         assert batch is not None
         self._busy = True
+        if self.topology.observer is not None and not batch.sent:
+            watch, name = self.topology.observer.batch, self.stream_id
+            self._observed = watch(name, batch.count, len(batch.body), self._observed)
         if batch.sent or self.generation != self.topology.generation(self.stream_id):
             self._recover(None)  # an earlier attempt, or a reconnection: look before sending
         elif self.assisted_batches:
@@ -270,6 +273,8 @@ class Appender(Intake):
         self.trouble_since = None
         self._in_trouble = False
         self._trimmed = self._trims
+        if self._observed is not None:
+            self._observed.done()
         first = batch.first
         if publish:
             # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.

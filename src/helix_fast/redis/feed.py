@@ -92,6 +92,11 @@ class Feed:
         """Sequence of the last chunk handed out."""
         return self._window.last
 
+    @property
+    def reading(self) -> bool:
+        """Whether there may be more to come."""
+        return not self.closed and not self._ended and self._end is None
+
     # Listener
 
     def pushed(self, payload: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from helix_fast import codec
 from helix_fast.errors import HelixError
+from helix_fast.transport.observer import Observed
 
 from .batch import Sealed, Write
 
@@ -35,6 +36,7 @@ class Intake:
         self._given = 0
         self._settled = 0
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._observed: Observed | None = None  # of the last batch, where somebody watches
 
     @property
     def buffered_bytes(self) -> int:
@@ -98,6 +100,8 @@ class Intake:
     def tell_flushes(self, error: HelixError) -> bool:
         """Tell whoever waits for a flush why it cannot be; returns whether anyone did."""
         heard = False
+        if self._observed is not None:
+            self._observed.done(error)
         for _target, future in self._flushes:
             if not future.done():
                 future.set_exception(error)

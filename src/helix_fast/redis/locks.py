@@ -248,9 +248,8 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
             sent = self.clock()
             return sent, await self._topology.call(tag, wanted.frame(keys, args, by_text=True))
 
-        if patience is None:
-            return await attempt()
-        return await Retry(patience).run(attempt, lambda: self._topology.reached(tag))
+        request = attempt() if patience is None else Retry(patience).run(attempt, lambda: self._topology.reached(tag))
+        return await self.observed(request, tag, "EVALSHA", name)
 
 
 class _Waiter:

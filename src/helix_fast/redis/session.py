@@ -105,10 +105,10 @@ class SessionStore(RedisStore):
         wait_replicas: int = 0,
         topology: Topology | None = None,
     ) -> None:
-        self.ttl = arguments.ttl_seconds(ttl)
+        self.ttl: int = arguments.ttl_seconds(ttl)
         if max_checkpoints is not None:
             arguments.integer(max_checkpoints, "max_checkpoints", 1)
-        self.max_checkpoints = max_checkpoints or 0
+        self.max_checkpoints: int = max_checkpoints or 0
         super().__init__(
             redis,
             client=client,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from helix_fast import arguments
-from helix_fast.codec import frame_command
 from helix_fast.errors import (
     ConcurrentUpdateError,
     InvalidArgumentError,
     SessionExistsError,
     StaleFencingTokenError,
-    StoreResponseError,
 )
 from helix_fast.merge import Change, as_merge_changes, changes_of
 from helix_fast.schemas.state import (
@@ -27,7 +25,6 @@ from helix_fast.schemas.state import (
 from .checkpoints import CheckpointStore
 from .conversation import ConversationStore
 from .scripts import Argument
-from .session import session_script
 from .staging import StagingStore, encode_name, read_warnings
 from .state_fields import Encoded, Log, decode_state
 
@@ -146,32 +143,10 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         """Delete everything of the session in one step: checkpoints, old logs and staged changes too.
 
         Returns:
-            Whether there was one. After a lost connection also where it cannot be known any more that there was none.
+            Whether there was one.
         """
         keys, token = self._keys(session_id), arguments.token(fencing_token)
-        script, names = session_script("state_delete"), self._names(keys)
-        clock = asyncio.get_running_loop().time
-        begin: float | None = None
-
-        async def attempt() -> Any:
-            nonlocal begin
-            begun = ""
-            if begin is None:
-                begin = clock()
-            else:  # when that was by the server's clock, asked on a connection that stands
-                await self._topology.call(session_id, frame_command([b"PING"]))
-                sent = clock()
-                seconds, micros = await self._topology.call(session_id, frame_command([b"TIME"]))
-                age = (sent + clock()) / 2 - begin
-                begun = str(int(seconds) * 1_000_000 + int(micros) - int(age * 1e6))
-            try:
-                return await self._topology.call(session_id, script.frame(names, [token, begun]))
-            except StoreResponseError as error:
-                if error.server_code != "NOSCRIPT":
-                    raise
-            return await self._topology.call(session_id, script.frame(names, [token, begun], by_text=True))
-
-        reply = await self.retrying(attempt, session_id)
+        reply = await self._script("state_delete", session_id, keys, self._names(keys), [os.urandom(8), token])
         self._logs.pop(session_id, None)
         if reply[0] == b"stale":
             raise StaleFencingTokenError(int(token), int(reply[1]))

@@ -54,7 +54,7 @@ class RedisStore(ErrorReporting):
         topology: Topology | None = None,
     ) -> None:
         ErrorReporting.__init__(self, logger)  # by name: a store may have other bases, which are made by themselves
-        self.key_prefix = check_prefix(key_prefix)
+        self.key_prefix: str = check_prefix(key_prefix)
         self._owns_topology = topology is None
         self._closed = False
         target = redis if redis is not None else client
@@ -71,7 +71,7 @@ class RedisStore(ErrorReporting):
             self._topology = topology_for(target, wait_replicas=wait_replicas, **login)
         else:
             self._topology = topology_for(target, wait_replicas=wait_replicas)
-        self.retry_timeout = self._topology.retry_timeout
+        self.retry_timeout: float = self._topology.retry_timeout
         self._retry = Retry(self.retry_timeout)
 
     async def close(self) -> None:
@@ -91,17 +91,38 @@ class RedisStore(ErrorReporting):
 
     async def command(self, tag: str, *args: Argument) -> Any:
         """Run a command that is safe to repeat, on the server of ``tag``."""
-        frame = codec.frame_command(args)
-        return await self._attempts(tag, frame)
+        attempts = self._attempts(tag, codec.frame_command(args))
+        if self._topology.observer is None:
+            return await attempts
+        return await self.observed(attempts, tag, str(args[0], "ascii") if isinstance(args[0], bytes) else str(args[0]))
 
     async def run(self, script: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
         """Run a script that is safe to repeat (it is read-only, or idempotent by an operation id)."""
+        if self._topology.observer is None:
+            return await self._run(script, tag, keys, args)
+        return await self.observed(self._run(script, tag, keys, args), tag, "EVALSHA", script.name)
+
+    async def _run(self, script: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
         try:
             return await self._attempts(tag, script.frame(keys, args))
         except StoreResponseError as error:
             if error.server_code != "NOSCRIPT":
                 raise
         return await self._attempts(tag, script.frame(keys, args, by_text=True))
+
+    async def observed(self, request: Awaitable[T], tag: str, command: str, script: str = "") -> T:
+        """Wait for a request, and tell the observer, if there is one, how it went."""
+        observer = self._topology.observer
+        if observer is None:
+            return await request
+        observed = observer.request(tag, command, script)
+        try:
+            reply = await request
+        except BaseException as error:
+            observed.done(error)
+            raise
+        observed.done()
+        return reply
 
     async def retrying(self, attempt: Callable[[], Awaitable[T]], tag: str) -> T:
         """Call ``attempt`` again after passing faults, for the retry time."""

@@ -67,10 +67,10 @@ class RedisStreamManager(RedisStore):
         max_buffered_bytes: int = 8 << 20,
         **options: Any,
     ) -> None:
-        self.max_stream_length = (
+        self.max_stream_length: int = (
             0 if max_stream_length is None else arguments.integer(max_stream_length, "max_stream_length")
         )
-        self.ttl = arguments.ttl_seconds(ttl)
+        self.ttl: int = arguments.ttl_seconds(ttl)
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")
         self._lease_ms = _lease(lease_ms)
         self._max_chunk_bytes = arguments.integer(max_chunk_bytes, "max_chunk_bytes", 64)

@@ -32,7 +32,7 @@ class UsageRecorder:
     def __init__(
         self, store: RedisUsageStore, session_id: str, *, max_batch: int, linger_ms: float, max_pending: int
     ) -> None:
-        self.session_id = check_id(session_id, "session_id")
+        self.session_id: str = check_id(session_id, "session_id")
         self._store = store
         self._max_batch = arguments.integer(max_batch, "max_batch", 1, MAX_BATCH)
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")

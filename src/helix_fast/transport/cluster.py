@@ -25,6 +25,7 @@ from helix_fast.errors import (
 from helix_fast.transport.cluster_hub import Address, ClusterHub
 from helix_fast.transport.lane import Lane, OnReply
 from helix_fast.transport.link import Connector, establish, logger
+from helix_fast.transport.observer import Observable
 
 Remap = Callable[[Address], Address]
 _SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])
@@ -36,7 +37,7 @@ _REFRESH_PAUSE: Final = 0.2  # seconds between two readings of the map, so that 
 _SLOTS_CACHED: Final = 65_536
 
 
-class Cluster:
+class Cluster(Observable):
     """See the module; satisfies ``topology.Topology``.
 
     Args:
@@ -206,6 +207,7 @@ class Cluster:
             lane = self._lanes[address] = Lane(
                 self.connector(address), f"{host}:{port}", timeout=self.timeout, wait_replicas=self._wait_replicas
             )
+            lane.on_opened = self.opened
         return lane
 
     def _lane(self, slot: int) -> Lane:
@@ -304,6 +306,11 @@ class Cluster:
     def reached(self, tag: str) -> bool:
         """Whether the cluster was ever reached."""
         return bool(self._slots)
+
+    def server(self, tag: str) -> str:
+        """Name of the slot's primary, or of the nodes to ask first where the map was not read yet; see Topology."""
+        address = self._slots.get(self.slot(tag))
+        return self.target if address is None else f"{address[0]}:{address[1]}"
 
     def hub(self, tag: str) -> ClusterHub:
         """The process's subscriptions, on whatever nodes."""

@@ -62,6 +62,7 @@ class ClusterHub:
                 sharded=self._cluster.publish == b"SPUBLISH",
             )
             hub.on_moved = self._moved
+            hub.on_opened = self._cluster.opened
         return hub
 
     def _moved(self) -> None:

@@ -45,6 +45,8 @@ class Hub(Link):
     Listeners are held weakly: one that is collected is unsubscribed. ``sharded`` takes SSUBSCRIBE for SUBSCRIBE.
     """
 
+    purpose = "subscriptions"
+
     def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0, sharded: bool = False) -> None:
         super().__init__(connector, target, timeout=timeout)
         self.sharded = sharded

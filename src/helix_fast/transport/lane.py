@@ -44,6 +44,8 @@ class Lane(Link):
             all that left in one write; where too few replicas answer in half of ``timeout``: NotReplicatedError.
     """
 
+    purpose = "requests"
+
     def __init__(
         self,
         connector: Connector,

@@ -7,6 +7,7 @@ redis-py does the connecting (TLS, AUTH, SELECT, Sentinel, credential providers)
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -89,12 +90,16 @@ class Link(asyncio.Protocol):
     for the callers, who know what is safe to repeat.
     """
 
+    purpose = ""
+    """What the connection is for, in one word."""
+
     def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0) -> None:
         self.target = target
         self.timeout = timeout
         self.generation = 0
         self.upcoming = 1  # generation of the connection by which the next request goes
         self.closed = False
+        self.on_opened: Callable[[Link], None] | None = None
         self._connector = connector
         self._transport: asyncio.Transport | None = None
         self._held: Any = None  # the redis-py objects whose finalizers would close our transport
@@ -125,7 +130,12 @@ class Link(asyncio.Protocol):
 
     def _demand(self) -> None:
         if self._transport is None and self._connecting is None and not self.closed:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect(), name=f"connect {self.target}")
+            loop = asyncio.get_running_loop()
+            # In a context of its own, which the replies are handled in: whoever happens to be the first to need a
+            # connection does not lend its context variables (a trace's span, say) to all that ever use it.
+            self._connecting = contextvars.Context().run(
+                lambda: loop.create_task(self._connect(), name=f"connect {self.target}")
+            )
 
     async def _connect(self) -> None:
         error: HelixError | None = None
@@ -164,6 +174,8 @@ class Link(asyncio.Protocol):
         self.upcoming = self.generation
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=1 << 20)
+        if self.on_opened is not None:
+            self.on_opened(self)
         if transport.is_closing():  # it broke between redis-py's handshake and us
             self.connection_lost(None)
             return

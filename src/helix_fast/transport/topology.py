@@ -15,6 +15,7 @@ from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreRespo
 from .hub import Hub, Listener
 from .lane import Lane, OnReply
 from .link import Connector
+from .observer import Observable, Observer
 from .sentinel import Watch
 
 _LOOK_EVERY: Final = 1.0  # seconds between two questions to a Sentinel
@@ -37,6 +38,8 @@ class Topology(Protocol):
     """PUBLISH or, where pub/sub is sharded, SPUBLISH; empty until ``ready`` has found out."""
     retry_timeout: float
     """Seconds for which an operation is tried again after a passing fault."""
+    observer: Observer | None
+    """Who watches, if anyone does."""
 
     @property
     def requests(self) -> int:
@@ -61,6 +64,9 @@ class Topology(Protocol):
     def reached(self, tag: str) -> bool:
         """Whether that server was ever reached."""
 
+    def server(self, tag: str) -> str:
+        """Name of the server that has the keys tagged ``tag``: host and port or socket path, never a credential."""
+
     def hub(self, tag: str) -> Subscriptions:
         """The subscriptions on the server of ``tag``."""
 
@@ -68,7 +74,7 @@ class Topology(Protocol):
         """Close all connections."""
 
 
-class Standalone:
+class Standalone(Observable):
     """One server, or the primary that a Sentinel names: the connector asks it again for each connection."""
 
     publish = b"PUBLISH"
@@ -88,6 +94,7 @@ class Standalone:
         self._watching: asyncio.Task[None] | None = None
         self._lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
         self._lane.on_readonly = self._readonly
+        self._lane.on_opened = self.opened
         self._hub: Hub | None = None
         self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,6 +157,10 @@ class Standalone:
         """Whether the server was ever reached."""
         return self._lane.generation > 0
 
+    def server(self, tag: str) -> str:
+        """Its name; see Topology."""
+        return self._lane.target
+
     def hub(self, tag: str) -> Hub:
         """The process's subscriptions."""
         self._check_loop()
@@ -157,6 +168,7 @@ class Standalone:
             raise StoreClosedError("the store is closed")
         if self._hub is None:
             self._hub = self._make_hub()
+            self._hub.on_opened = self.opened
         return self._hub
 
     async def close(self) -> None:

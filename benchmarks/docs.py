@@ -1,0 +1,93 @@
+"""Puts the numbers of a run into docs/performance.md, between its markers: ``python -m benchmarks.docs``.
+
+Nobody types a number there: it stands in ``results.json`` or ``growth.json`` first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from .projection import assumptions, projection_table
+from .results import Results, ResultsFileError, load
+from .table import about, markdown, measures_table, payloads_table, peers_table
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = ROOT / "docs" / "performance.md"
+IMAGES: Final = ROOT / "docs" / "images"
+RESULTS: Final = ROOT / "benchmarks" / "results.json"
+GROWTH: Final = ROOT / "benchmarks" / "growth.json"
+
+
+class MarkerError(Exception):
+    """The page has no such place."""
+
+
+def replace(page: str, name: str, text: str) -> str:
+    """The page with what stands between ``<!-- name: begin -->`` and ``<!-- name: end -->`` replaced.
+
+    Raises:
+        MarkerError: the page does not have both, once each.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise MarkerError(f"the page needs {begin} and {end}, once each")
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
+
+
+def put(name: str, text: str, path: Path = PAGE) -> None:
+    """Replace it in the file."""
+    path.write_text(replace(path.read_text("utf-8"), name, text), "utf-8")
+
+
+def results_markdown(results: Results) -> str:
+    """The tables of ``make bench``."""
+    parts = [about(results) + ".", markdown(measures_table(results), {2, 3, 5, 6, 8})]
+    payloads = payloads_table(results)
+    if payloads:
+        parts.append("Ratios by payload (kind of text and its bytes):")
+        parts.append(markdown(payloads, set(range(1, len(payloads[0])))))
+    peers = peers_table(results)
+    if peers:
+        parts.append("Other clients under the same load, in turns with ours:")
+        parts.append(markdown(peers, {2, 4}))
+    parts += [f"{key} could not be measured: {reason}" for key, reason in results.failed.items()]
+    return "\n\n".join(parts)
+
+
+def write_results(results: Results, path: Path = PAGE) -> None:
+    """Put a run of the benchmarks into the page, and what it lets expect of larger machines."""
+    put("results", results_markdown(results), path)
+    table = projection_table(results)
+    if table:
+        put("projection", assumptions(results) + "\n\n" + markdown(table, {1, 2, 3, 5, 6, 7, 8, 9}), path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """From the files of runs; what has no file is left as it is."""
+    from .growth_report import load_growth, write_growth
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.docs", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--growth", type=Path, default=GROWTH)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--images", type=Path, default=IMAGES)
+    options = parser.parse_args(arguments)
+    try:
+        if options.results.exists():
+            write_results(load(options.results), options.page)
+        if options.growth.exists():
+            write_growth(load_growth(options.growth), options.page, options.images)
+    except (ResultsFileError, MarkerError) as error:
+        sys.stderr.write(f"benchmarks.docs: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

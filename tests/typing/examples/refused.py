@@ -1,0 +1,21 @@
+"""Mistakes that type checkers find. Not run: test_revealed.py expects errors in the marked lines, and in no other."""
+
+from __future__ import annotations
+
+from helix_fast import AgentState, Helix, Lock, MergeChanges, RedisStateStore, TokenUsage
+
+
+async def mistakes(helix: Helix, lock: Lock) -> None:
+    await helix.state.load_state(7)  # refused: an id is a text
+    await helix.state.update_status("s", "running", lock.fencing_token)  # refused: tokens are named
+    await helix.state.update_status("s", "running", fencing_token=lock)  # refused: the lock is not its token
+    await helix.state.merge_custom_state("s", MergeChanges(["a"]))  # refused: values have names
+    state = await helix.state.load_state("s")
+    state.version += 1  # refused: there may be none
+    await helix.streams.create_resumable_reader("s", from_sequence="7")  # refused: a sequence is a number
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        writer.send_text(b"bytes")  # refused: text
+        await writer.send_text("text")  # refused: it does not wait
+    await helix.usage.record_entry(TokenUsage(session_id="s"))  # refused: of which model?
+    RedisStateStore("redis://localhost", key_prefix=b"p:")  # refused: a prefix is a text
+    AgentState(session_id="s")  # refused: agent_type is missing
