@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from helix_fast import codec
-from helix_fast.schemas.chunks import decode_lines
+from helix_fast.schemas.chunks import LineDecoder
 
 from .baselines import msgspec_chunks
 from .measure import Measure, Run, check
@@ -115,9 +115,11 @@ class Decode(_Codec):
 
     async def _ours(self, text: str, chunks: int) -> float:
         body = b"\n".join([chunk_json(text)] * BATCH)
-        first, found = decode_lines(body, BATCH, 0)
+        decode = LineDecoder().decode
+        decode(body, BATCH, 0)
+        first, found, _faulty = decode(body, BATCH, 0)
         check((first, len(found), getattr(found[-1], "delta", None)), (1, BATCH, text), "chunks of ours")
-        return per_second(lambda: _drop(decode_lines(body, BATCH, 0)), BATCH, chunks // BATCH)
+        return per_second(lambda: _drop(decode(body, BATCH, 0)), BATCH, chunks // BATCH)
 
     async def _baseline(self, text: str, chunks: int) -> float:
         return await self._one_by_one(msgspec_chunks.decode, text, chunks)

@@ -28,6 +28,7 @@ cdef struct Text:               # a str as UTF-8; the bytes belong to the str an
 
 
 cdef class ChunkEncoder:
+    cdef readonly object agent_id, agent_type
     cdef bytes tail             # what follows the delta: '","agentId":"...","agentType":"...","timestamp":'
 
 

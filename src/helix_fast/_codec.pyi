@@ -5,8 +5,11 @@ Sequences, terms and timestamps are integers in 0..18446744073709551615: another
 lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has changed nothing.
 """
 
-from collections.abc import Sequence
-from typing import Any, final
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, final
+
+T = TypeVar("T")
+N = TypeVar("N", bound=tuple[Any, ...])
 
 @final
 class ChunkEncoder:
@@ -25,6 +28,14 @@ class ChunkEncoder:
     """
 
     def __new__(cls, agent_id: str, agent_type: str | None = None) -> ChunkEncoder: ...
+    @property
+    def agent_id(self) -> str:
+        """As given."""
+
+    @property
+    def agent_type(self) -> str | None:
+        """As given."""
+
     def encode_text(self, delta: str, timestamp: int) -> bytes:
         r"""One `text_delta` as one line of JSON: byte for byte what `msgspec.json.encode` makes of the same fields.
 
@@ -186,6 +197,52 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
 
     >>> join_lines(b"1\n2\n3", 12, 10)
     (11, 2, b'[2,3]')
+    """
+
+def decode_texts(
+    encoder: ChunkEncoder, body: bytes, last: int, after: int, make: Callable[..., T]
+) -> tuple[int, list[T | None], int]:
+    """The chunks of a stored body that come after sequence `after`, where `encoder` wrote them.
+
+    Args:
+        encoder: whose `text_delta` lines are known here, with escapes other than \\u, and up to 16 digits of timestamp.
+        body, last, after: as `split_lines` takes them.
+        make: called with delta, agent_id, timestamp, and agent_type where the encoder has one, all by name.
+
+    Returns:
+        (sequence of the first chunk, what `make` returned for each, or None for lines that are to be read otherwise, how
+        many of those there are).
+
+    Raises:
+        ValueError, OverflowError, TypeError: as `split_lines`. What `make` raises.
+    """
+
+def number_chunks(make: type[N], chunks: list[Any], first: int, epoch: object) -> list[N]:
+    """`make` objects of (chunk, sequence, epoch), sequences counted from `first`.
+
+    Args:
+        make: a subclass of tuple without attributes of its own: a NamedTuple. Its `__new__` is not called.
+        chunks: of any type.
+        first: sequence of the first.
+        epoch: the same for all.
+
+    Raises:
+        TypeError: `make` or `chunks` is of another kind. OverflowError: `first` is out of range.
+    """
+
+def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
+    """The bodies of the entries that a stream's page begins with, as far as they follow one another as usual.
+
+    Args:
+        entries: `[[id, [b"chunk", body, b"sequence", sequence, b"writer", nonce]], ...]` as XRANGE gives them.
+        last: sequence of the last chunk before them.
+
+    Returns:
+        (entries taken, sequence of the last chunk in them, their bodies joined). An entry with other fields, or one that
+        does not begin with the next sequence, ends it.
+
+    Raises:
+        TypeError: entries is no list. OverflowError: last is out of range.
     """
 
 def check_finite(value: object, binary: bool = True) -> None:

@@ -7,7 +7,7 @@ Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: seq
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsUnsignedLongLong, PyLong_Check, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
@@ -17,6 +17,9 @@ from libc.string cimport memchr, memcpy
 
 cdef extern from *:
     """
+    #if defined(_MSC_VER)
+    #include <intrin.h>
+    #endif
     /* What JSON wants escaped: controls, quote, backslash. 'u': as \\u00XX; else the letter after the backslash. */
     static const char helix_control_escapes[33] = "uuuuuuuubtnufruuuuuuuuuuuuuuuuuu";
     static const char helix_hex_digits[17] = "0123456789abcdef";
@@ -24,24 +27,63 @@ cdef extern from *:
         "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
         "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
+    /* Bytes that escaping adds: a table, since no branch on text can be foretold. */
+    static const unsigned char helix_more[256] = {
+        5, 5, 5, 5, 5, 5, 5, 5, 1, 1, 1, 5, 1, 1, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
+        ['"'] = 1, ['\\\\'] = 1
+    };
+
     static inline char helix_escape(unsigned char c) {
         return c < 0x20 ? helix_control_escapes[c] : (c == '"' || c == '\\\\') ? (char)c : 0;
     }
 
-    /* Whether any of eight bytes wants escaping: "has a byte less than n" on a whole word, in any byte order. */
-    static inline int helix_word_escapes(const char *p) {
-        const uint64_t ones = 0x0101010101010101ULL, high = 0x8080808080808080ULL;
-        uint64_t x, quote, slash;
+    /* The highest bit of each byte of a word that is 0; exact, where the usual trick is so for the lowest one only. */
+    static inline uint64_t helix_zeros(uint64_t x) {
+        const uint64_t low = 0x7f7f7f7f7f7f7f7fULL;
+        return ~(((x & low) + low) | x | low);
+    }
+
+    /* The same for those of eight bytes that JSON wants escaped. */
+    static inline uint64_t helix_escapes(const char *p) {
+        const uint64_t ones = 0x0101010101010101ULL;
+        uint64_t x;
         memcpy(&x, p, 8);
-        quote = x ^ (ones * 0x22);
-        slash = x ^ (ones * 0x5c);
-        return (((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high ? 1 : 0;
+        return helix_zeros(x & (ones * 0xe0)) | helix_zeros(x ^ (ones * 0x22)) | helix_zeros(x ^ (ones * 0x5c));
+    }
+
+    /* Bytes that escaping adds to eight. */
+    static inline int helix_more_of_word(const char *p) {
+        const uint64_t ones = 0x0101010101010101ULL;
+        uint64_t x;
+        int at, more = 0;
+        memcpy(&x, p, 8);
+        if (!helix_zeros(x & (ones * 0xe0)))
+            return (int)((((helix_zeros(x ^ (ones * 0x22)) | helix_zeros(x ^ (ones * 0x5c))) >> 7) * ones) >> 56);
+        for (at = 0; at < 8; at++)
+            more += helix_more[(unsigned char)p[at]];
+        return more;
+    }
+
+    /* Index of the first byte marked in what these return; the mark is not empty. */
+    static inline int helix_first(uint64_t marks) {
+    #if defined(_MSC_VER)
+        unsigned long at;
+        _BitScanForward64(&at, marks);
+        return (int)(at >> 3);
+    #elif defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        return __builtin_clzll(marks) >> 3;
+    #else
+        return __builtin_ctzll(marks) >> 3;
+    #endif
     }
     """
     const char* helix_hex_digits
     const char* helix_pairs
+    const unsigned char* helix_more
     char helix_escape(unsigned char c) noexcept nogil
-    bint helix_word_escapes(const char* p) noexcept nogil
+    uint64_t helix_escapes(const char* p) noexcept nogil
+    int helix_more_of_word(const char* p) noexcept nogil
+    int helix_first(uint64_t marks) noexcept nogil
 
 
 cdef extern from "Python.h":
@@ -106,26 +148,25 @@ cdef inline int read_text(Text* out, object text, str name) except -1:
 cdef inline Py_ssize_t clean_length(const char* text, Py_ssize_t length) noexcept nogil:
     """Length of the prefix that needs no escaping."""
     cdef Py_ssize_t at = 0
+    cdef uint64_t marks
     while at + 8 <= length:
-        if helix_word_escapes(text + at):
-            break
+        marks = helix_escapes(text + at)
+        if marks:
+            return at + helix_first(marks)
         at += 8
-    else:
-        if length >= 8 and not helix_word_escapes(text + length - 8):
-            return length
     while at < length and not helix_escape(<unsigned char> text[at]):
         at += 1
     return at
 
 
 cdef inline Py_ssize_t escaped_length(const char* text, Py_ssize_t length) noexcept nogil:
-    cdef Py_ssize_t at = clean_length(text, length)
+    cdef Py_ssize_t at = 0
     cdef Py_ssize_t total = length
-    cdef char letter
+    while at + 8 <= length:
+        total += helix_more_of_word(text + at)
+        at += 8
     while at < length:
-        letter = helix_escape(<unsigned char> text[at])
-        if letter:
-            total += 5 if letter == c"u" else 1
+        total += helix_more[<unsigned char> text[at]]
         at += 1
     return total
 
@@ -135,28 +176,41 @@ cdef inline char* put(char* out, const char* data, Py_ssize_t length) noexcept n
     return out + length
 
 
+cdef inline char* put_escape(char* out, unsigned char byte) noexcept nogil:
+    cdef char letter = helix_escape(byte)
+    out[0] = c"\\"
+    out[1] = letter
+    if letter != c"u":
+        return out + 2
+    out[2] = out[3] = c"0"
+    out[4] = helix_hex_digits[byte >> 4]
+    out[5] = helix_hex_digits[byte & 15]
+    return out + 6
+
+
 cdef char* put_escaped(char* out, const char* text, Py_ssize_t length) noexcept nogil:
-    cdef Py_ssize_t at = 0, run
-    cdef unsigned char byte
-    cdef char letter
-    while True:
-        run = clean_length(text + at, length - at)
-        out = put(out, text + at, run)
-        at += run
-        if at == length:
-            return out
-        byte = <unsigned char> text[at]
-        letter = helix_escape(byte)
+    cdef Py_ssize_t at = 0
+    cdef uint64_t marks
+    cdef int clean
+    while at + 8 <= length:
+        # All eight are copied, and those from the first escape on overwritten: what is left needs as much room at least.
+        memcpy(out, text + at, 8)
+        marks = helix_escapes(text + at)
+        if not marks:
+            out += 8
+            at += 8
+            continue
+        clean = helix_first(marks)
+        out = put_escape(out + clean, <unsigned char> text[at + clean])
+        at += clean + 1
+    while at < length:
+        if helix_escape(<unsigned char> text[at]):
+            out = put_escape(out, <unsigned char> text[at])
+        else:
+            out[0] = text[at]
+            out += 1
         at += 1
-        out[0] = c"\\"
-        out[1] = letter
-        out += 2
-        if letter == c"u":
-            out[0] = c"0"
-            out[1] = c"0"
-            out[2] = helix_hex_digits[byte >> 4]
-            out[3] = helix_hex_digits[byte & 15]
-            out += 4
+    return out
 
 
 cdef inline char* put_text(char* out, const Text* text) noexcept nogil:
@@ -233,6 +287,8 @@ cdef class ChunkEncoder:
     """Encodes one agent's `text_delta` chunks. Immutable; may be shared between threads."""
 
     def __cinit__(self, agent_id, agent_type=None):
+        self.agent_id = agent_id
+        self.agent_type = agent_type
         tail = b'","agentId":"' + escape(agent_id, "agent_id")
         if agent_type is not None:
             tail += b'","agentType":"' + escape(agent_type, "agent_type")
@@ -347,6 +403,7 @@ cdef class Batch:
 
 include "_codec_frame.pxi"
 include "_codec_lines.pxi"
+include "_codec_decode.pxi"
 include "_codec_finite.pxi"
 include "_codec_sequence.pxi"
 include "_codec_scan.pxi"

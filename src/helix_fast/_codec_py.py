@@ -6,8 +6,9 @@ name, result and error type is that of `_codec.pyx`, and `_codec.pyi` is the con
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
 from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401  parts of the codec that stand apart
@@ -17,6 +18,12 @@ MAX_DEPTH = 512
 
 _ESCAPED = re.compile(rb'[\x00-\x1f"\\]')
 _SHORT = {b'"': rb"\"", b"\\": rb"\\", b"\b": rb"\b", b"\f": rb"\f", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t"}
+_LONG = {short: byte for byte, short in _SHORT.items()} | {rb"\/": b"/"}
+_UNESCAPED = re.compile(rb"\\.")
+_TEXT = re.compile(  # the last timestamp: an agent's id may look like one
+    rb'\{"type":"text_delta","delta":"((?:[^\x00-\x1f"\\]|\\["\\/bfnrt])*)".*"timestamp":(0|[1-9][0-9]{0,15})\}', re.DOTALL
+)
+_EXACT = re.compile(rb"0|[1-9][0-9]{0,15}")
 # Canonical decimal only: what we did not write ourselves must not be read as ours.
 _PUSH = re.compile(rb"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19}):(0|[1-9][0-9]{0,19})\n")
 
@@ -49,9 +56,11 @@ def _bulk(*parts: bytes) -> bytes:
 class ChunkEncoder:
     """Encodes one agent's `text_delta` chunks. Immutable; may be shared between threads."""
 
-    __slots__ = ("_tail",)
+    __slots__ = ("_tail", "agent_id", "agent_type")
 
     def __init__(self, agent_id: str, agent_type: str | None = None) -> None:
+        self.agent_id = agent_id
+        self.agent_type = agent_type
         tail = b'","agentId":"' + _escape(agent_id, "agent_id")
         if agent_type is not None:
             tail += b'","agentType":"' + _escape(agent_type, "agent_type")
@@ -212,6 +221,57 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
     first, wanted = _wanted(body, last, after)
     count = last - first + 1
     return first, count, b"[" + wanted.replace(b"\n", b",") + b"]"
+
+
+def decode_texts(
+    encoder: ChunkEncoder, body: bytes, last: int, after: int, make: Callable[..., Any]
+) -> tuple[int, list[Any], int]:
+    """The lines of a body that this encoder wrote, as objects; see the stub for the contract."""
+    if type(encoder) is not ChunkEncoder:
+        raise TypeError(f"encoder must be ChunkEncoder, not {type(encoder).__name__}")
+    fields = {"agent_id": encoder.agent_id}
+    if encoder.agent_type is not None:
+        fields["agent_type"] = encoder.agent_type
+    first, lines = split_lines(body, last, after)
+    chunks: list[Any] = []
+    for line in lines:
+        found = _TEXT.fullmatch(line)
+        chunk = None
+        if found is not None and line[found.end(1) : found.start(2)] == encoder._tail:
+            delta = _UNESCAPED.sub(lambda match: _LONG[match[0]], found[1])
+            with contextlib.suppress(UnicodeDecodeError):
+                chunk = make(delta=delta.decode(), timestamp=int(found[2]), **fields)
+        chunks.append(chunk)
+    return first, chunks, chunks.count(None)
+
+
+def number_chunks(make: Any, chunks: object, first: int, epoch: object) -> list[Any]:
+    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple; see the stub for the contract."""
+    first = _u64(first, "first")
+    if not isinstance(chunks, list):
+        raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
+    if not isinstance(make, type) or not issubclass(make, tuple) or make.__dictoffset__:
+        raise TypeError("make must be a subclass of tuple without attributes")
+    return [tuple.__new__(make, (chunk, sequence, epoch)) for sequence, chunk in enumerate(chunks, first)]
+
+
+def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
+    """The bodies of entries that follow one another, joined; see the stub for the contract."""
+    last = _u64(last, "last")
+    if not isinstance(entries, list):
+        raise TypeError(f"entries must be a list, not {type(entries).__name__}")
+    bodies: list[bytes] = []
+    for entry in entries:
+        if type(entry) is not list or len(entry) != 2 or type(entry[1]) is not list or len(entry[1]) != 6:
+            break
+        name, body, second, digits, third, _nonce = entry[1]
+        if (name, second, third) != (b"chunk", b"sequence", b"writer") or type(body) is not bytes or not body:
+            break
+        if type(digits) is not bytes or not _EXACT.fullmatch(digits) or int(digits) - last != body.count(b"\n") + 1:
+            break
+        bodies.append(body)
+        last = int(digits)
+    return len(bodies), last, b"\n".join(bodies)
 
 
 def check_finite(value: object, binary: bool = True) -> None:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
         Sequencer,
         Window,
         check_finite,
+        decode_texts,
         frame_command,
         join_lines,
+        merge_entries,
+        number_chunks,
         parse_push,
         select_entries,
         split_lines,
@@ -50,8 +53,11 @@ else:
     Sequencer = _chosen.Sequencer
     Window = _chosen.Window
     check_finite = _chosen.check_finite
+    decode_texts = _chosen.decode_texts
     frame_command = _chosen.frame_command
     join_lines = _chosen.join_lines
+    merge_entries = _chosen.merge_entries
+    number_chunks = _chosen.number_chunks
     parse_push = _chosen.parse_push
     select_entries = _chosen.select_entries
     split_lines = _chosen.split_lines
@@ -65,8 +71,11 @@ __all__ = [
     "Sequencer",
     "Window",
     "check_finite",
+    "decode_texts",
     "frame_command",
     "join_lines",
+    "merge_entries",
+    "number_chunks",
     "parse_push",
     "select_entries",
     "split_lines",

@@ -155,7 +155,7 @@ def test_lines_are_the_chunks_after_a_sequence(objects: list[dict[str, Any]], be
     body = b"\n".join(encode_chunk(chunk) for chunk in chunks)
     last = base + len(chunks)
     after = max(0, last - behind)
-    first, found = decode_lines(body, last, after)
+    first, found, _faulty = decode_lines(body, last, after)
     kept = chunks[max(0, after - base) :]
     assert first == last - len(kept) + 1
     assert [one.data for one in found if isinstance(one, UnknownChunk)] == kept
@@ -198,7 +198,7 @@ def test_a_chunk_nested_too_deep_is_refused() -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_chunk_or_malformed(data: bytes) -> None:
-    first, (found,) = decode_lines(data.replace(b"\n", b" ") or b" ", 7, 6)
+    first, (found,), _faulty = decode_lines(data.replace(b"\n", b" ") or b" ", 7, 6)
     assert first == 7
     if isinstance(found, MalformedChunkError):
         assert (found.sequence, found.data) == (7, data.replace(b"\n", b" ") or b" ")

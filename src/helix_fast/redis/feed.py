@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from helix_fast import codec
 from helix_fast.clock import iso_now
 from helix_fast.errors import (
     HelixError,
-    MalformedChunkError,
     ProducerLostError,
     SequenceGapError,
     StoreClosedError,
@@ -25,7 +23,7 @@ from helix_fast.errors import (
     StreamResetError,
 )
 from helix_fast.keys import StreamKeys
-from helix_fast.schemas.chunks import StreamChunk, decode_lines
+from helix_fast.schemas.chunks import Decoded, LineDecoder
 from helix_fast.transport.topology import Topology
 
 from .entries import chunk_fields
@@ -38,10 +36,6 @@ MAX_PUSHED_BYTES: Final = 1 << 20
 MIN_PAGE: Final = 64
 MAX_PAGE: Final = 1024
 PAGE_BYTES: Final = 1 << 20
-
-Decoded = tuple[int, Sequence[StreamChunk | MalformedChunkError]]
-"""Sequence of the first chunk, and the chunks; an error stands in the place of bytes that are no chunk."""
-
 
 class Source(NamedTuple):
     """What the feeds of one manager share."""
@@ -76,6 +70,7 @@ class Feed:
         self._after = after
         self.skip_gaps = skip_gaps
         self._window = codec.Window(after)
+        self._decoder = LineDecoder()
         self._entry = b""  # id of the last entry read from the log or taken from a push
         self._opened = False
         self._page = MIN_PAGE
@@ -230,35 +225,36 @@ class Feed:
         decoded = self._merge(entries)
         if len(entries) >= page:
             self._dirty = self._far = True
-            self._resize(entries)
+            self._resize(page, sum(len(fields[1]) for _entry, fields in entries))
         elif not self._dirty:
             self._stored_all = True
         return decoded
 
     async def _read_far(self) -> Decoded | None:
-        """A full page by plain XRANGE, which costs the server a third of the script; None where it is not that simple.
+        """A page by plain XRANGE, which costs the server a third of the script; None where it does not begin that simply.
 
         What the script looks for (another epoch, a lost producer, the end) shows at the end of the log, as an event or
         as a hole: then the script reads the page anew.
         """
         self._far = False
         page = self._page
-        entries: list[tuple[bytes, list[bytes]]] = await self._source.store.command(
+        entries: list[list[Any]] = await self._source.store.command(
             self.stream_id, b"XRANGE", self._keys.stream, b"(" + self._entry, b"+", b"COUNT", page
         )
-        if len(entries) < page or any(len(fields) != 6 for _entry, fields in entries):
+        seen = self._window.last
+        taken, last, body = codec.merge_entries(entries, seen)
+        if not taken:
             return None
-        body, sequence, _foreign = chunk_fields(entries[0][1])
-        if body is None or sequence - body.count(b"\n") > self._window.last + 1:
-            return None
-        self._dirty = self._far = True
-        self._resize(entries)
-        return self._merge(entries)
+        self._dirty = True
+        self._far = taken == page
+        self._resize(taken, len(body))
+        self._entry = entries[taken - 1][0]
+        self._window = codec.Window(last)
+        return self._decoder.decode(body, last, seen)
 
-    def _resize(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> None:
-        """Choose the next page's length by the size of these entries."""
-        size = sum(len(fields[1]) for _entry, fields in entries)
-        self._page = max(MIN_PAGE, min(MAX_PAGE, PAGE_BYTES * len(entries) // max(1, size)))
+    def _resize(self, entries: int, size: int) -> None:
+        """Choose the next page's length by the size of so many entries."""
+        self._page = max(MIN_PAGE, min(MAX_PAGE, PAGE_BYTES * entries // max(1, size)))
 
     def _begin(self, epoch: str, base: int) -> None:
         if self._after == 0:
@@ -283,11 +279,20 @@ class Feed:
             self._live = True
             self._look()
 
-    def _merge(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> Decoded:
+    def _merge(self, entries: list[list[Any]]) -> Decoded:
         """Decode the entries of a page as one run of chunks. A hole ends the page: the run before it comes first."""
-        bodies: list[bytes] = []
         after = last = self._window.last
-        for entry, fields in entries:
+        bodies: list[bytes] = []
+        at = 0
+        while at < len(entries):
+            taken, last, usual = codec.merge_entries(entries[at:], last)
+            if taken:
+                bodies.append(usual)
+                at += taken
+                self._entry = entries[at - 1][0]
+                continue
+            entry, fields = entries[at]
+            at += 1
             body, sequence, foreign = chunk_fields(fields)
             count = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
             first = sequence - count + 1
@@ -310,7 +315,7 @@ class Feed:
                 last = sequence
         if last > self._window.last:
             self._window = codec.Window(last)
-        return decode_lines(b"\n".join(bodies), last, after) if bodies else (last + 1, ())
+        return self._decoder.decode(b"\n".join(bodies), last, after) if bodies else (last + 1, [], False)
 
     def _over(self, fields: list[bytes]) -> bool:
         """Whether an entry without chunks ends the stream; then remember how."""
@@ -343,7 +348,7 @@ class Feed:
                 self._look()
             return None
         self._entry = b"%d-%d" % (term, first)
-        return decode_lines(body, last, seen)
+        return self._decoder.decode(body, last, seen)
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()

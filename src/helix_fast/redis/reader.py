@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
+from helix_fast import codec
 from helix_fast.errors import MalformedChunkError, ReaderBusyError
-from helix_fast.schemas.chunks import StreamChunk
+from helix_fast.schemas.chunks import Decoded, StreamChunk
 from helix_fast.schemas.streams import StoredChunk, StreamPosition
 
-from .feed import Decoded, Feed
+from .feed import Feed
 
-T_co = TypeVar("T_co", covariant=True)
-Self = TypeVar("Self", bound="_Reader[object]")
+T = TypeVar("T")
+Self = TypeVar("Self", bound="_Reader[Any]")
 
 
-class _Reader(Generic[T_co]):
+class _Reader(Generic[T]):
     """What both readers share. One task at a time may iterate."""
 
     def __init__(self, feed: Feed, first_page: Decoded) -> None:
         self._feed = feed
-        self._first, self._chunks = first_page
         self._index = 0
         self._busy = False
+        self._take(first_page)
+
+    def _take(self, decoded: Decoded) -> None:
+        self._first, self._chunks, self._faulty = decoded
+        self._items = self._hand_out()
+        self._index = 0
+        self._find_clean()
+
+    def _hand_out(self) -> list[T]:
+        """What the iterator yields for the chunks at hand."""
+        raise NotImplementedError
+
+    def _find_clean(self) -> None:
+        """Find the end of the items before the next error."""
+        self._clean = len(self._chunks)
+        if self._faulty:
+            for index in range(self._index, self._clean):
+                if isinstance(self._chunks[index], MalformedChunkError):
+                    self._clean = index
+                    break
 
     @property
     def stream_id(self) -> str:
@@ -42,8 +62,17 @@ class _Reader(Generic[T_co]):
     def __aiter__(self: Self) -> Self:
         return self
 
-    async def _advance(self) -> StreamChunk:
-        """The next chunk; its sequence is ``self._first + self._index - 1`` afterwards."""
+    async def __anext__(self) -> T:
+        """The next item."""
+        index = self._index
+        if index >= self._clean:
+            await self._advance()
+            index = self._index
+        self._index = index + 1
+        return self._items[index]
+
+    async def _advance(self) -> None:
+        """Wait until there is an item; raises what stands in its place."""
         if self._feed.closed:
             raise StopAsyncIteration
         while self._index >= len(self._chunks):
@@ -56,18 +85,16 @@ class _Reader(Generic[T_co]):
                 self._busy = False
             if decoded is None:
                 raise StopAsyncIteration
-            self._first, self._chunks = decoded
-            self._index = 0
+            self._take(decoded)
         chunk = self._chunks[self._index]
-        self._index += 1
         if isinstance(chunk, MalformedChunkError):
+            self._index += 1
+            self._find_clean()
             raise chunk
-        return chunk
 
     async def close(self) -> None:
         """Stop reading and unsubscribe. Safe to call twice; a reader that is collected is closed as well."""
-        self._chunks = ()
-        self._first, self._index = self._first + self._index, 0
+        self._take((self._first + self._index, [], False))
         await self._feed.close()
 
     async def __aenter__(self: Self) -> Self:
@@ -91,8 +118,8 @@ class StreamReader(_Reader[StreamChunk]):
         ReaderBusyError: another task waits for the next chunk.
     """
 
-    async def __anext__(self) -> StreamChunk:
-        return await self._advance()
+    def _hand_out(self) -> list[StreamChunk]:
+        return self._chunks  # type: ignore[return-value]  # errors among them are raised, not handed out
 
 
 class ResumableReader(_Reader[StoredChunk]):
@@ -102,14 +129,8 @@ class ResumableReader(_Reader[StoredChunk]):
     SequenceGapError.
     """
 
-    async def __anext__(self) -> StoredChunk:
-        index, chunks = self._index, self._chunks
-        if index < len(chunks) and not isinstance(chunks[index], MalformedChunkError):
-            # Read already: no second coroutine for it.
-            self._index = index + 1
-            return StoredChunk(cast("StreamChunk", chunks[index]), self._first + index, self._feed.epoch)
-        chunk = await self._advance()
-        return StoredChunk(chunk, self._first + self._index - 1, self._feed.epoch)
+    def _hand_out(self) -> list[StoredChunk]:
+        return codec.number_chunks(StoredChunk, self._chunks, self._first, self._feed.epoch)
 
     async def read_batch(self) -> Sequence[StoredChunk]:
         """What is there now, at least one chunk; waits where there is none. Empty when the stream has ended.
@@ -117,15 +138,10 @@ class ResumableReader(_Reader[StoredChunk]):
         Raises:
             As iterating does; bytes that are no chunk raise when they are the first of a batch.
         """
-        try:
-            batch = [await self.__anext__()]
-        except StopAsyncIteration:
-            return ()
-        epoch = self._feed.epoch
-        while self._index < len(self._chunks):
-            chunk = self._chunks[self._index]
-            if isinstance(chunk, MalformedChunkError):
-                break
-            self._index += 1
-            batch.append(StoredChunk(chunk, self._first + self._index - 1, epoch))
-        return batch
+        if self._index >= self._clean:
+            try:
+                await self._advance()
+            except StopAsyncIteration:
+                return ()
+        begin, self._index = self._index, self._clean
+        return self._items[begin : self._clean]

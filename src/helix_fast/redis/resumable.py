@@ -183,12 +183,13 @@ class RedisResumableStorage(RedisStreamManager):
             page = await feed.stored()
             if page is None:
                 break
-            for sequence, chunk in enumerate(page[1], page[0]):
-                if len(found) == left:
-                    break
-                if isinstance(chunk, MalformedChunkError):
-                    raise chunk
-                found.append(StoredChunk(chunk, sequence, feed.epoch))
+            first, chunks, faulty = page
+            chunks = chunks[: left - len(found)]
+            if faulty:
+                for chunk in chunks:
+                    if isinstance(chunk, MalformedChunkError):
+                        raise chunk
+            found += codec.number_chunks(StoredChunk, chunks, first, feed.epoch)
         return found
 
     def subscribe(self, stream_id: str, callback: Callback, *, from_sequence: int | None = None) -> Unsubscribe:

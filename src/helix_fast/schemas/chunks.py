@@ -6,6 +6,7 @@ known becomes :class:`UnknownChunk`. Wrong data is refused here, with MalformedC
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final, Union, cast, get_args
 
 import msgspec
@@ -39,8 +40,8 @@ class Chunk(
         return str(self.__struct_config__.tag)
 
 
-class TextDeltaChunk(Chunk, tag="text_delta"):
-    """A piece of the text that the model writes."""
+class TextDeltaChunk(Chunk, tag="text_delta", gc=False):
+    """A piece of the text that the model writes. Not seen by the garbage collector: JSON has no cycles."""
 
     delta: str
 
@@ -283,24 +284,64 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
     return cast("StreamChunk", chunk)
 
 
-def decode_lines(body: bytes, last: int, after: int) -> tuple[int, list[StreamChunk | MalformedChunkError]]:
-    """Decode the chunks of an entry that come after sequence ``after``.
+@functools.lru_cache(maxsize=1024)
+def _encoder(agent_id: str, agent_type: str | None) -> codec.ChunkEncoder:
+    return codec.ChunkEncoder(agent_id, agent_type)
 
-    ``last`` is the sequence of the entry's last chunk. Returns the sequence of the first decoded chunk and the chunks;
-    where bytes are no chunk, the error stands in its place.
-    """
+
+Decoded = tuple[int, list[Union[StreamChunk, MalformedChunkError]], bool]
+"""Sequence of the first chunk; the chunks, an error in the place of bytes that are none; whether there are errors."""
+
+
+class LineDecoder:
+    """Decodes the chunks of one stream. Text of the agent whose text came last is decoded in one go by the codec."""
+
+    __slots__ = ("_encoder",)
+
+    def __init__(self) -> None:
+        self._encoder: codec.ChunkEncoder | None = None
+
+    def decode(self, body: bytes, last: int, after: int) -> Decoded:
+        """Decode the chunks of an entry that come after sequence ``after``; ``last`` is that of its last chunk."""
+        if self._encoder is not None:
+            first, texts, others = codec.decode_texts(self._encoder, body, last, after, TextDeltaChunk)
+            chunks = cast("list[StreamChunk | MalformedChunkError]", texts)
+            if not others:
+                return first, chunks, False
+            if others < len(chunks):
+                lines = codec.split_lines(body, last, after)[1]
+                for index, line in enumerate(lines):
+                    if chunks[index] is None:
+                        chunks[index] = _decode_or_error(line, first + index)
+                return first, chunks, _any_error(chunks)
+        first, chunks, faulty = decode_lines(body, last, after)
+        for chunk in reversed(chunks):
+            if type(chunk) is TextDeltaChunk and chunk.agent_id is not None:
+                self._encoder = _encoder(chunk.agent_id, chunk.agent_type)
+                break
+        return first, chunks, faulty
+
+
+def decode_lines(body: bytes, last: int, after: int) -> Decoded:
+    """As ``LineDecoder.decode``, by msgspec alone."""
     first, count, array = codec.join_lines(body, last, after)
     try:
         chunks = _decode_known_list(array)
         if len(chunks) == count:  # a line that holds "{},{}" is no chunk, though it makes a fine array
-            return first, cast("list[StreamChunk | MalformedChunkError]", chunks)
+            return first, cast("list[StreamChunk | MalformedChunkError]", chunks), False
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     first, lines = codec.split_lines(body, last, after)
-    found: list[StreamChunk | MalformedChunkError] = []
-    for sequence, line in enumerate(lines, first):
-        try:
-            found.append(decode_chunk(line, sequence))
-        except MalformedChunkError as error:  # noqa: PERF203
-            found.append(error)
-    return first, found
+    found = [_decode_or_error(line, sequence) for sequence, line in enumerate(lines, first)]
+    return first, found, _any_error(found)
+
+
+def _decode_or_error(line: bytes, sequence: int) -> StreamChunk | MalformedChunkError:
+    try:
+        return decode_chunk(line, sequence)
+    except MalformedChunkError as error:
+        return error
+
+
+def _any_error(chunks: list[StreamChunk | MalformedChunkError]) -> bool:
+    return any(isinstance(chunk, MalformedChunkError) for chunk in chunks)

@@ -1,0 +1,266 @@
+"""Stored bytes to objects: the text_delta lines that a ChunkEncoder wrote, and the usual entries of a page.
+
+Like the usage scanner this knows only what our own writers write; whatever else stands there is left to the caller.
+"""
+
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.tuple cimport PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+
+
+cdef extern from *:
+    """
+    /* Whether a letter may follow a backslash (\\u aside), and what both stand for. */
+    static inline char helix_unescape(char c) {
+        switch (c) {
+            case '"': case '\\\\': case '/': return c;
+            case 'b': return '\\b';
+            case 'f': return '\\f';
+            case 'n': return '\\n';
+            case 'r': return '\\r';
+            case 't': return '\\t';
+            default: return 0;
+        }
+    }
+    """
+    char helix_unescape(char c) noexcept nogil
+    object PyObject_Vectorcall(object make, PyObject** values, size_t flags, object names)
+    object PyUnicode_New(Py_ssize_t length, Py_UCS4 largest)
+    object PyType_GenericAlloc(PyTypeObject* type_of, Py_ssize_t places)
+    bint PyObject_IS_GC(object value)
+    void PyObject_GC_UnTrack(object value)
+    const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+
+
+cdef enum:
+    SHORT_TEXT = 512            # bytes of a text with escapes that are put together on the stack
+    MAX_EXACT_DIGITS = 16    # of sequences and timestamps: what readers in other languages hold exactly
+
+
+cdef tuple TEXT_FIELDS = ("delta", "agent_id", "timestamp")
+cdef tuple TYPED_TEXT_FIELDS = ("delta", "agent_id", "timestamp", "agent_type")
+
+
+cdef object whole_text(const char* text, Py_ssize_t length):
+    """UTF-8 as str, None where it is none."""
+    if length and is_ascii(text, length):
+        plain = PyUnicode_New(length, 127)
+        memcpy(PyUnicode_1BYTE_DATA(plain), text, <size_t> length)
+        return plain
+    try:
+        return PyUnicode_DecodeUTF8(text, length, NULL)
+    except UnicodeDecodeError:
+        return None
+
+
+cdef inline bint is_ascii(const char* text, Py_ssize_t length) noexcept nogil:
+    cdef uint64_t word, seen = 0
+    cdef Py_ssize_t at = 0
+    while at + 8 <= length:
+        memcpy(&word, text + at, 8)
+        seen |= word
+        at += 8
+    while at < length:
+        seen |= <unsigned char> text[at]
+        at += 1
+    return not seen & 0x8080808080808080ULL
+
+
+cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcept nogil:
+    """Copies a JSON string up to its closing quote, where `place` is then; the length, or -1 for what is unusual.
+
+    `out` has room for all there is and eight bytes more.
+    """
+    cdef const char* at = place[0]
+    cdef char* start = out
+    cdef uint64_t marks
+    cdef int clean
+    while True:
+        if at + 8 <= end:
+            # All eight, and those from the first mark on are overwritten.
+            memcpy(out, at, 8)
+            marks = helix_escapes(at)
+            clean = helix_first(marks) if marks else 8
+            out += clean
+            at += clean
+            if not marks:
+                continue
+        elif at < end and not helix_escape(<unsigned char> at[0]):
+            out[0] = at[0]
+            out += 1
+            at += 1
+            continue
+        if at == end:
+            return -1
+        if at[0] == c'"':
+            place[0] = at
+            return out - start
+        if at[0] != c"\\" or end - at < 2 or not helix_unescape(at[1]):
+            return -1
+        out[0] = helix_unescape(at[1])
+        out += 1
+        at += 2
+
+
+cdef object escaped_text(const char** place, const char* end):
+    """The text of a JSON string with escapes, whose closing quote is at `place` afterwards; None for what is unusual."""
+    cdef char short_text[SHORT_TEXT + 8]
+    cdef char* text = short_text
+    cdef Py_ssize_t length
+    if end - place[0] > SHORT_TEXT:
+        text = <char*> malloc(<size_t> (end - place[0]) + 8)
+        if text == NULL:
+            raise MemoryError
+    try:
+        length = unescape(text, place, end)
+        return None if length < 0 else whole_text(text, length)
+    finally:
+        if text != short_text:
+            free(text)
+
+
+cdef object read_text_line(ChunkEncoder encoder, object make, const char** place, const char* end):
+    """A line of this encoder as an object, and `place` at its end; None where it is none."""
+    cdef PyObject* values[5]
+    cdef uint64_t stamp = 0
+    cdef Py_ssize_t tail = PyBytes_GET_SIZE(encoder.tail)
+    cdef const char* at = place[0]
+    cdef const char* quote
+    if end - at <= TEXT_HEAD_LENGTH or memcmp(at, TEXT_HEAD, TEXT_HEAD_LENGTH) != 0:
+        return None
+    at += TEXT_HEAD_LENGTH
+    quote = at + clean_length(at, end - at)
+    if quote < end and quote[0] == c'"':
+        delta = whole_text(at, quote - at)
+    else:
+        quote = at
+        delta = escaped_text(&quote, end)
+    if delta is None or end - quote <= tail or memcmp(quote, PyBytes_AS_STRING(encoder.tail), <size_t> tail) != 0:
+        return None
+    at = quote = quote + tail
+    # The NUL at the end of the body stops this too.
+    while is_digit(at[0]) and at - quote <= MAX_EXACT_DIGITS:
+        stamp = stamp * 10 + <uint64_t> (at[0] - c"0")
+        at += 1
+    if at[0] != c"}" or at == quote or at - quote > MAX_EXACT_DIGITS or (quote[0] == c"0" and at - quote > 1):
+        return None
+    at += 1
+    if at != end and at[0] != c"\n":
+        return None
+    place[0] = at
+    timestamp: object = stamp
+    values[1] = <PyObject*> delta
+    values[2] = <PyObject*> encoder.agent_id
+    values[3] = <PyObject*> timestamp
+    values[4] = <PyObject*> encoder.agent_type
+    return PyObject_Vectorcall(
+        make, values + 1, PY_VECTORCALL_ARGUMENTS_OFFSET,
+        TEXT_FIELDS if encoder.agent_type is None else TYPED_TEXT_FIELDS,
+    )
+
+
+def decode_texts(ChunkEncoder encoder not None, body, last, after, make):
+    """The lines of a body that this encoder wrote, as objects; see the stub for the contract."""
+    cdef Span span
+    cdef const char* at
+    cdef Py_ssize_t index, others = 0
+    cdef list chunks = []
+    require_bytes(body, "body")
+    find_wanted(&span, body, u64(last, "last"), u64(after, "after"))
+    if span.count == 0:
+        return last + 1, chunks, 0
+    at = span.start
+    for index in range(span.count):
+        chunk = read_text_line(encoder, make, &at, span.end)
+        if chunk is None:
+            others += 1
+            at = line_end(at, span.end)
+        chunks.append(chunk)
+        at += 1
+    return span.first, chunks, others
+
+
+def number_chunks(make, chunks, first, epoch):
+    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple; see the stub for the contract."""
+    cdef uint64_t sequence = u64(first, "first")
+    cdef PyTypeObject* type_of = <PyTypeObject*> make
+    cdef list found = []
+    cdef object values
+    cdef bint plain
+    if not isinstance(chunks, list):
+        raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
+    # No __new__ and no dict: then the object is its three places, and they may be filled from here.
+    if (
+        not (isinstance(make, type) and issubclass(make, tuple))
+        or make.__basicsize__ != tuple.__basicsize__ or make.__dictoffset__
+    ):
+        raise TypeError("make must be a subclass of tuple without attributes")
+    plain = not PyObject_IS_GC(epoch)
+    for chunk in <list> chunks:
+        values = PyType_GenericAlloc(type_of, 3)
+        number: object = sequence
+        Py_INCREF(chunk)
+        PyTuple_SET_ITEM(values, 0, chunk)
+        Py_INCREF(number)
+        PyTuple_SET_ITEM(values, 1, number)
+        Py_INCREF(epoch)
+        PyTuple_SET_ITEM(values, 2, epoch)
+        # Nothing in it can lead back to it, now or ever: one object less for the garbage collector to look at.
+        if not PyObject_IS_GC(chunk) and plain:
+            PyObject_GC_UnTrack(values)
+        found.append(values)
+        sequence += 1
+    return found
+
+
+cdef inline bint is_word(object value, const char* word, Py_ssize_t length):
+    return (
+        type(value) is bytes and PyBytes_GET_SIZE(value) == length
+        and memcmp(PyBytes_AS_STRING(value), word, <size_t> length) == 0
+    )
+
+
+def merge_entries(entries, last):
+    """The bodies of entries that follow one another, joined; see the stub for the contract."""
+    cdef uint64_t top = u64(last, "last"), sequence = 0, lines
+    cdef Py_ssize_t taken = 0
+    cdef const char* at
+    cdef const char* end
+    cdef list bodies = []
+    if not isinstance(entries, list):
+        raise TypeError(f"entries must be a list, not {type(entries).__name__}")
+    for entry in <list> entries:
+        if type(entry) is not list or len(<list> entry) != 2 or type((<list> entry)[1]) is not list:
+            break
+        fields = <list> (<list> entry)[1]
+        if len(<list> fields) != 6:
+            break
+        body = (<list> fields)[1]
+        digits = (<list> fields)[3]
+        if (
+            type(body) is not bytes or type(digits) is not bytes or not PyBytes_GET_SIZE(body)
+            or PyBytes_GET_SIZE(digits) > MAX_EXACT_DIGITS
+            or not is_word((<list> fields)[0], b"chunk", 5) or not is_word((<list> fields)[2], b"sequence", 8)
+            or not is_word((<list> fields)[4], b"writer", 6)
+        ):
+            break
+        # A bytes object ends in a NUL.
+        at = PyBytes_AS_STRING(digits)
+        end = at + PyBytes_GET_SIZE(digits) + 1
+        if parse_number(at, end, 0, &sequence) != end or sequence <= top:
+            break
+        at = PyBytes_AS_STRING(body)
+        end = at + PyBytes_GET_SIZE(body)
+        lines = 1
+        while True:
+            at = line_end(at, end)
+            if at == end:
+                break
+            at += 1
+            lines += 1
+        if sequence - top != lines:
+            break
+        bodies.append(body)
+        top = sequence
+        taken += 1
+    return taken, top, bodies[0] if taken == 1 else b"\n".join(bodies)
