@@ -9,12 +9,9 @@ cdef uint64_t NAME_SEED = <uint64_t> <Py_ssize_t> hash(b"helix_fast.rollup")
 
 cdef uint64_t name_hash(int group, const char* name, Py_ssize_t length) noexcept nogil:
     cdef uint64_t mixed = NAME_SEED ^ <uint64_t> group
-    cdef uint64_t word
     mixed ^= <uint64_t> length << 32
     while length > 0:
-        word = 0
-        memcpy(&word, name, <size_t> (length if length < 8 else 8))
-        mixed = (mixed ^ word) * 0x9E3779B97F4A7C15ULL
+        mixed = (mixed ^ helix_word(name, length)) * 0x9E3779B97F4A7C15ULL
         mixed ^= mixed >> 32
         name += 8
         length -= 8
@@ -76,7 +73,7 @@ cdef class Rollup:
             slot = &self.slots[at]
             if (
                 slot.mixed == mixed and slot.group == group and slot.length == length
-                and memcmp(slot.name, name, <size_t> length) == 0
+                and helix_same(slot.name, name, length)
             ):
                 return at
             place = (place + 1) & <size_t> (self.places - 1)

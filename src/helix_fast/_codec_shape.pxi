@@ -35,21 +35,74 @@ cdef struct Shapes:
 
 cdef extern from *:
     """
-    static inline int helix_same(const char *a, const char *b, Py_ssize_t length) {
-        uint64_t x, y;
-        if (length < 8)
-            return memcmp(a, b, (size_t)length) == 0;
-        for (; length > 8; a += 8, b += 8, length -= 8) {
-            memcpy(&x, a, 8);
-            memcpy(&y, b, 8);
-            if (x != y)
-                return 0;
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+
+    /* Up to eight bytes as a word. */
+    static inline uint64_t helix_word(const char *p, Py_ssize_t length) {
+        uint64_t word = 0;
+        uint32_t low, high;
+        if (length >= 8) {
+            memcpy(&word, p, 8);
+        } else if (length >= 4) {
+            memcpy(&low, p, 4);
+            memcpy(&high, p + length - 4, 4);
+            word = low | (uint64_t)high << 32;
+        } else {
+            while (length > 0)
+                word = word << 8 | (unsigned char)p[--length];
         }
-        memcpy(&x, a + length - 8, 8);
-        memcpy(&y, b + length - 8, 8);
-        return x == y;
+        return word;
+    }
+
+    static inline int helix_same(const char *a, const char *b, Py_ssize_t length) {
+        if (length < 8)
+            return helix_word(a, length) == helix_word(b, length);
+        for (; length > 8; a += 8, b += 8, length -= 8)
+            if (helix_word(a, 8) != helix_word(b, 8))
+                return 0;
+        return helix_word(a + length - 8, 8) == helix_word(b + length - 8, 8);
+    }
+
+    /* The end of a string's plain part: what JSON wants escaped, or `end`. Marks bytes beyond ASCII in `high`. */
+    static inline const char *helix_plain(const char *at, const char *end, uint64_t *high) {
+        uint64_t word, marks;
+    #if defined(__SSE2__)
+        while (end - at >= 16) {
+            const __m128i x = _mm_loadu_si128((const __m128i *)at);
+            const __m128i found = _mm_or_si128(
+                _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8(0x22)), _mm_cmpeq_epi8(x, _mm_set1_epi8(0x5c))),
+                _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x));
+            const int at_marks = _mm_movemask_epi8(found);
+            *high |= (uint64_t)_mm_movemask_epi8(x);
+            if (at_marks) {
+    #if defined(_MSC_VER)
+                unsigned long first;
+                _BitScanForward(&first, (unsigned long)at_marks);
+                return at + first;
+    #else
+                return at + __builtin_ctz((unsigned)at_marks);
+    #endif
+            }
+            at += 16;
+        }
+    #endif
+        while (end - at >= 8) {
+            memcpy(&word, at, 8);
+            marks = helix_escapes(at);
+            *high |= word & 0x8080808080808080ULL;
+            if (marks)
+                return at + helix_first(marks);
+            at += 8;
+        }
+        for (; at < end && !helix_escape((unsigned char)*at); at++)
+            *high |= (unsigned char)*at & 0x80;
+        return at;
     }
     """
+    uint64_t helix_word(const char* p, Py_ssize_t length) noexcept nogil
+    const char* helix_plain(const char* at, const char* end, uint64_t* high) noexcept nogil
     bint helix_same(const char* a, const char* b, Py_ssize_t length) noexcept nogil
 
 
@@ -135,7 +188,8 @@ cdef bint fits(Shape* shape, const char* data, Py_ssize_t length) noexcept nogil
     cdef Cursor cursor
     cdef const char* at = data
     cdef const char* end = data + length
-    cdef uint64_t marks, word, high = 0
+    cdef const char* digits
+    cdef uint64_t whole, high = 0
     cdef Gap* gap = shape.places
     cdef Value* value
     while True:
@@ -145,32 +199,24 @@ cdef bint fits(Shape* shape, const char* data, Py_ssize_t length) noexcept nogil
         value = &shape.values[gap.target]
         if gap.type == STRING:
             value.start = at
-            while True:
-                if end - at < 8:
-                    while at < end and not helix_escape(<unsigned char> at[0]):
-                        high |= <unsigned char> at[0] & 0x80
-                        at += 1
-                    break
-                memcpy(&word, at, 8)
-                marks = helix_escapes(at)
-                high |= word & 0x8080808080808080ULL
-                if marks:
-                    at += helix_first(marks)
-                    break
-                at += 8
+            at = helix_plain(at, end, &high)
             if at == end or at[0] != c'"':
                 return False
             value.type = STRING
             value.escaped = False
             value.length = at - value.start
         elif gap.type == INTEGER:
-            if at == end:
-                return False
-            cursor.at = at
-            cursor.end = end
-            if scan_number(&cursor, value) != USUAL:
-                return False
-            at = cursor.at
+            digits = at
+            at = helix_digits(at, end, &whole)
+            if 0 < at - digits <= MAX_DIGITS and (digits[0] != c"0" or at - digits == 1) and at[0] != c".":
+                value.type = INTEGER
+                value.whole = <int64_t> whole
+            else:
+                cursor.at = digits
+                cursor.end = end
+                if digits == end or scan_number(&cursor, value) != USUAL:
+                    return False
+                at = cursor.at
         elif gap.type == TRUE:
             if end - at >= 4 and memcmp(at, b"true", 4) == 0:
                 value.type = TRUE
