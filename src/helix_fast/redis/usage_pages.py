@@ -104,7 +104,7 @@ class Pages:
         self._keys = [keys.entries, keys.ids]
         self._flying: deque[_Plain] = deque()
         self._plain = True
-        # of the plain pages: what tells their list from another, its length, the next entry to ask for, the last one had
+        # of the plain pages: what tells their list from another, its length, the next entry to ask for, the last had
         self._check: list[bytes | int] = []
         self._length = self._next = self._count = 0
         self._last = b""
