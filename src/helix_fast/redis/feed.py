@@ -37,6 +37,7 @@ MIN_PAGE: Final = 64
 MAX_PAGE: Final = 1024
 PAGE_BYTES: Final = 1 << 20
 
+
 class Source(NamedTuple):
     """What the feeds of one manager share."""
 
@@ -231,7 +232,7 @@ class Feed:
         return decoded
 
     async def _read_far(self) -> Decoded | None:
-        """A page by plain XRANGE, which costs the server a third of the script; None where it does not begin that simply.
+        """A page by plain XRANGE, a third of the script's cost to the server; None where it begins with anything else.
 
         What the script looks for (another epoch, a lost producer, the end) shows at the end of the log, as an event or
         as a hole: then the script reads the page anew.
@@ -397,8 +398,3 @@ def _tick(reference: weakref.ref[Feed]) -> None:
     feed = reference()
     if feed is not None:
         feed.tick()
-
-
-def sequence_of(fields: list[bytes]) -> int:
-    """Sequence of the last chunk in an entry, or before an entry without chunks; 0 where it tells none."""
-    return chunk_fields(fields)[1]

@@ -26,7 +26,8 @@ from helix_fast.keys import StreamKeys, check_id
 from helix_fast.schemas.chunks import StreamChunk, encode_chunk
 from helix_fast.schemas.streams import StoredChunk, StreamInfo
 
-from .feed import Feed, sequence_of
+from .entries import sequence_of
+from .feed import Feed
 from .intake import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
 from .scripts import script
 from .streams import RedisStreamManager
