@@ -16,7 +16,7 @@ from helix_fast import (
     StreamClosedError,
     TextDeltaChunk,
 )
-from tests.contract.conftest import MakeStreams
+from helix_fast.testing.contract.fixtures import MakeStreams
 from tests.support.streams import number, number_of, numbers, sequences, take
 
 STREAM = "helix:stream:{s}"

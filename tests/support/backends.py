@@ -153,7 +153,7 @@ class Backends:
         Raises:
             UnavailableError: it is not to be had.
         """
-        if name == "memory":
+        if name in ("memory", "memory-connect"):
             return Backend(name, MemoryServer())
         if name in self._missing:
             raise UnavailableError(self._missing[name])

@@ -1,0 +1,16 @@
+"""The renewal of a lock, as its tasks show it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+async def test_renewal_ends_with_the_block(lock_manager: Any) -> None:
+    before = asyncio.all_tasks()
+    async with lock_manager.hold("s", ttl_ms=150):
+        assert len(asyncio.all_tasks() - before) <= 2, "more than one background task (and a connection's)"
+        await asyncio.sleep(0.2)
+        assert [task.get_name() for task in asyncio.all_tasks() - before] == ["renew lock s"]
+    assert asyncio.all_tasks() == before
+    assert not lock_manager._holds

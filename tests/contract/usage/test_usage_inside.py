@@ -1,0 +1,59 @@
+"""What the sums of usage cost: requests and entries counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from helix_fast.testing.contract.fixtures import RequestsOf
+from helix_fast.testing.contract.usage.rollups import record_tree
+from tests.support.usage import MakeUsageStore, tokens, total
+
+
+async def test_recording_is_one_round_trip(usage_store: Any, requests_of: RequestsOf) -> None:
+    await usage_store.record_entry(tokens())
+    before = requests_of(usage_store)
+    await usage_store.record_entry(tokens())
+    await usage_store.record_entries([tokens(id=str(n)) for n in range(50)])
+    assert requests_of(usage_store) == before + 2
+
+
+async def test_only_new_entries_are_read_again(make_usage_store: MakeUsageStore) -> None:
+    store, other = make_usage_store(), make_usage_store()
+    await store.record_entries([tokens(id=str(n)) for n in range(1000)])
+    assert await total(store) == 150_000
+    asked = store._rollups._kept["s"].place.read
+    await other.record_entry(tokens())
+    assert await total(store) == 150_150
+    assert (asked, store._rollups._kept["s"].place.read) == (1000, 1001)
+
+
+async def test_sums_of_few_sessions_are_kept(make_usage_store: MakeUsageStore) -> None:
+    store = make_usage_store(rollup_sessions=2)
+    for name in "abc":
+        await store.record_entry(tokens(name))
+        assert await total(store, name) == 150
+    assert list(store._rollups._kept) == ["b", "c"]
+    assert await total(store, "a") == 150
+
+
+@pytest.mark.not_on("cluster", why="each level goes to several nodes, each in a wave of its own")
+async def test_a_tree_is_read_in_one_wave_a_level(usage_store: Any) -> None:
+    edges = [("root", f"a{n}") for n in range(30)] + [(f"a{n}", f"b{n}-{m}") for n in range(30) for m in range(32)]
+    await record_tree(usage_store, edges)
+    await usage_store.get_rollup("another")  # the server knows the script now
+    waves: list[int] = []
+    lane: Any = usage_store._topology._lane  # type: ignore[attr-defined]
+    flush = lane._flush
+
+    def counting_flush() -> None:
+        waves.append(len(lane._out))
+        flush()
+
+    lane._flush = counting_flush
+    rollup = await usage_store.get_rollup("root", include_sub_agents=True)
+    assert rollup is not None
+    assert len(rollup.by_session or {}) == 1 + 30 + 960
+    assert rollup.tokens.total == 991 * 150
+    assert waves == [1, 30, 960]
