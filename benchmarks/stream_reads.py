@@ -18,11 +18,10 @@ from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, check
 from .open_streams import open_readers
 from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, numbered, payloads_for
-from .probe import Use
+from .probe import PATIENCE, Use, reached
 from .stream_loads import close_and_delete, open_writers
 
 ENTRY = 32
-PATIENCE = 60.0
 Read = Callable[[str], Awaitable[int]]
 
 
@@ -194,7 +193,7 @@ class LiveLatency(Measure):
                 check(count, self.each, f"chunks that reader {number} got")
 
             reading = asyncio.gather(*map(read, range(self.streams)))
-            await asyncio.sleep(0)  # all of them wait now
+            await reached(lambda: self.probe.channels(f"*{{{prefix}-*") >= self.streams, "readers that wait")
             with self.use.of(self.streams * self.each):
                 begin = time.perf_counter() + 0.05
                 turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
