@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import re
@@ -11,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast import arguments
 from helix_fast.errors import (
@@ -23,11 +22,13 @@ from helix_fast.errors import (
 from helix_fast.keys import SessionKeys
 from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.retry import Retry
-from helix_fast.transport.topology import Topology
 
 from .scripts import Argument, Script
 from .state_fields import Log
-from .store import RedisStore
+from .store import ConnectionOptions, RedisStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 # What the server says of stored values that are not of the type that we wrote
@@ -92,36 +93,16 @@ class SessionStore(RedisStore):
         self,
         redis: Any = None,
         *,
-        client: Any = None,
-        host: str = "localhost",
-        port: int = 6379,
-        username: str | None = None,
-        password: str | None = None,
-        db: int | None = None,
         key_prefix: str = "helix:",
         ttl: int | None = 604_800,
         max_checkpoints: int | None = None,
-        logger: logging.Logger | None = None,
-        wait_replicas: int = 0,
-        topology: Topology | None = None,
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         self.ttl: int = arguments.ttl_seconds(ttl)
         if max_checkpoints is not None:
             arguments.integer(max_checkpoints, "max_checkpoints", 1)
         self.max_checkpoints: int = max_checkpoints or 0
-        super().__init__(
-            redis,
-            client=client,
-            host=host,
-            port=port,
-            username=username,
-            password=password,
-            db=db,
-            key_prefix=key_prefix,
-            logger=logger,
-            wait_replicas=wait_replicas,
-            topology=topology,
-        )
+        super().__init__(redis, key_prefix=key_prefix, **connection)
         self._retry = Retry(min(self.retry_timeout, MAX_RETRY_SECONDS))
         self._logs: OrderedDict[str, Log] = OrderedDict()
 
