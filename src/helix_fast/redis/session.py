@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast import arguments
@@ -23,14 +21,13 @@ from helix_fast.keys import SessionKeys
 from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.retry import Retry
 
-from .scripts import Argument, Script
+from .scripts import Argument, script
 from .state_fields import Log
 from .store import ConnectionOptions, RedisStore
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 # What the server says of stored values that are not of the type that we wrote
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
 _REMEMBERED_LOGS: Final = 1024
@@ -39,28 +36,6 @@ MAX_PAGE: Final = 10_000
 CONFLICTS: Final = 64
 # The scripts know a call for a minute at least: repeated after that, it would have its effect twice.
 MAX_RETRY_SECONDS: Final = 30.0
-
-
-class SessionScript(Script):
-    """A script of ``lua/`` with the files that it includes in their places."""
-
-    @cached_property
-    def body(self) -> bytes:
-        """The text."""
-        return _with_includes(self.name)
-
-
-def _with_includes(name: str) -> bytes:
-    from importlib import resources
-
-    body = (resources.files("helix_fast") / "lua" / f"{name}.lua").read_bytes()
-    return _INCLUDE.sub(lambda found: _with_includes(found[1].decode()), body)
-
-
-@cache
-def session_script(name: str) -> SessionScript:
-    """The script ``lua/<name>.lua``."""
-    return SessionScript(name)
 
 
 async def let_others_finish(attempt: int) -> None:
@@ -147,7 +122,7 @@ class SessionStore(RedisStore):
         self, name: str, session_id: str, keys: SessionKeys, names: Sequence[bytes], args: Sequence[Argument]
     ) -> Any:
         with _foreign_as_malformed(keys.hash):
-            return await self.run(session_script(name), session_id, names, args)
+            return await self.run(script(name), session_id, names, args)
 
     async def _ask(self, session_id: str, command: str, key: bytes, *args: Argument) -> Any:
         """Run a command that only reads ``key``."""
