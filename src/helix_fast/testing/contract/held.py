@@ -10,6 +10,9 @@ from typing import Any
 from helix_fast.interfaces import LockManager
 from helix_fast.locking import Lock
 
+SHORT = 300
+"""A TTL in milliseconds that is waited for, and that a reply on a busy machine does not outlast."""
+
 
 async def taken(manager: LockManager, session: str = "s", **options: Any) -> Lock:
     """A lock that is to be had."""

@@ -20,7 +20,7 @@ from helix_fast.errors import (
 from helix_fast.interfaces import LockManager
 from helix_fast.locking import Lock
 from helix_fast.testing.contract.fixtures import MakeLockManager, Waiting
-from helix_fast.testing.contract.held import freed, happens, taken
+from helix_fast.testing.contract.held import SHORT, freed, happens, taken
 
 LONG = 60_000
 BAD_TTLS: tuple[Any, ...] = (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)
@@ -65,7 +65,7 @@ class TestAcquire:
         assert 3_000 < lock.remaining_ms <= 5_000
 
     async def test_an_expired_lock_is_free_and_its_holder_knew_before(self, lock_manager: LockManager) -> None:
-        lock = await taken(lock_manager, ttl_ms=150)
+        lock = await taken(lock_manager, ttl_ms=SHORT)
         await freed(lock_manager)
         assert lock.lost.is_set()
         assert not lock.held
@@ -76,13 +76,13 @@ class TestAcquire:
         assert (await lock_manager.get_holder("s")).fencing_token == second.fencing_token  # type: ignore[union-attr]
 
     async def test_lost_is_set_by_the_clock_alone(self, lock_manager: LockManager) -> None:
-        lock = await taken(lock_manager, ttl_ms=150)
+        lock = await taken(lock_manager, ttl_ms=SHORT)
         await happens(lock.lost)
 
     async def test_tokens_grow_over_release_and_expiry(self, lock_manager: LockManager) -> None:
         tokens = []
         for number in range(50):
-            lock = await taken(lock_manager, ttl_ms=150 if number % 10 == 5 else LONG)
+            lock = await taken(lock_manager, ttl_ms=SHORT if number % 10 == 5 else LONG)
             tokens.append(lock.fencing_token)
             assert isinstance(lock.fencing_token, int)
             if number % 10 == 5:
@@ -136,7 +136,7 @@ class TestRefreshAndRelease:
         assert not await lock_manager.is_locked("s")
 
     async def test_a_former_holder_can_neither_refresh_nor_release(self, lock_manager: LockManager) -> None:
-        old = await taken(lock_manager, ttl_ms=200, owner="same")
+        old = await taken(lock_manager, ttl_ms=SHORT, owner="same")
         new = await taken(lock_manager, ttl_ms=LONG, owner="same", wait_ms=5_000)
         assert await old.refresh(LONG) is False
         assert await old.release() is False
@@ -165,10 +165,10 @@ class TestWaiting:
         assert second.fencing_token > lock.fencing_token
 
     async def test_a_waiter_gets_the_lock_of_a_holder_that_died(self, lock_manager: LockManager) -> None:
-        await taken(lock_manager, ttl_ms=200)
+        await taken(lock_manager, ttl_ms=SHORT)
         started = time.monotonic()
         assert await lock_manager.acquire("s", wait_ms=10_000) is not None
-        assert 0.1 < time.monotonic() - started < 0.7
+        assert SHORT / 2000 < time.monotonic() - started < SHORT / 1000 + 0.5
 
     async def test_waiting_ends_in_time_and_leaves_no_place(self, lock_manager: LockManager, waiting: Waiting) -> None:
         await taken(lock_manager)
@@ -302,7 +302,7 @@ class TestClosing:
     async def test_closing_ends_the_renewals(self, lock_manager: LockManager) -> None:
         lock_manager.on("error", lambda _: None)
         with pytest.raises(LockLostError):  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=100) as lock:
+            async with lock_manager.hold("s", ttl_ms=SHORT) as lock:
                 await lock_manager.close()
                 assert not [task for task in asyncio.all_tasks() if task.get_name() == "renew lock s"]
                 await happens(lock.lost)

@@ -17,7 +17,7 @@ from helix_fast.errors import (
 from helix_fast.interfaces import LockManager
 from helix_fast.locking import Lock
 from helix_fast.testing.contract.fixtures import Waiting
-from helix_fast.testing.contract.held import happens, taken
+from helix_fast.testing.contract.held import SHORT, happens, taken
 
 
 class TestHold:
@@ -44,7 +44,7 @@ class TestHold:
 
     async def test_without_renewal_it_is_lost_at_its_ttl(self, lock_manager: LockManager) -> None:
         with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=150, renew=False) as lock:
+            async with lock_manager.hold("s", ttl_ms=SHORT, renew=False) as lock:
                 await happens(lock.lost)
 
     async def test_releases_when_the_body_raises(self, lock_manager: LockManager) -> None:
@@ -95,7 +95,7 @@ class TestHold:
     async def test_loss_is_told_by_event_callback_and_error(self, lock_manager: LockManager) -> None:
         told: list[Lock] = []
         with pytest.raises(LockLostError) as caught:  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=150, renew=False, on_lost=told.append) as lock:
+            async with lock_manager.hold("s", ttl_ms=SHORT, renew=False, on_lost=told.append) as lock:
                 await happens(lock.lost)
                 await asyncio.sleep(0)
                 assert told == [lock]
@@ -103,20 +103,20 @@ class TestHold:
 
     async def test_loss_leaves_the_bodys_own_error_alone(self, lock_manager: LockManager) -> None:
         with pytest.raises(KeyError):  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=150, renew=False) as lock:
+            async with lock_manager.hold("s", ttl_ms=SHORT, renew=False) as lock:
                 await happens(lock.lost)
                 raise KeyError("body")
 
     async def test_loss_cancels_the_body_where_asked(self, lock_manager: LockManager) -> None:
         with pytest.raises(LockLostError):
-            async with lock_manager.hold("s", ttl_ms=150, renew=False, cancel_on_lost=True):
+            async with lock_manager.hold("s", ttl_ms=SHORT, renew=False, cancel_on_lost=True):
                 await asyncio.wait_for(asyncio.Event().wait(), 5)
         await asyncio.sleep(0)  # the task itself is not cancelled any more
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot be asked how often it was cancelled")
     async def test_a_cancellation_from_outside_goes_on_up_after_a_loss(self, lock_manager: LockManager) -> None:
         async def body() -> None:
-            async with lock_manager.hold("s", ttl_ms=150, renew=False, cancel_on_lost=True) as lock:
+            async with lock_manager.hold("s", ttl_ms=SHORT, renew=False, cancel_on_lost=True) as lock:
                 try:
                     await asyncio.Event().wait()
                 finally:
@@ -135,7 +135,7 @@ class TestHold:
             raise KeyError("callback")
 
         with pytest.raises(LockLostError):  # noqa: PT012
-            async with lock_manager.hold("s", ttl_ms=150, renew=False, on_lost=fail) as lock:
+            async with lock_manager.hold("s", ttl_ms=SHORT, renew=False, on_lost=fail) as lock:
                 await happens(lock.lost)
                 await asyncio.sleep(0)
         assert isinstance(errors[0].__cause__, KeyError)
