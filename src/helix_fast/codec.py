@@ -40,8 +40,8 @@ else:
             ACCELERATED = False
             # Told here too: pip shows nothing of what a build that succeeds has to say.
             logging.getLogger("helix_fast").warning(
-                "the compiled codec is missing (%s); the plain Python one is used, which is slower. To get it, install "
-                "with a C compiler and the Python headers. HELIX_FAST_PURE=1 asks for plain Python, without this warning",
+                "the compiled codec is missing (%s); the plain Python one is used, which is slower. To get it, "
+                "install with a C compiler and the Python headers. HELIX_FAST_PURE=1 switches this warning off",
                 why,
             )
     if not ACCELERATED:
