@@ -135,7 +135,7 @@ class Standalone(Observable):
             return await self._lane.call(frame)
         except StoreResponseError as error:
             if error.server_code in {"MOVED", "CROSSSLOT"}:
-                hint = "this server is a node of a cluster: use redis+cluster:// or a RedisCluster client"
+                hint = "it is a node of a cluster: use redis+cluster:// or a RedisCluster client"
                 raise StoreResponseError(str(error), hint=hint) from error
             raise
 
