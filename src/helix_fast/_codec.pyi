@@ -8,6 +8,11 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
+from helix_fast._append_py import Outbox as Outbox
+from helix_fast._append_py import Sealed as Sealed
+from helix_fast._append_py import StraightAppender as StraightAppender
+from helix_fast._append_py import Write as Write
+
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
 

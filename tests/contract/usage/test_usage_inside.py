@@ -44,7 +44,7 @@ async def test_a_tree_is_read_in_one_wave_a_level(usage_store: Any) -> None:
     await record_tree(usage_store, edges)
     await usage_store.get_rollup("another")  # the server knows the script now
     waves: list[int] = []
-    lane: Any = usage_store._topology._lane  # type: ignore[attr-defined]
+    lane: Any = usage_store._topology.lane  # type: ignore[attr-defined]
     flush = lane._flush
 
     def counting_flush() -> None:
