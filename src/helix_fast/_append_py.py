@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from helix_fast._codec import AppendFramer, Batch, Sequencer
+    from helix_fast._codec import AppendFramer, Batch, ChunkEncoder, Sequencer
+
+MAX_BATCH_BYTES: Final = 64 << 10
 
 
 @final
@@ -140,7 +142,7 @@ class Sealed:
 class StraightAppender:
     """The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The base of Appender.
 
-    Whatever is not straight is handed to the subclass: ``put_many``, ``pause``, ``replied``, ``pump``.
+    Whatever is not straight is left to the subclass: the methods that raise NotImplementedError here.
 
     Args:
         stream_id: names the stream.
@@ -202,6 +204,7 @@ class StraightAppender:
         self.queue: deque[Sealed] = None  # type: ignore[assignment]
         self.flushes: deque[tuple[int, Any]] = None  # type: ignore[assignment]
         self.raised: Any = None
+        self.scheduled: Any = None
 
     def _post(self, frame: bytes, slot: Callable[[Any], None] | None) -> None:
         if self.lane is None or self.lane.closed:
@@ -213,6 +216,19 @@ class StraightAppender:
         """8 characters that no other batch has."""
         self.batches += 1
         return self.nonce + b"%04x" % (self.batches & 0xFFFF)
+
+    def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
+        """Add a ``text_delta`` that nobody waits for, of that time (Unix); the batch is sealed when it is full.
+
+        Raises:
+            TypeError, UnicodeEncodeError: ``delta`` is no text; nothing was added.
+        """
+        if self.batch.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
+            self.batch.count >= self.max_count
+        ):
+            self.seal()
+        if not self.busy and self.scheduled is None:
+            self.schedule()
 
     def put(self, chunk: bytes, original: object, owner: object) -> Write:
         """Add one chunk; the future of what is returned has its sequence when it is stored. See StreamWriter.write.
@@ -274,6 +290,14 @@ class StraightAppender:
 
     def replied(self, reply: Any) -> None:
         """The reply to a batch that is not of one awaited chunk, or that was refused."""
+        raise NotImplementedError
+
+    def seal(self) -> None:
+        """Close the open batch."""
+        raise NotImplementedError
+
+    def schedule(self) -> None:
+        """Have what waits sent on this turn of the event loop, or when it has lingered."""
         raise NotImplementedError
 
     def pause(self, error: Any) -> None:

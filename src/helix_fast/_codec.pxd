@@ -41,6 +41,7 @@ cdef class Batch:
     # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
     # NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
+    cdef int put_text(self, ChunkEncoder encoder, object delta, uint64_t timestamp) except -1
 
 
 cdef class AppendFramer:
@@ -94,7 +95,7 @@ cdef class StraightAppender:
     cdef public int64_t generation, given, settled, batches
     cdef public uint64_t trimmed, trims
     cdef public object flight       # Sealed | None
-    cdef public object queue, flushes, raised, make_future, observed
+    cdef public object queue, flushes, raised, make_future, observed, scheduled
     cdef public double linger
     cdef public bint busy, in_trouble
 

@@ -203,22 +203,24 @@ cdef class Batch:
         self.count += 1
         return self.buffer + needed - length
 
-    def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
-        """Append one `text_delta`; the new size."""
+    cdef int put_text(self, ChunkEncoder encoder, object delta, uint64_t timestamp) except -1:
         cdef Text text
         cdef Number stamp
         cdef char* out
-        cdef Py_ssize_t size
         read_text(&text, delta, "delta")
-        write_number(&stamp, u64(timestamp, "timestamp"))
+        write_number(&stamp, timestamp)
         with cython.critical_section(self):
             out = self.extend(chunk_length(&text, encoder.tail, &stamp))
             if out != NULL:
                 put_chunk(out, &text, encoder.tail, &stamp)
-            size = self.size
         if out == NULL:
             raise MemoryError
-        return size
+        return 0
+
+    def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
+        """Append one `text_delta`; the new size."""
+        self.put_text(encoder, delta, u64(timestamp, "timestamp"))
+        return self.size
 
     def add(self, chunk):
         """Append one encoded chunk; the new size."""

@@ -1,8 +1,11 @@
 """The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. All else is the subclass's."""
 
 
+cdef enum:
+    MAX_BATCH_BYTES = 65536
+
+
 @cython.final
-@cython.freelist(64)
 cdef class Outbox:
     """Requests that wait for the next write, and who gets their replies. Owned by one thread."""
 
@@ -121,6 +124,14 @@ cdef class StraightAppender:
         for place in range(4):
             text[7 - place] = helix_hex_digits[(self.batches >> (4 * place)) & 15]
         return PyBytes_FromStringAndSize(text, 8)
+
+    def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
+        """Add a `text_delta` that nobody waits for; see the stub for the contract."""
+        self.batch.put_text(encoder, delta, <uint64_t> (seconds * 1000))
+        if self.batch.size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
+            self.seal()
+        if not self.busy and self.scheduled is None:
+            self.schedule()
 
     def put(self, chunk, original, owner):
         """Add one chunk; see the stub for the contract."""

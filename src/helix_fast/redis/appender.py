@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from helix_fast._append_py import MAX_BATCH_BYTES
 from helix_fast.codec import Write
 from helix_fast.errors import (
     HelixError,
@@ -22,7 +23,7 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
-from .intake import MAX_BATCH_BYTES, Intake
+from .intake import Intake
 from .recovery import Recovery
 from .terms import Terms
 
@@ -71,7 +72,6 @@ class Appender(Intake):
         self.failures = 0
         self._recovery = recovery
         self._report = report
-        self._scheduled: asyncio.Handle | None = None
         self._again: asyncio.TimerHandle | None = None
         self._recovering: asyncio.Task[None] | None = None
         self._unheard: HelixError | None = None
@@ -93,14 +93,15 @@ class Appender(Intake):
         """Call after adding to ``batch``: sends it on this turn of the event loop, or seals it when it is full."""
         if size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
             self.seal()
-        if not self.busy and self._scheduled is None:
-            self._schedule()
+        if not self.busy and self.scheduled is None:
+            self.schedule()
 
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
+        """Have what waits sent; see the base class."""
         if self.linger:
-            self._scheduled = self._loop.call_later(self.linger, self.pump)
+            self.scheduled = self._loop.call_later(self.linger, self.pump)
         else:
-            self._scheduled = self._loop.call_soon(self.pump)
+            self.scheduled = self._loop.call_soon(self.pump)
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
         """Add chunks; see the base class."""
@@ -124,8 +125,8 @@ class Appender(Intake):
                 self.seal()
         if here:
             self._writes.append((write, here, batch.count))
-        if not self.busy and self._scheduled is None:
-            self._schedule()
+        if not self.busy and self.scheduled is None:
+            self.schedule()
         return write
 
     def _repeat(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
@@ -156,15 +157,15 @@ class Appender(Intake):
 
     def _kick(self) -> None:
         if not self.busy:
-            if self._scheduled is not None:
-                self._scheduled.cancel()
+            if self.scheduled is not None:
+                self.scheduled.cancel()
             self.pump()
 
     # sending
 
     def pump(self) -> None:
         """Send what waits, unless something is under way."""
-        self._scheduled = None
+        self.scheduled = None
         if self.busy or self.dead is not None:
             return
         if self.flight is None:
@@ -344,9 +345,9 @@ class Appender(Intake):
 
     async def close(self) -> None:
         """Stop; what is not stored by now is not sent any more, and whoever waits for it is told. Does not flush."""
-        if self._scheduled is not None:
-            self._scheduled.cancel()
-            self._scheduled = None
+        if self.scheduled is not None:
+            self.scheduled.cancel()
+            self.scheduled = None
         if self._again is not None:
             self._again.cancel()
             self._again = None

@@ -16,7 +16,6 @@ from helix_fast.transport.topology import Topology
 from .raised import Raised
 from .terms import Terms
 
-MAX_BATCH_BYTES: Final = 64 << 10
 MAX_BATCH_CHUNKS: Final = 4096
 
 
@@ -59,7 +58,7 @@ class Intake(codec.StraightAppender):
         return any(batch.count > sum(count for _write, count, _end in batch.writes) for batch in batches)
 
     def seal(self) -> None:
-        """Close the open batch."""
+        """Close the open batch; see the base class."""
         count = self.batch.count
         if count:
             self.given += count
