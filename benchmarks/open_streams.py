@@ -14,15 +14,16 @@ import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import psutil
 import uvloop
 
-from helix_fast import RedisStreamManager, ResumableReader, StreamWriter, TextDeltaChunk, connect
+from helix_fast import RedisStreamManager, ResumableReader, StoredChunk, StreamWriter, TextDeltaChunk, connect
 
 from .measure import check
 from .payloads import HEADLINE
-from .probe import Probe
+from .probe import Probe, reached
 from .stream_loads import AT_ONCE, open_writers
 
 TASKS = 100
@@ -117,14 +118,14 @@ async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
         writers = await open_writers(helix.streams, names)
         seconds = time.perf_counter() - began
         of_writers = memory() - empty
-        readers, of_readers = [], 0
+        of_readers, reading = 0, None
         if with_readers:
-            readers = await open_readers(helix.streams, names)
+            reading = await read_live(helix.streams, names, Probe(urlsplit(url).path))
             of_readers = memory() - empty - of_writers
         answer(
             open_seconds=seconds,
             bytes_per_writer=of_writers / count,
-            bytes_per_reader=of_readers / max(1, len(readers)),
+            bytes_per_reader=of_readers / count,
         )
         state = Written(writers, text)
         while line := await lines.readline():
@@ -133,12 +134,24 @@ async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
                 answer(checked=True)
             else:
                 answer(**await state.write(int(line)))
-        for reader in readers:
-            await reader.close()
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def read_live(
+    streams: RedisStreamManager, names: Sequence[str], probe: Probe
+) -> asyncio.Future[list[StoredChunk]]:
+    """A reader for each name, and a task in each that waits for the next chunk, as a live reader does."""
+    readers = await open_readers(streams, names)
+    reading = asyncio.gather(*(reader.__anext__() for reader in readers))
+    await reached(lambda: probe.channels(f"*{{{names[0][0]}*") >= len(names), "readers that wait")
+    probe.close()
+    return reading
 
 
 async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> list[ResumableReader]:
-    """A reader for each name that has begun to wait for the first chunk."""
+    """A reader for each name. It subscribes when it is asked for a chunk and there is none."""
     readers: list[ResumableReader] = []
     for start in range(0, len(names), AT_ONCE):
         for made in await asyncio.gather(*map(streams.create_resumable_reader, names[start : start + AT_ONCE])):

@@ -188,6 +188,7 @@ class StoredMemory(Measure):
     unit = "bytes"
     target = 0.7
     reach = "at most"
+    exact = True
 
     async def prepare(self) -> None:
         self.count = 32 * self.size.pick(300, 50, 4)

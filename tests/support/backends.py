@@ -98,7 +98,7 @@ class Backend:
         if "+sentinel" in target:
             hosts = target.partition("://")[2].partition("/")[0].split(",")
             addresses = [(host, int(port)) for host, _, port in (each.partition(":") for each in hosts)]
-            return redis.asyncio.Sentinel(addresses).master_for(MASTER)  # type: ignore[no-untyped-call]
+            return redis.asyncio.Redis.from_url(_primary_of(addresses))
         return redis.asyncio.Redis.from_url(target)
 
 
@@ -234,6 +234,14 @@ class Backends:
             raise UnavailableError(f"no Docker: {str(error).splitlines()[0][:120]}") from error
         url = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
         return _foreign(url, container.stop)
+
+
+def _primary_of(sentinels: list[tuple[str, int]]) -> str:
+    """URL of the primary now. A client made by redis-py's Sentinel leaves its connections open."""
+    host, port = sentinels[0]
+    with redis.Redis(host=host, port=port, decode_responses=True) as sentinel:
+        address: Any = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+    return f"redis://{address[0]}:{address[1]}/0"
 
 
 def _together(*steps: Callable[[], object]) -> Callable[[], None]:

@@ -93,6 +93,9 @@ class FlakyTopology:
     def reached(self, tag: str) -> bool:
         return self._inner.reached(tag)
 
+    def server(self, tag: str) -> str:
+        return self._inner.server(tag)
+
     def hub(self, tag: str) -> Subscriptions:
         return self._inner.hub(tag)
 

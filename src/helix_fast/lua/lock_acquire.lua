@@ -12,10 +12,7 @@
 -- Reply: {'held', record} | {'busy', milliseconds until the lock expires (-1 never, 0 it is free), place in the queue} | {'over'}
 -- Idempotent by the operation: a repeated call finds its own lock. 'over': that lock was released, the attempt came late.
 
-local function less(a, b) -- decimal strings: tokens may exceed what a double holds
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
+-- include token_less
 
 local lock, fence, holder, finished, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local operation, ttl, patience = ARGV[1], ARGV[3], tonumber(ARGV[4])
