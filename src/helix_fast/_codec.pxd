@@ -41,7 +41,7 @@ cdef class Batch:
     # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
     # NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
-    cdef int put_text(self, ChunkEncoder encoder, object delta, uint64_t timestamp) except -1
+    cdef int put_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
 
 
 cdef class AppendFramer:

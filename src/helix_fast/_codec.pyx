@@ -203,23 +203,23 @@ cdef class Batch:
         self.count += 1
         return self.buffer + needed - length
 
-    cdef int put_text(self, ChunkEncoder encoder, object delta, uint64_t timestamp) except -1:
-        cdef Text text
+    cdef int put_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1:
         cdef Number stamp
         cdef char* out
-        read_text(&text, delta, "delta")
         write_number(&stamp, timestamp)
         with cython.critical_section(self):
-            out = self.extend(chunk_length(&text, encoder.tail, &stamp))
+            out = self.extend(chunk_length(text, encoder.tail, &stamp))
             if out != NULL:
-                put_chunk(out, &text, encoder.tail, &stamp)
+                put_chunk(out, text, encoder.tail, &stamp)
         if out == NULL:
             raise MemoryError
         return 0
 
     def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
         """Append one `text_delta`; the new size."""
-        self.put_text(encoder, delta, u64(timestamp, "timestamp"))
+        cdef Text text
+        read_text(&text, delta, "delta")
+        self.put_text(encoder, &text, u64(timestamp, "timestamp"))
         return self.size
 
     def add(self, chunk):

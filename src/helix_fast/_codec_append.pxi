@@ -127,7 +127,9 @@ cdef class StraightAppender:
 
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
         """Add a `text_delta` that nobody waits for; see the stub for the contract."""
-        self.batch.put_text(encoder, delta, <uint64_t> (seconds * 1000))
+        cdef Text text
+        read_text(&text, delta, "delta")
+        self.batch.put_text(encoder, &text, <uint64_t> (seconds * 1000))
         if self.batch.size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
             self.seal()
         if not self.busy and self.scheduled is None:
