@@ -271,10 +271,7 @@ class Sequencer:
         """Last sequence known to be part of the stream; a range in flight does not count."""
 
     def reserve(self, count: int) -> int:
-        """Put the next `count` sequences in flight.
-
-        Returns:
-            The first of them, `last + 1`.
+        """Put the next `count` sequences in flight; returns the first of them, `last + 1`.
 
         Raises:
             ValueError: count is 0.
@@ -283,10 +280,7 @@ class Sequencer:
         """
 
     def commit(self) -> int:
-        """The range in flight became part of the stream.
-
-        Returns:
-            The new last sequence.
+        """The range in flight became part of the stream; returns the new last sequence.
 
         Raises:
             RuntimeError: nothing is in flight.

@@ -85,7 +85,7 @@ class Lane(Link):
             self._demand()
         else:
             self.outbox.scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     @property
     def requests(self) -> int:
