@@ -21,6 +21,7 @@ from .open_streams import open_readers
 from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, numbered, payloads_for
 from .probe import PATIENCE, Use, reached
 from .stream_loads import close_and_delete, open_writers
+from .targets import CONNECTIONS, TARGETS
 
 ENTRY = 32
 Read = Callable[[str], Awaitable[int]]
@@ -39,7 +40,7 @@ class StoredReads(Measure):
     what = "resumable reader over 10 000 stored chunks (entries of 32)"
     against = "pydantic + redis-py: XRANGE and decode"
     unit = "chunks/s"
-    target = 8.0
+    target, reach = TARGETS["P3"]
 
     async def prepare(self) -> None:
         self.count = self.size.pick(10_000, 10_000, 640)
@@ -165,8 +166,7 @@ class LiveLatency(Measure):
     what = "p99 from write to reader, 1 000 live readers, 20 000 chunks/s"
     against = "p99 of one dedicated XREAD BLOCK reader, idle server"
     unit = "ms"
-    target = 3.0
-    reach = "at most"
+    target, reach = TARGETS["P4"]
 
     async def prepare(self) -> None:
         self.streams = self.size.pick(1_000, 1_000, 20)
@@ -256,7 +256,7 @@ class LiveLatency(Measure):
         return percentile(latencies, 0.99) * 1000
 
     def also(self) -> Iterator[Also]:
-        yield Also("connections", max(self.connections), "", 3)
+        yield Also("connections", max(self.connections), "", CONNECTIONS)
         # Below this the load was not there, and the latency is that of another one.
         wanted = 0.95 * self.streams * self.per_second
         yield Also("chunks/s that were really written", statistics.median(self.rates), "chunks/s", wanted, "at least")

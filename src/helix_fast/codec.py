@@ -39,7 +39,7 @@ else:
     ACCELERATED = os.environ.get("HELIX_FAST_PURE") != "1"
     if ACCELERATED:
         try:
-            from helix_fast import _codec as _chosen
+            import helix_fast._codec as _chosen
         except ImportError as why:
             ACCELERATED = False
             # Told here too: pip shows nothing of what a build that succeeds has to say.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -226,12 +228,20 @@ class Backends:
 
     def _docker(self) -> _Started:
         try:
+            from testcontainers.community.redis import RedisContainer
+        except ImportError:  # in older versions
             from testcontainers.redis import RedisContainer
-
+        container, reason = None, ""
+        try:
             container = RedisContainer(os.environ.get("HELIX_TEST_REDIS_IMAGE", "redis:7-alpine"))
             container.start()
         except Exception as error:
-            raise UnavailableError(f"no Docker: {str(error).splitlines()[0][:120]}") from error
+            reason = str(error).splitlines()[0][:120]
+        if container is None or reason:
+            with warnings.catch_warnings():  # its client leaves the socket open on which nobody answered
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
+            raise UnavailableError(f"no Docker: {reason}")
         url = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
         return _foreign(url, container.stop)
 
