@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 
 from helix_fast import connect
+from helix_fast._append_py import MAX_BATCH_BYTES
 from helix_fast.connect import Helix
 from helix_fast.embedded import EmbeddedServer
-from helix_fast.redis.intake import MAX_BATCH_BYTES
 
 from .baselines.bare_client import baseline_name, xadd_per_second
 from .baselines.pydantic_store import PydanticStore, TextDelta

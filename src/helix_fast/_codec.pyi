@@ -8,6 +8,11 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
+from helix_fast._append_py import Outbox as Outbox
+from helix_fast._append_py import Sealed as Sealed
+from helix_fast._append_py import StraightAppender as StraightAppender
+from helix_fast._append_py import Write as Write
+
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
 
@@ -266,10 +271,7 @@ class Sequencer:
         """Last sequence known to be part of the stream; a range in flight does not count."""
 
     def reserve(self, count: int) -> int:
-        """Put the next `count` sequences in flight.
-
-        Returns:
-            The first of them, `last + 1`.
+        """Put the next `count` sequences in flight; returns the first of them, `last + 1`.
 
         Raises:
             ValueError: count is 0.
@@ -278,10 +280,7 @@ class Sequencer:
         """
 
     def commit(self) -> int:
-        """The range in flight became part of the stream.
-
-        Returns:
-            The new last sequence.
+        """The range in flight became part of the stream; returns the new last sequence.
 
         Raises:
             RuntimeError: nothing is in flight.

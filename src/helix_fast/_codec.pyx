@@ -203,22 +203,24 @@ cdef class Batch:
         self.count += 1
         return self.buffer + needed - length
 
+    cdef int put_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1:
+        cdef Number stamp
+        cdef char* out
+        write_number(&stamp, timestamp)
+        with cython.critical_section(self):
+            out = self.extend(chunk_length(text, encoder.tail, &stamp))
+            if out != NULL:
+                put_chunk(out, text, encoder.tail, &stamp)
+        if out == NULL:
+            raise MemoryError
+        return 0
+
     def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
         """Append one `text_delta`; the new size."""
         cdef Text text
-        cdef Number stamp
-        cdef char* out
-        cdef Py_ssize_t size
         read_text(&text, delta, "delta")
-        write_number(&stamp, u64(timestamp, "timestamp"))
-        with cython.critical_section(self):
-            out = self.extend(chunk_length(&text, encoder.tail, &stamp))
-            if out != NULL:
-                put_chunk(out, &text, encoder.tail, &stamp)
-            size = self.size
-        if out == NULL:
-            raise MemoryError
-        return size
+        self.put_text(encoder, &text, u64(timestamp, "timestamp"))
+        return self.size
 
     def add(self, chunk):
         """Append one encoded chunk; the new size."""
@@ -270,6 +272,7 @@ include "_codec_lines.pxi"
 include "_codec_decode.pxi"
 include "_codec_finite.pxi"
 include "_codec_sequence.pxi"
+include "_codec_append.pxi"
 include "_codec_scan.pxi"
 include "_codec_entry.pxi"
 include "_codec_rollup.pxi"

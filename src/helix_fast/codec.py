@@ -18,9 +18,13 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        Outbox,
         Rollup,
+        Sealed,
         Sequencer,
+        StraightAppender,
         Window,
+        Write,
         check_finite,
         decode_texts,
         frame_command,
@@ -49,9 +53,13 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
+    Outbox = _chosen.Outbox
     Rollup = _chosen.Rollup
+    Sealed = _chosen.Sealed
     Sequencer = _chosen.Sequencer
+    StraightAppender = _chosen.StraightAppender
     Window = _chosen.Window
+    Write = _chosen.Write
     check_finite = _chosen.check_finite
     decode_texts = _chosen.decode_texts
     frame_command = _chosen.frame_command
@@ -67,9 +75,13 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "Outbox",
     "Rollup",
+    "Sealed",
     "Sequencer",
+    "StraightAppender",
     "Window",
+    "Write",
     "check_finite",
     "decode_texts",
     "frame_command",

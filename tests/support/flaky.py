@@ -75,7 +75,7 @@ class FlakyTopology:
 
     def cut(self) -> None:
         """Break the connection of the requests."""
-        transport = self._inner._lane._transport
+        transport = self._inner.lane._transport
         if transport is not None:
             transport.abort()
 

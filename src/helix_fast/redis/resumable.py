@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from helix_fast import arguments, codec
+from helix_fast._append_py import MAX_BATCH_BYTES
 from helix_fast.errors import (
     ChunkTooLargeError,
     HelixError,
@@ -28,7 +29,7 @@ from helix_fast.schemas.streams import StoredChunk, StreamInfo
 
 from .entries import sequence_of
 from .feed import Feed
-from .intake import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
+from .intake import MAX_BATCH_CHUNKS
 from .scripts import script
 from .streams import RedisStreamManager
 
