@@ -39,9 +39,6 @@ def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
 def backend(request: pytest.FixtureRequest, backends: Backends) -> Backend:
     """Where the stores of a test are: an empty server."""
     name: str = request.param
-    for mark in request.node.iter_markers("not_on"):
-        if name in mark.args:
-            pytest.skip(f"not on {name}: {mark.kwargs['why']}")
     try:
         return backends.get(name)
     except UnavailableError as error:

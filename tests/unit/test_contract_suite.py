@@ -98,7 +98,7 @@ def names_of_tests(module: str) -> list[str]:
 
 
 def test_another_store_that_keeps_the_contract_passes(tmp_path: Path) -> None:
-    some = "TestRefreshAndRelease or is_refused_before or counts_once or a_lost_producer"
+    some = "TestRefreshAndRelease or is_refused_before or cancelled_waiter or counts_once or a_lost_producer"
     code, printed = run(project(tmp_path), "-rs", "-k", some)
     assert code == 0, printed
     counted = re.search(r"(\d+) passed, 1 skipped", printed)
