@@ -14,16 +14,14 @@ import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-import psutil
 import uvloop
 
-from helix_fast import RedisStreamManager, ResumableReader, StoredChunk, StreamWriter, TextDeltaChunk, connect
+from helix_fast import RedisStreamManager, ResumableReader, StreamWriter, TextDeltaChunk, connect
 
 from .measure import check
 from .payloads import HEADLINE
-from .probe import Probe, reached
+from .probe import Probe
 from .stream_loads import AT_ONCE, open_writers
 
 TASKS = 100
@@ -45,12 +43,11 @@ class OpenStreams:
     Args:
         url: the server.
         count: streams to hold open.
-        readers: whether a live reader is opened for each as well.
         text: of every chunk.
     """
 
-    def __init__(self, url: str, count: int, *, readers: bool = False, text: str = HEADLINE) -> None:
-        self._arguments = [url, str(count), "readers" if readers else "writers", text]
+    def __init__(self, url: str, count: int, *, text: str = HEADLINE) -> None:
+        self._arguments = [url, str(count), text]
         self._process: asyncio.subprocess.Process | None = None
         self.opened: dict[str, float] = {}
 
@@ -100,33 +97,16 @@ class OpenStreams:
         return answer
 
 
-def memory() -> int:
-    """Resident bytes of this process."""
-    gc.collect()
-    return int(psutil.Process().memory_info().rss)
-
-
-async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
+async def serve(url: str, count: int, text: str) -> None:
     """Open the streams, say so, and write when told how many chunks on stdin, until it ends."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with connect(url, key_prefix=f"open-{count}:") as helix:
         names = [f"s{number}" for number in range(count)]
-        empty = memory()
         began = time.perf_counter()
         writers = await open_writers(helix.streams, names)
-        seconds = time.perf_counter() - began
-        of_writers = memory() - empty
-        of_readers, reading = 0, None
-        if with_readers:
-            reading = await read_live(helix.streams, names, Probe(urlsplit(url).path))
-            of_readers = memory() - empty - of_writers
-        answer(
-            open_seconds=seconds,
-            bytes_per_writer=of_writers / count,
-            bytes_per_reader=of_readers / count,
-        )
+        answer(open_seconds=time.perf_counter() - began)
         state = Written(writers, text)
         while line := await lines.readline():
             if line == b"check\n":
@@ -134,20 +114,6 @@ async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
                 answer(checked=True)
             else:
                 answer(**await state.write(int(line)))
-        if reading is not None:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-
-
-async def read_live(
-    streams: RedisStreamManager, names: Sequence[str], probe: Probe
-) -> asyncio.Future[list[StoredChunk]]:
-    """A reader for each name, and a task in each that waits for the next chunk, as a live reader does."""
-    readers = await open_readers(streams, names)
-    reading = asyncio.gather(*(reader.__anext__() for reader in readers))
-    await reached(lambda: probe.channels(f"*{{{names[0][0]}*") >= len(names), "readers that wait")
-    probe.close()
-    return reading
 
 
 async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> list[ResumableReader]:
@@ -209,4 +175,4 @@ def answer(**values: Any) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "readers", sys.argv[4]))
+        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

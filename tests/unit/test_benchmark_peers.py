@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from benchmarks.measure import TINY, Size, WrongRunError
+from benchmarks.open_memory import measure_memory
 from benchmarks.peer_relay import RELAY, RESUME
 from benchmarks.peer_writes import TCP, WRITES
 from benchmarks.peers import OURS, Arena, Entrant, Load, Turn, open_arena, take_load
@@ -56,6 +57,14 @@ async def test_every_load_is_done_by_ours_and_by_who_is_installed(load: Load) ->
     assert all(peer.value > 0 and len(peer.runs) == 1 for peer in found)
     assert not [line for line in told if "left out" in line]
     assert len(names) + len(told) == len(load.entrants)
+
+
+async def test_memory_of_writers_and_live_readers_is_counted(server_url: str) -> None:
+    found = await measure_memory(server_url, 50, readers=True)
+    assert 500 < found.writer < 100_000
+    assert found.reader is not None
+    assert 500 < found.reader < 100_000
+    assert (await measure_memory(server_url, 10, readers=False)).reader is None
 
 
 async def test_cluster_shares_the_chunks_and_is_counted() -> None:
