@@ -9,6 +9,7 @@ import ctypes
 import gc
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,7 +162,9 @@ def malloc_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """Resident memory; 0 where there is no /proc."""
+    """Resident memory; 0 where there is no /proc, or a sanitizer's malloc, which keeps what is freed for a while."""
+    if "asan" in os.environ.get("LD_PRELOAD", ""):
+        return 0
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
     except OSError:
