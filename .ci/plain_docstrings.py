@@ -16,6 +16,9 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Raises)(,[^:]*)?:$")
 ITEM = re.compile(r"^(?:\*{0,2}\w+(?:, \*{0,2}\w+)*:|\w+Error\b)")
 NAMES = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*):")
 ERROR = re.compile(r"(?<![`\w])(\w+Error)\b(?!`)")
+# Base classes by which a class is data.
+STRUCT = re.compile(r"\b(Struct|NamedTuple|Chunk|Usage|_Part)\b")
+FACTORY = re.compile(r"msgspec\.field\(default_factory=(\w+)\)")
 ROLE = re.compile(r":\w+:(?=`)")
 
 
@@ -47,10 +50,25 @@ def item(text: str, *, first: bool, plain: bool) -> str:
     return text if plain else f"- {text}" if begins else f"  {text}"
 
 
+def fields(cls: griffe.Class) -> str:
+    """The fields of a struct or named tuple with their types and defaults, as a block of code."""
+    lines = []
+    for name, member in cls.members.items():
+        if isinstance(member, griffe.Attribute) and member.annotation is not None and not name.startswith("_"):
+            default = "" if member.value is None else " = " + FACTORY.sub(r"\1()", str(member.value))
+            lines.append(f"{name}: {member.annotation}{default}")
+    return "\n".join(["**Fields**", "", "```python", *lines, "```"]) if lines else ""
+
+
 class PlainDocstrings(griffe.Extension):
-    """Rewrites every docstring as it is loaded."""
+    """Rewrites every docstring as it is loaded, and lists the fields of structs, which griffe leaves out."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Called for each module, class, function and attribute."""
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Called for each class when its members are known."""
+        if cls.docstring is not None and STRUCT.search(" ".join(map(str, cls.bases))):
+            cls.docstring.value = f"{cls.docstring.value}\n\n{fields(cls)}".strip()

@@ -36,6 +36,7 @@ from .growth_report import (
     write_growth,
 )
 from .measure import FULL, QUICK, TINY, Size, check
+from .open_memory import measure_memory
 from .open_streams import OpenStreams
 from .probe import Probe
 from .results import describe_machine, describe_versions, now
@@ -72,10 +73,7 @@ async def streams_point(size: Size, count: int) -> StreamsPoint:
                 rates.append(1e6 / cost.time)
             opened = holder.opened
         probe.flush()
-        reader_bytes = None
-        if count <= MOST_READERS:
-            async with OpenStreams(server.url, count, readers=True) as holder:
-                reader_bytes = holder.opened["bytes_per_reader"]
+        memory = await measure_memory(server.url, count, readers=count <= MOST_READERS)
         probe.close()
     return StreamsPoint(
         streams=count,
@@ -83,8 +81,8 @@ async def streams_point(size: Size, count: int) -> StreamsPoint:
         server_cpu_us=statistics.median(server_cpu),
         client_cpu_us=statistics.median(client_cpu),
         open_us=opened["open_seconds"] / count * 1e6,
-        writer_bytes=opened["bytes_per_writer"],
-        reader_bytes=reader_bytes,
+        writer_bytes=memory.writer,
+        reader_bytes=memory.reader,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -137,31 +138,49 @@ def draw(growth: Growth, path: Path) -> None:
     """The chart, PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes: Any = figure.subplots(2, 2)
-    counts = [point.streams for point in growth.streams]
-    _line(axes[0][0], "chunks/s by open streams", counts, {"": [p.chunks_per_second for p in growth.streams]})
-    costs = {"server": [p.server_cpu_us for p in growth.streams], "client": [p.client_cpu_us for p in growth.streams]}
+    figure = Figure(figsize=(10, 10), layout="constrained")
+    axes: Any = figure.subplots(3, 2)
+    points = growth.streams
+    counts = [point.streams for point in points]
+    _line(axes[0][0], "chunks/s by open streams", counts, {"": [point.chunks_per_second for point in points]})
+    costs = {"server": [point.server_cpu_us for point in points], "client": [point.client_cpu_us for point in points]}
     _line(axes[0][1], "CPU of a chunk (µs) by open streams", counts, costs)
+    memory = {"writer": [p.writer_bytes / 1024 for p in points], "reader": [_kib(p.reader_bytes) for p in points]}
+    _line(axes[1][0], "client memory (KiB) of an open writer and reader, by open streams", counts, memory)
+    _line(axes[1][1], "time to open a stream (µs) by open streams", counts, {"": [p.open_us for p in points]})
     entries = [point.entries for point in growth.rollup]
     times = {"cold": [p.cold_ms for p in growth.rollup], "100 new": [p.warm_ms for p in growth.rollup]}
-    _line(axes[1][0], "rollup (ms) by entries", entries, times, log=True)
+    _line(axes[2][0], "rollup (ms) by entries", entries, times, log=True)
     messages = [point.messages for point in growth.append]
-    _line(axes[1][1], "append_messages (µs) by messages stored", messages, {"": [p.append_us for p in growth.append]})
+    _line(axes[2][1], "append_messages (µs) by messages stored", messages, {"": [p.append_us for p in growth.append]})
     # An empty conversation has its place on the axis too.
-    axes[1][1].set_xscale("symlog", linthresh=100)
+    axes[2][1].set_xscale("symlog", linthresh=100)
+    axes[2][1].set_xlim(left=-10)
+    axes[2][1].set_xticks(messages)
+    axes[2][1].minorticks_off()
+    axes[2][1].xaxis.set_major_formatter("{x:,.10g}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
+
+
+def _kib(size: float | None) -> float:
+    """A gap where it was not measured."""
+    return math.nan if size is None else size / 1024
 
 
 def _line(axes: Any, title: str, xs: Sequence[float], lines: dict[str, list[float]], *, log: bool = False) -> None:
     for label, ys in lines.items():
         axes.plot(xs, ys, marker="o", label=label or None)
     axes.set_xscale("log")
+    axes.set_xticks(xs)
+    axes.minorticks_off()
     if log:
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
+        most = max((y for ys in lines.values() for y in ys if not math.isnan(y)), default=1.0)
+        axes.set_ylim(0, most * 1.1 or 1.0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.10g}")
     axes.set_title(title, fontsize=10)
     axes.grid(visible=True, alpha=0.3)
     if len(lines) > 1:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import psutil
 import uvloop
 
 from helix_fast import RedisStreamManager, ResumableReader, StreamWriter, TextDeltaChunk, connect
@@ -44,12 +43,11 @@ class OpenStreams:
     Args:
         url: the server.
         count: streams to hold open.
-        readers: whether a live reader is opened for each as well.
         text: of every chunk.
     """
 
-    def __init__(self, url: str, count: int, *, readers: bool = False, text: str = HEADLINE) -> None:
-        self._arguments = [url, str(count), "readers" if readers else "writers", text]
+    def __init__(self, url: str, count: int, *, text: str = HEADLINE) -> None:
+        self._arguments = [url, str(count), text]
         self._process: asyncio.subprocess.Process | None = None
         self.opened: dict[str, float] = {}
 
@@ -99,33 +97,16 @@ class OpenStreams:
         return answer
 
 
-def memory() -> int:
-    """Resident bytes of this process."""
-    gc.collect()
-    return int(psutil.Process().memory_info().rss)
-
-
-async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
+async def serve(url: str, count: int, text: str) -> None:
     """Open the streams, say so, and write when told how many chunks on stdin, until it ends."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with connect(url, key_prefix=f"open-{count}:") as helix:
         names = [f"s{number}" for number in range(count)]
-        empty = memory()
         began = time.perf_counter()
         writers = await open_writers(helix.streams, names)
-        seconds = time.perf_counter() - began
-        of_writers = memory() - empty
-        readers, of_readers = [], 0
-        if with_readers:
-            readers = await open_readers(helix.streams, names)
-            of_readers = memory() - empty - of_writers
-        answer(
-            open_seconds=seconds,
-            bytes_per_writer=of_writers / count,
-            bytes_per_reader=of_readers / max(1, len(readers)),
-        )
+        answer(open_seconds=time.perf_counter() - began)
         state = Written(writers, text)
         while line := await lines.readline():
             if line == b"check\n":
@@ -133,12 +114,10 @@ async def serve(url: str, count: int, with_readers: bool, text: str) -> None:
                 answer(checked=True)
             else:
                 answer(**await state.write(int(line)))
-        for reader in readers:
-            await reader.close()
 
 
 async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> list[ResumableReader]:
-    """A reader for each name that has begun to wait for the first chunk."""
+    """A reader for each name. It subscribes when it is asked for a chunk and there is none."""
     readers: list[ResumableReader] = []
     for start in range(0, len(names), AT_ONCE):
         for made in await asyncio.gather(*map(streams.create_resumable_reader, names[start : start + AT_ONCE])):
@@ -196,4 +175,4 @@ def answer(**values: Any) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "readers", sys.argv[4]))
+        uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -14,15 +14,15 @@ import asyncio
 import contextlib
 import importlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from helix_fast import TextDeltaChunk, connect
 
 from .measure import check
 from .peers import OURS, Arena, Entrant, Load, Turn
+from .probe import PATIENCE, reached
 from .stream_loads import close_and_delete, open_writers
-from .stream_reads import PATIENCE
 
 NOTE = "text from the memory of its producer, nothing stored"
 
@@ -60,9 +60,11 @@ async def ours_relay(arena: Arena) -> AsyncIterator[Turn]:
                 parts = [getattr(stored.chunk, "delta", "") async for stored in reader]
                 check("".join(parts), text * each, "text that arrived")
 
+            reading = asyncio.gather(*map(consume, range(streams_count)))
+            await reached(lambda: arena.probe.channels(f"*{{{prefix}-*") >= streams_count, "readers that wait")
             began = time.perf_counter()
-            both = [*map(consume, range(streams_count)), *map(produce, range(streams_count))]
-            await asyncio.wait_for(asyncio.gather(*both), PATIENCE)
+            writing = asyncio.gather(*map(produce, range(streams_count)))
+            await asyncio.wait_for(asyncio.gather(reading, writing), PATIENCE)
             seconds = time.perf_counter() - began
             await close_and_delete(helix.streams, names, writers)
             return streams_count * each / seconds
@@ -145,15 +147,6 @@ async def listening(arena: Arena, pattern: str, count: int) -> None:
 def published(arena: Arena) -> int:
     """PUBLISH commands that the server has been given."""
     return int(arena.probe.info("commandstats").get("cmdstat_publish", {}).get("calls", 0))
-
-
-async def reached(condition: Callable[[], bool], what: str) -> None:
-    """Wait until the server says so."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(what)
-        await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

@@ -96,8 +96,9 @@ async def take_load(load: Load, arena: Arena, say: Callable[[str], None]) -> lis
             except Exception as error:
                 # Another version of a peer, with another interface, must not cost the run.
                 leave_out(entrant.name, error, turns, say)
-        # One turn to warm up, as the measures have.
-        for run in range(0 if arena.size.full else 1, arena.size.runs + 1):
+        # One turn to warm up, as the measures have; the short runs have time for one turn only.
+        turns_taken = arena.size.pick(arena.size.runs, 1, 1)
+        for run in range(0 if arena.size.full else 1, turns_taken + 1):
             for name in list(turns):
                 turn = turns[name]
                 try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import redis
+
+PATIENCE: Final = 60.0
 
 
 class Probe:
@@ -45,6 +48,10 @@ class Probe:
         """Clients that are connected, without this probe."""
         return int(self.info("clients")["connected_clients"]) - 1
 
+    def channels(self, pattern: str) -> int:
+        """Channels of this pattern that somebody listens to: a live reader has one."""
+        return sum(len(self.command("PUBSUB", kind, pattern)) for kind in ("CHANNELS", "SHARDCHANNELS"))
+
     def length(self, key: str) -> int:
         """Entries of a stream."""
         return int(self.command("XLEN", key))
@@ -79,6 +86,15 @@ class Probe:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+async def reached(condition: Callable[[], bool], what: str) -> None:
+    """Wait until the server says so; TimeoutError after a minute."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(what)
+        await asyncio.sleep(0.005)
 
 
 class Use:

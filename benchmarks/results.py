@@ -108,6 +108,8 @@ def decode(data: bytes) -> Results:
         wire = msgspec.json.decode(data, type=dict[str, Any])
         measures = {key: value for key, value in wire.items() if key not in _RESERVED}
         rest = {key: value for key, value in wire.items() if key in _RESERVED}
+        if not isinstance(rest.get("peers"), list):
+            rest.pop("peers", None)  # written before peers were a list; the gate does not look at them
         return msgspec.convert({**rest, "measures": measures}, Results)
     except msgspec.MsgspecError as error:
         raise ResultsFileError(str(error)) from error

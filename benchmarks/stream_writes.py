@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 
 from helix_fast import connect
+from helix_fast._append_py import MAX_BATCH_BYTES
 from helix_fast.connect import Helix
 from helix_fast.embedded import EmbeddedServer
-from helix_fast.redis.intake import MAX_BATCH_BYTES
 
 from .baselines.bare_client import baseline_name, xadd_per_second
 from .baselines.pydantic_store import PydanticStore, TextDelta
@@ -21,6 +21,7 @@ from .open_streams import TASKS, OpenStreams
 from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, payloads_for
 from .probe import Probe, Use
 from .stream_loads import check_last, close_and_delete, open_writers, stream_text, write_each
+from .targets import SERVER_CPU_US, TARGETS
 
 
 class OneWriter(Measure):
@@ -30,7 +31,7 @@ class OneWriter(Measure):
     what = "one writer, send_text + flush"
     against = baseline_name()
     unit = "chunks/s"
-    target = 2.0
+    target, reach = TARGETS["P1"]
 
     async def prepare(self) -> None:
         self.count = self.size.pick(1_000_000, 100_000, 2_000)
@@ -81,7 +82,7 @@ class ManyWriters(Measure):
     what = "1 000 writers of 1 000 streams, each await write()"
     against = "pydantic + redis-py, 1 000 tasks on a pool of 50"
     unit = "chunks/s"
-    target = 15.0
+    target, reach = TARGETS["P2"]
 
     async def prepare(self) -> None:
         self.writers = self.size.pick(1_000, 1_000, 20)
@@ -130,7 +131,9 @@ class ManyWriters(Measure):
     def also(self) -> Iterator[Also]:
         for side, use in self.uses.items():
             server, client, sent = use.medians()
-            yield Also(f"server CPU a chunk (INFO cpu), {side}", server, "µs", 3.0 if side == "ours" else None)
+            yield Also(
+                f"server CPU a chunk (INFO cpu), {side}", server, "µs", SERVER_CPU_US if side == "ours" else None
+            )
             yield Also(f"client CPU a chunk, {side}", client, "µs")
             yield Also(f"bytes to and from the server a chunk, {side}", sent, "bytes")
 
@@ -142,8 +145,7 @@ class OpenStreamsCost(Measure):
     what = "a chunk with 100 000 open streams"
     against = "the same with 100 open streams"
     unit = "µs/chunk"
-    target = 1.25
-    reach = "at most"
+    target, reach = TARGETS["P10"]
 
     def __init__(self, size: Size) -> None:
         super().__init__(size)
@@ -186,8 +188,8 @@ class StoredMemory(Measure):
     what = "Redis memory of a stored chunk, batches of 32"
     against = "the documented entry, one a chunk"
     unit = "bytes"
-    target = 0.7
-    reach = "at most"
+    target, reach = TARGETS["P11"]
+    exact = True
 
     async def prepare(self) -> None:
         self.count = 32 * self.size.pick(300, 50, 4)

@@ -41,6 +41,7 @@ cdef class Batch:
     # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
     # NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
+    cdef int put_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
 
 
 cdef class AppendFramer:
@@ -48,10 +49,58 @@ cdef class AppendFramer:
     cdef bytes trim_head        # the same with 13 arguments and 'MINID ='
     cdef bytes publish_head     # RESP of 'PUBLISH channel', with the count of 3 arguments
 
+    # What `xadd` and `publish` return, their arguments checked.
+    cdef bytes append_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
+    cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
+
 
 cdef class Sequencer:
     cdef readonly uint64_t last     # last sequence known to be part of the stream
     cdef uint64_t flying            # length of the range in flight; 0: none
+
+
+cdef class Outbox:
+    cdef readonly list frames       # requests that leave in the next write
+    cdef readonly list slots        # who gets the reply to each
+    cdef readonly Py_ssize_t size   # bytes of the frames
+    cdef readonly int64_t requests  # put in so far
+    cdef public bint scheduled      # the next write is: nobody need be told of another frame
+
+    cdef bint put(self, object frame, object slot) except -1
+
+
+cdef class Write:
+    cdef public object owner, task, original, future
+    cdef public bint fresh
+    cdef public Py_ssize_t count, acked, lost
+    cdef public uint64_t last
+
+
+cdef class Sealed:
+    cdef public bytes body, nonce
+    cdef public Py_ssize_t count
+    cdef public object only         # Write | None
+    cdef public list several
+    cdef public uint64_t first
+    cdef public bint sent, doubtful
+
+
+cdef class StraightAppender:
+    cdef public object stream_id, topology, lane, terms, dead, trouble_since
+    cdef public bytes nonce
+    cdef public Batch batch
+    cdef public Sequencer sequence
+    cdef public AppendFramer framer
+    cdef public Py_ssize_t max_count, max_length, assisted_batches, collisions
+    cdef public int64_t generation, given, settled, batches
+    cdef public uint64_t trimmed, trims
+    cdef public object flight       # Sealed | None
+    cdef public object queue, flushes, raised, make_future, observed, scheduled
+    cdef public double linger
+    cdef public bint busy, in_trouble
+
+    # To the stream's server, by the shortest way.
+    cdef int post(self, object frame, object slot) except -1
 
 
 cdef class Window:

@@ -8,8 +8,13 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
-T = TypeVar("T")
-N = TypeVar("N", bound=tuple[Any, ...])
+from helix_fast._append_py import Outbox as Outbox
+from helix_fast._append_py import Sealed as Sealed
+from helix_fast._append_py import StraightAppender as StraightAppender
+from helix_fast._append_py import Write as Write
+
+_T = TypeVar("_T")
+_Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
 
 @final
 class ChunkEncoder:
@@ -200,8 +205,8 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
     """
 
 def decode_texts(
-    encoder: ChunkEncoder, body: bytes, last: int, after: int, make: Callable[..., T]
-) -> tuple[int, list[T | None], int]:
+    encoder: ChunkEncoder, body: bytes, last: int, after: int, make: Callable[..., _T]
+) -> tuple[int, list[_T | None], int]:
     """The chunks of a stored body that come after sequence `after`, where `encoder` wrote them.
 
     Args:
@@ -210,24 +215,17 @@ def decode_texts(
         make: called with delta, agent_id, timestamp, and agent_type where the encoder has one, all by name.
 
     Returns:
-        (sequence of the first chunk, what `make` returned for each, or None for lines that are to be read otherwise, how
-        many of those there are).
+        (sequence of the first chunk, what `make` returned for each or None for lines that are to be read otherwise,
+        how many of those there are).
 
     Raises:
-        ValueError, OverflowError, TypeError: as `split_lines`. What `make` raises.
+        As `split_lines`, and what `make` raises.
     """
 
-def number_chunks(make: type[N], chunks: list[Any], first: int, epoch: object) -> list[N]:
-    """`make` objects of (chunk, sequence, epoch), sequences counted from `first`.
+def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: object) -> list[_Tuple]:
+    """`make` objects of (chunk, sequence, epoch), sequences counted from `first`; OverflowError, TypeError.
 
-    Args:
-        make: a subclass of tuple without attributes of its own: a NamedTuple. Its `__new__` is not called.
-        chunks: of any type.
-        first: sequence of the first.
-        epoch: the same for all.
-
-    Raises:
-        TypeError: `make` or `chunks` is of another kind. OverflowError: `first` is out of range.
+    `make` is a subclass of tuple without attributes of its own, as a NamedTuple; its `__new__` is not called.
     """
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
@@ -238,8 +236,8 @@ def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
         last: sequence of the last chunk before them.
 
     Returns:
-        (entries taken, sequence of the last chunk in them, their bodies joined). An entry with other fields, or one that
-        does not begin with the next sequence, ends it.
+        (entries taken, sequence of the last chunk in them, their bodies joined). An entry with other fields, or one
+        that does not begin with the next sequence, ends it.
 
     Raises:
         TypeError: entries is no list. OverflowError: last is out of range.
@@ -273,10 +271,7 @@ class Sequencer:
         """Last sequence known to be part of the stream; a range in flight does not count."""
 
     def reserve(self, count: int) -> int:
-        """Put the next `count` sequences in flight.
-
-        Returns:
-            The first of them, `last + 1`.
+        """Put the next `count` sequences in flight; returns the first of them, `last + 1`.
 
         Raises:
             ValueError: count is 0.
@@ -285,10 +280,7 @@ class Sequencer:
         """
 
     def commit(self) -> int:
-        """The range in flight became part of the stream.
-
-        Returns:
-            The new last sequence.
+        """The range in flight became part of the stream; returns the new last sequence.
 
         Raises:
             RuntimeError: nothing is in flight.

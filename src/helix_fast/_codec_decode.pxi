@@ -103,7 +103,7 @@ cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcep
 
 
 cdef object escaped_text(const char** place, const char* end):
-    """The text of a JSON string with escapes, whose closing quote is at `place` afterwards; None for what is unusual."""
+    """The text of a JSON string with escapes; its closing quote is at `place` afterwards. None for what is unusual."""
     cdef char short_text[SHORT_TEXT + 8]
     cdef char* text = short_text
     cdef Py_ssize_t length
@@ -195,6 +195,8 @@ def number_chunks(make, chunks, first, epoch):
         or make.__basicsize__ != tuple.__basicsize__ or make.__dictoffset__
     ):
         raise TypeError("make must be a subclass of tuple without attributes")
+    if <uint64_t> PyList_GET_SIZE(chunks) > UINT64_MAX - sequence:
+        raise OverflowError(f"the last sequence is above {UINT64_MAX}")
     plain = not PyObject_IS_GC(epoch)
     for chunk in <list> chunks:
         values = PyType_GenericAlloc(type_of, 3)

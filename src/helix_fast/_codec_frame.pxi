@@ -24,7 +24,20 @@ cdef class AppendFramer:
 
     def xadd(self, term, first, count, body, nonce, min_id=None):
         """RESP of the append of one batch; see the stub for the contract."""
-        cdef uint64_t start, length
+        cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), length = u64(count, "count")
+        require_bytes(body, "body")
+        require_bytes(nonce, "nonce")
+        if min_id is not None:
+            require_bytes(min_id, "min_id")
+        if start < 1 or length < 1:
+            raise ValueError("first and count must be at least 1")
+        if length - 1 > UINT64_MAX - start:
+            raise OverflowError(f"the last sequence is above {UINT64_MAX}")
+        return self.append_frame(number, start, start + length - 1, body, nonce, min_id)
+
+    cdef bytes append_frame(
+        self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id
+    ):
         cdef Number term_text, first_text, last_text
         cdef char before[3 * LINE + 2 * DIGITS + 16]
         cdef char after[2 * LINE + DIGITS + 48]
@@ -35,22 +48,13 @@ cdef class AppendFramer:
         cdef char* trim_end = trim
         cdef Py_ssize_t trimmed = 0
         cdef bytes head = self.head, frame
-        write_number(&term_text, u64(term, "term"))
-        start = u64(first, "first")
-        length = u64(count, "count")
-        require_bytes(body, "body")
-        require_bytes(nonce, "nonce")
         if min_id is not None:
-            require_bytes(min_id, "min_id")
             head = self.trim_head
             trim_end = put_length(trim, c"$", PyBytes_GET_SIZE(min_id))
             trimmed = (trim_end - trim) + PyBytes_GET_SIZE(min_id) + 2
-        if start < 1 or length < 1:
-            raise ValueError("first and count must be at least 1")
-        if length - 1 > UINT64_MAX - start:
-            raise OverflowError(f"the last sequence is above {UINT64_MAX}")
-        write_number(&first_text, start)
-        write_number(&last_text, start + length - 1)
+        write_number(&term_text, term)
+        write_number(&first_text, first)
+        write_number(&last_text, last)
 
         middle = put_length(before, c"$", 2 * DIGITS - term_text.start - first_text.start + 1)
         middle = put_number(middle, &term_text)
@@ -81,7 +85,13 @@ cdef class AppendFramer:
 
     def publish(self, term, first, last, body):
         """RESP of the publication of one batch; see the stub for the contract."""
-        cdef uint64_t start, stop
+        cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
+        require_bytes(body, "body")
+        if stop < start:
+            raise ValueError("last is below first")
+        return self.push_frame(number, start, stop, body)
+
+    cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body):
         cdef Number number
         cdef char position[3 * DIGITS + 3]
         cdef char line[LINE]
@@ -89,18 +99,13 @@ cdef class AppendFramer:
         cdef char* line_end
         cdef char* out
         cdef bytes frame
-        write_number(&number, u64(term, "term"))
-        start = u64(first, "first")
-        stop = u64(last, "last")
-        require_bytes(body, "body")
-        if stop < start:
-            raise ValueError("last is below first")
+        write_number(&number, term)
         end = put_number(position, &number)
         end[0] = c"-"
-        write_number(&number, start)
+        write_number(&number, first)
         end = put_number(end + 1, &number)
         end[0] = c":"
-        write_number(&number, stop)
+        write_number(&number, last)
         end = put_number(end + 1, &number)
         end[0] = c"\n"
         end += 1

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401  parts of the codec that stand apart
+from helix_fast._append_py import Outbox, Sealed, StraightAppender, Write  # noqa: F401
+from helix_fast._finite_py import check_finite  # noqa: F401  parts of the codec that stand apart
+from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401
 
 U64_MAX = 18446744073709551615
-MAX_DEPTH = 512
 
 _ESCAPED = re.compile(rb'[\x00-\x1f"\\]')
 _SHORT = {b'"': rb"\"", b"\\": rb"\\", b"\b": rb"\b", b"\f": rb"\f", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t"}
 _LONG = {short: byte for byte, short in _SHORT.items()} | {rb"\/": b"/"}
 _UNESCAPED = re.compile(rb"\\.")
-_TEXT = re.compile(  # the last timestamp: an agent's id may look like one
-    rb'\{"type":"text_delta","delta":"((?:[^\x00-\x1f"\\]|\\["\\/bfnrt])*)".*"timestamp":(0|[1-9][0-9]{0,15})\}', re.DOTALL
-)
 _EXACT = re.compile(rb"0|[1-9][0-9]{0,15}")
+_TEXT = re.compile(  # the last timestamp: an agent's id may look like one
+    rb'\{"type":"text_delta","delta":"((?:[^\x00-\x1f"\\]|\\["\\/bfnrt])*)".*"timestamp":(0|[1-9][0-9]{0,15})\}',
+    re.DOTALL,
+)
 # Canonical decimal only: what we did not write ourselves must not be read as ours.
 _PUSH = re.compile(rb"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19}):(0|[1-9][0-9]{0,19})\n")
 
@@ -229,9 +231,7 @@ def decode_texts(
     """The lines of a body that this encoder wrote, as objects; see the stub for the contract."""
     if type(encoder) is not ChunkEncoder:
         raise TypeError(f"encoder must be ChunkEncoder, not {type(encoder).__name__}")
-    fields = {"agent_id": encoder.agent_id}
-    if encoder.agent_type is not None:
-        fields["agent_type"] = encoder.agent_type
+    typed = {} if encoder.agent_type is None else {"agent_type": encoder.agent_type}
     first, lines = split_lines(body, last, after)
     chunks: list[Any] = []
     for line in lines:
@@ -240,7 +240,7 @@ def decode_texts(
         if found is not None and line[found.end(1) : found.start(2)] == encoder._tail:
             delta = _UNESCAPED.sub(lambda match: _LONG[match[0]], found[1])
             with contextlib.suppress(UnicodeDecodeError):
-                chunk = make(delta=delta.decode(), timestamp=int(found[2]), **fields)
+                chunk = make(delta=delta.decode(), agent_id=encoder.agent_id, timestamp=int(found[2]), **typed)
         chunks.append(chunk)
     return first, chunks, chunks.count(None)
 
@@ -252,6 +252,8 @@ def number_chunks(make: Any, chunks: object, first: int, epoch: object) -> list[
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
     if not isinstance(make, type) or not issubclass(make, tuple) or make.__dictoffset__:
         raise TypeError("make must be a subclass of tuple without attributes")
+    if len(chunks) > U64_MAX - first:
+        raise OverflowError(f"the last sequence is above {U64_MAX}")
     return [tuple.__new__(make, (chunk, sequence, epoch)) for sequence, chunk in enumerate(chunks, first)]
 
 
@@ -272,58 +274,6 @@ def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
         bodies.append(body)
         last = int(digits)
     return len(bodies), last, b"\n".join(bodies)
-
-
-def check_finite(value: object, binary: bool = True) -> None:
-    """Refuse NaN, Infinity and keys that are no str; see the stub for the contract."""
-    # An explicit stack, since the caller may itself be near the interpreter's recursion limit.
-    trail: list[str] = []
-    stack: list[Iterator[tuple[str, object]]] = [iter([("", value)])]
-    while stack:
-        step = next(stack[-1], None)
-        if step is None:
-            stack.pop()
-            if trail:
-                trail.pop()
-            continue
-        name, item = step
-        if isinstance(item, float):
-            if item - item != 0.0:
-                raise ValueError(f"{_path([*trail, name])}: {float.__repr__(item)} is no JSON number")
-            continue
-        if not binary and isinstance(item, (bytes, bytearray, memoryview)):
-            kind = type(item).__name__
-            raise TypeError(f"{_path([*trail, name])}: {kind} is no JSON value, decode it first")
-        children = _children(item, trail, name)
-        if children is None:
-            continue
-        if len(stack) > MAX_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-        trail.append(name)
-        stack.append(children)
-
-
-def _children(item: Any, trail: list[str], name: str) -> Iterator[tuple[str, object]] | None:
-    if isinstance(item, dict):
-        return _dict_children(item, [*trail, name])
-    if isinstance(item, (list, tuple)):
-        return ((f"[{index}]", child) for index, child in enumerate(item))
-    fields: Iterable[str] | None = getattr(type(item), "__struct_fields__", None)
-    if fields is None:
-        return None
-    return ((f".{field}", getattr(item, field)) for field in fields)
-
-
-def _dict_children(item: dict[Any, object], trail: list[str]) -> Iterator[tuple[str, object]]:
-    for key, child in item.items():
-        if not isinstance(key, str):
-            raise TypeError(f"{_path(trail)}: a key must be str, not {type(key).__name__}")
-        yield f".{key}", child
-
-
-def _path(trail: list[str]) -> str:
-    path = "".join(trail)
-    return path.removeprefix(".") or "value"
 
 
 @final

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        Outbox,
         Rollup,
+        Sealed,
         Sequencer,
+        StraightAppender,
         Window,
+        Write,
         check_finite,
         decode_texts,
         frame_command,
@@ -35,13 +39,13 @@ else:
     ACCELERATED = os.environ.get("HELIX_FAST_PURE") != "1"
     if ACCELERATED:
         try:
-            from helix_fast import _codec as _chosen
+            import helix_fast._codec as _chosen
         except ImportError as why:
             ACCELERATED = False
             # Told here too: pip shows nothing of what a build that succeeds has to say.
             logging.getLogger("helix_fast").warning(
-                "the compiled codec is missing (%s); the plain Python one is used, which is slower. To get it, install "
-                "with a C compiler and the Python headers. HELIX_FAST_PURE=1 asks for plain Python, without this warning",
+                "the compiled codec is missing (%s); the plain Python one is used, which is slower. To get it, "
+                "install with a C compiler and the Python headers. HELIX_FAST_PURE=1 switches this warning off",
                 why,
             )
     if not ACCELERATED:
@@ -49,9 +53,13 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
+    Outbox = _chosen.Outbox
     Rollup = _chosen.Rollup
+    Sealed = _chosen.Sealed
     Sequencer = _chosen.Sequencer
+    StraightAppender = _chosen.StraightAppender
     Window = _chosen.Window
+    Write = _chosen.Write
     check_finite = _chosen.check_finite
     decode_texts = _chosen.decode_texts
     frame_command = _chosen.frame_command
@@ -67,9 +75,13 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "Outbox",
     "Rollup",
+    "Sealed",
     "Sequencer",
+    "StraightAppender",
     "Window",
+    "Write",
     "check_finite",
     "decode_texts",
     "frame_command",

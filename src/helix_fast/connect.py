@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError
+from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError, StoreResponseError
 from .keys import check_prefix
 from .locking import Clock
 from .redis.locks import RedisLockManager
@@ -15,7 +15,9 @@ from .redis.resumable import RedisResumableStorage
 from .redis.state import RedisStateStore
 from .redis.streams import RedisStreamManager
 from .redis.usage import RedisUsageStore
+from .transport.cluster import Cluster
 from .transport.resolve import SCHEMES, topology_for
+from .transport.sentinel import is_unknown_command, no_store
 from .transport.topology import Topology
 
 Self = TypeVar("Self", bound="Helix")
@@ -72,7 +74,7 @@ class Helix:
         try:
             self._topology = await self._connect()
             self._make_stores(self._topology)
-            await self.state.command("", b"PING")
+            await self._look(self._topology)
         except BaseException:
             await self.close()
             raise
@@ -90,6 +92,23 @@ class Helix:
         if scheme == "embedded":
             url = await self._start_server(url)
         return topology_for(url, **self._connection_options)
+
+    async def _look(self, topology: Topology) -> None:
+        """Whether the server is there, and is what the URL says: told now, and not by some later operation."""
+        if isinstance(topology, Cluster):  # which has asked for its slots by now
+            await self.state.command("", b"PING")
+            return
+        try:
+            # a node of a cluster refuses keys of two slots, also where it has both of them
+            await self.state.command("", b"EXISTS", *(f"{self._key_prefix}probe:{{{tag}}}" for tag in "ab"))
+        except StoreResponseError as error:
+            if error.server_code == "NOPERM":
+                return  # the server is there; what its user may do is told by what he does
+            if is_unknown_command(error):
+                raise no_store(topology.server("")) from error
+            if error.server_code == "CROSSSLOT":
+                raise StoreResponseError("CROSSSLOT this server is a node of a cluster", hint=error.hint) from error
+            raise
 
     def _make_stores(self, topology: Topology) -> None:
         def shared(name: str, key_prefix: str) -> dict[str, Any]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from helix_fast import RedisResumableStorage, RedisStreamManager
+from helix_fast import connect
+from helix_fast.testing.contract.fixtures import *
+from helix_fast.testing.contract.own import *
 from tests.support.backends import DEFAULT, Backend, Backends, UnavailableError
 
-MakeStreams = Callable[..., RedisStreamManager]
-MakeStorage = Callable[..., RedisResumableStorage]
+Factory = Callable[..., Any]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test that takes `backend` once for each `--backend`."""
     if "backend" in metafunc.fixturenames:
         names = dict.fromkeys(metafunc.config.getoption("--backend") or DEFAULT)
+        if "new_lock_manager" in metafunc.fixturenames:
+            found = [(name, "memory-connect") if name == "memory" else (name,) for name in names]
+            names = dict.fromkeys(itertools.chain.from_iterable(found))
         metafunc.parametrize("backend", list(names), indirect=True)
 
 
@@ -33,9 +39,6 @@ def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
 def backend(request: pytest.FixtureRequest, backends: Backends) -> Backend:
     """Where the stores of a test are: an empty server."""
     name: str = request.param
-    for mark in request.node.iter_markers("not_on"):
-        if name in mark.args:
-            pytest.skip(f"not on {name}: {mark.kwargs['why']}")
     try:
         return backends.get(name)
     except UnavailableError as error:
@@ -43,41 +46,39 @@ def backend(request: pytest.FixtureRequest, backends: Backends) -> Backend:
 
 
 @pytest.fixture
-async def make_streams(backend: Backend) -> AsyncIterator[MakeStreams]:
-    """Makes managers of the same streams. Each has connections of its own, as in a process of its own."""
-    made: list[RedisStreamManager] = []
-
-    def make(**options: Any) -> RedisStreamManager:
-        made.append(backend.make("streams", **options))
-        return made[-1]
-
-    yield make
-    for manager in made:
-        await manager.close()
+def thorough(backend: Backend) -> bool:
+    """One server on its own shows what there is to see; the others shall do the same, and not take as long."""
+    return backend.name == "embedded"
 
 
 @pytest.fixture
-def streams(make_streams: MakeStreams) -> RedisStreamManager:
-    return make_streams()
+def new_state_store(backend: Backend) -> Factory:
+    return partial(backend.make, "state")
 
 
 @pytest.fixture
-async def make_storage(backend: Backend) -> AsyncIterator[MakeStorage]:
-    """Makes resumable storages of the same streams."""
-    made: list[RedisResumableStorage] = []
-
-    def make(**options: Any) -> RedisResumableStorage:
-        made.append(backend.make("resumable", **options))
-        return made[-1]
-
-    yield make
-    for storage in made:
-        await storage.close()
+def new_stream_manager(backend: Backend) -> Factory:
+    return partial(backend.make, "streams")
 
 
 @pytest.fixture
-def storage(make_storage: MakeStorage) -> RedisResumableStorage:
-    return make_storage()
+def new_resumable_storage(backend: Backend) -> Factory:
+    return partial(backend.make, "resumable")
+
+
+@pytest.fixture
+def new_usage_store(backend: Backend) -> Factory:
+    return partial(backend.make, "usage")
+
+
+@pytest.fixture
+async def new_lock_manager(backend: Backend) -> AsyncIterator[Factory]:
+    """On memory-connect the managers that connect("memory://") makes, which are not those of helix_fast.memory."""
+    if backend.name != "memory-connect":
+        yield partial(backend.make, "locks")
+        return
+    async with connect("memory://") as helix:
+        yield partial(type(helix.locks), topology=helix.locks._topology)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from helix_fast import connect
-from helix_fast.errors import InvalidUrlError, StoreConnectionError, StoreResponseError
+from helix_fast import RedisStateStore, connect
+from helix_fast.errors import InvalidArgumentError, InvalidUrlError, StoreConnectionError, StoreResponseError
 from tests.support.cluster import ClusterProcess
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.servers import ServerProcess
@@ -111,12 +111,61 @@ class TestWrongServers:
             await connect(fresh_server.url.replace("redis", "redis+cluster", 1).removesuffix("/0"))
         assert "redis://" in caught.value.hint
 
-    async def test_plain_url_of_a_cluster(self, cluster: ClusterProcess) -> None:
-        async with connect(cluster.url.replace("+cluster", "", 1)) as helix:
-            replies = await asyncio.gather(*map(helix.state.load_state, "abcdef"), return_exceptions=True)
+    @pytest.mark.parametrize("given", ["URL", "client"])
+    async def test_plain_url_or_client_of_a_cluster_is_told_at_once(self, cluster: ClusterProcess, given: str) -> None:
+        url = cluster.url.replace("+cluster", "", 1)
+        async with redis.asyncio.Redis.from_url(url) as client:
+            with pytest.raises(StoreResponseError, match="node of a cluster") as caught:
+                await connect(url if given == "URL" else client)
+        assert "redis+cluster://" in caught.value.hint
+        assert not caught.value.retryable
+
+    async def test_store_of_its_own_with_a_plain_url_of_a_cluster(self, cluster: ClusterProcess) -> None:
+        async with RedisStateStore(cluster.url.replace("+cluster", "", 1)) as store:
+            replies = await asyncio.gather(*map(store.load_state, "abcdef"), return_exceptions=True)
         failures = [reply for reply in replies if reply is not None]
         assert failures
         assert all(isinstance(one, StoreResponseError) and "redis+cluster://" in one.hint for one in failures)
+
+    async def test_cluster_client_of_a_server_that_is_none(self, fresh_server: ServerProcess) -> None:
+        client = redis.asyncio.RedisCluster(host="127.0.0.1", port=fresh_server.port)
+        with pytest.raises(StoreResponseError, match="not part of a cluster"):
+            await connect(client)
+
+    @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+    async def test_url_of_a_sentinel_in_place_of_a_server(self, short_path: Path, scheme: str) -> None:
+        watched = SentinelSet(short_path, replicas=0, sentinels=1)
+        try:
+            await watched.start()
+            with pytest.raises(StoreResponseError, match="seems to be a Sentinel") as caught:
+                await connect(f"{scheme}://{watched.hosts}")
+            assert "redis+sentinel://" in caught.value.hint
+        finally:
+            await watched.stop()
+
+    async def test_sentinel_url_of_a_server_that_is_none(self, fresh_server: ServerProcess) -> None:
+        with pytest.raises(StoreResponseError, match="is no Sentinel") as caught:
+            await connect(f"redis+sentinel://127.0.0.1:{fresh_server.port}/main")
+        assert "redis://" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        ("url", "said"),
+        [
+            ("redis+sentinel://h", "names hosts and a master"),
+            ("redis+sentinel://h/main?db=x", "db must be a number"),
+            ("redis+sentinel://h/main?nonsense=1", "nonsense"),
+            ("redis+cluster://h/1", "no databases but 0"),
+        ],
+    )
+    async def test_url_that_cannot_be_one(self, url: str, said: str) -> None:
+        with pytest.raises(InvalidUrlError, match=said) as caught:
+            await connect(url)
+        assert caught.value.hint
+
+    @pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
+    async def test_setting_that_no_connection_has(self, scheme: str) -> None:
+        with pytest.raises(InvalidArgumentError, match="nonsense"):
+            await connect(f"{scheme}://localhost/{'main' if 'sentinel' in scheme else ''}", nonsense=1)
 
     @pytest.mark.parametrize("url", ["http://localhost", "redis+nothing://h", "localhost:6379", ""])
     def test_unknown_scheme(self, url: str) -> None:

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.timeout(120)
 Start = Callable[[int], "asyncio.Future[ClusterProcess]"]
 # A primary is voted down after a second of silence; then its replica is elected. The rest is a busy machine.
 LONGEST_STALL = 15.0
+# Nothing has to be found dead where a slot moves, or a primary hands over by itself: 0.2 s where there is room.
+LONGEST_MOVE = 5.0
 
 
 @pytest.fixture
@@ -78,8 +80,9 @@ async def test_node_that_joins_and_takes_slots_under_load_costs_nothing(cluster:
         before = dict(load.done)
         await until(lambda: all(load.done[area] > before[area] + 20 for area in before), seconds=30)
         await load.finish()
+        assert set(load.longest) == {"streams", "state", "usage", "locks"}
         print(f"\nslots moved under load: {load.report()}")
-        assert max(load.longest.values()) < LONGEST_STALL
+        assert max(load.longest.values()) < LONGEST_MOVE
     finally:
         await load.close()
 
@@ -201,7 +204,7 @@ async def test_replica_promoted_by_hand_under_load_costs_nothing(replicated: Clu
         await until(lambda: load.counts["streams", ids[0]] > before + 20 or bool(load.failed), seconds=30)
         await load.finish()
         print(f"\nreplica promoted by hand: {load.report()}")
-        assert max(load.longest.values()) < LONGEST_STALL
+        assert max(load.longest.values()) < LONGEST_MOVE
     finally:
         await load.close()
 

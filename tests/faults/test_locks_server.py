@@ -164,7 +164,7 @@ class TestRequests:
         await lock.refresh()
         await locks.get_holder("s")
         await lock.release()
-        lane = locks._topology._lane  # type: ignore[attr-defined]
+        lane = locks._topology.lane  # type: ignore[attr-defined]
         counts = []
 
         async def counted(operation: Any) -> Any:
@@ -195,7 +195,7 @@ class TestRequests:
         await taken(locks)
         assert await others.acquire("s", wait_ms=1500) is None
         # one attempt to enter, one when the subscription stands, one a poll, one at the end, and the leaving; a reload
-        assert others._topology._lane.requests <= 7  # type: ignore[attr-defined]
+        assert others._topology.lane.requests <= 7  # type: ignore[attr-defined]
 
 
 class TestRepeated:

@@ -27,7 +27,7 @@ async def store(server_url: str) -> AsyncIterator[RedisStateStore]:
 
 
 def requests(store: RedisStateStore) -> int:
-    return int(store._topology._lane.requests)  # type: ignore[attr-defined]
+    return int(store._topology.lane.requests)  # type: ignore[attr-defined]
 
 
 async def prepared(store: RedisStateStore, session_id: str = "s") -> str:

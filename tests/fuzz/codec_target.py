@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ MOST_CALLS = 100
 MOST_OBJECTS = 3
 OBJECTS = ("ChunkEncoder", "Batch", "AppendFramer", "Sequencer", "Window", "Rollup")
 PROPERTIES: dict[str, tuple[str, ...]] = {
+    "ChunkEncoder": ("agent_id", "agent_type"),
     "Batch": ("count", "size"),
     "Sequencer": ("last",),
     "Window": ("last",),
@@ -33,6 +34,18 @@ EITHER: dict[str, set[str | bytes]] = {
 
 class DifferenceError(AssertionError):
     """The two codecs do not answer alike."""
+
+
+class Places(NamedTuple):
+    """A tuple as number_chunks wants it."""
+
+    chunk: Any
+    sequence: int
+    epoch: Any
+
+
+class Loose(tuple[Any, ...]):  # noqa: SLOT001
+    """A tuple with room for attributes, which it refuses."""
 
 
 class Twins(msgspec.Struct, frozen=True):
@@ -156,6 +169,21 @@ def _object(kind: str) -> Callable[[CodecTarget, Material], Any]:
     return make
 
 
+def _body(target: CodecTarget, material: Material) -> Any:
+    """Lines of some encoder, some of them damaged; rarely any bytes."""
+    if material.rarely():
+        return material.blob()
+    lines = []
+    for _ in range(material.below(6)):
+        twins = target._some("ChunkEncoder", material)
+        line, _shown = answer(twins.sides[1].encode_text, [material.text(), material.u64()]) if twins else (None, "")
+        line = bytearray(line or b"{}")
+        if material.below(4) == 3:
+            line[material.byte() % len(line)] = material.byte()
+        lines.append(bytes(line))
+    return b"\n".join(lines)
+
+
 MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "number": lambda _, material: material.u64(),
     "text": lambda _, material: material.text(),
@@ -171,6 +199,11 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "kinds": lambda _, material: material.kinds(),
     "bounds": lambda _, material: material.bounds(),
     "limit": lambda _, material: material.pick([0, 1, 2, 2**62, 2**70, -1]),
+    "body": _body,
+    "maker": lambda _, material: material.pick([dict, dict, dict, None]),
+    "places": lambda _, material: material.pick([Places, Places, Places, tuple, Loose, list, None]),
+    "values": lambda _, material: material.pick([[], [None], ["a", 1.5, []], list(range(material.byte())), (), None]),
+    "page": lambda _, material: material.page(),
     "encoder": _object("ChunkEncoder"),
     "rollup": _object("Rollup"),
 }
@@ -202,12 +235,17 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "parse_push": ("payload",),
     "split_lines": ("bytes", "number", "number"),
     "join_lines": ("bytes", "number", "number"),
+    "decode_texts": ("encoder", "body", "number", "number", "maker"),
+    "number_chunks": ("places", "values", "number", "text"),
+    "merge_entries": ("page", "number"),
     "check_finite": ("tree", "flag"),
     "select_entries": ("some entries", "kinds", "bounds", "bounds", "limit"),
 }
 # Objects are made when a method wants one. What does most with bytes comes up most often.
 STEPS = [name for name in SIGNATURES if name not in OBJECTS] + [
     "Batch.add_text",
+    "decode_texts",
+    "merge_entries",
     "Rollup.add",
     "Rollup.add",
     "select_entries",

@@ -341,3 +341,19 @@ class Material:
         if way == 13:
             return {self.pick(FIELDS): self._value(depth + 1) for _ in range(self.below(4))}
         return self.several(lambda: self._value(depth + 1), 3)
+
+    def page(self) -> Any:
+        """Entries of a stream that follow one another; rarely damaged, or none at all."""
+        if self.rarely():
+            return self.pick([None, (), [None], [[]], [[b"1-1", None]], [[b"1-1", []]]])
+        last = self.pick(HARD_NUMBERS) if self.rarely() else self.below(9)
+        page = []
+        for _ in range(self.below(6)):
+            lines = 1 + self.below(3)
+            last += lines
+            fields: list[Any] = [b"chunk", b"\n".join([b"{}"] * lines), b"sequence", b"%d" % last]
+            fields += [b"writer", b"abcd0001"]
+            if self.rarely():
+                fields[self.below(6)] = self.pick([b"", b"x\n", b"007", b"9" * 17, b"-1", None, 5, bytearray(b"chunk")])
+            page.append([b"1-1", fields[: self.pick([6, 6, 6, 6, 6, 6, 6, 4])]])
+        return page

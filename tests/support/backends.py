@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +100,7 @@ class Backend:
         if "+sentinel" in target:
             hosts = target.partition("://")[2].partition("/")[0].split(",")
             addresses = [(host, int(port)) for host, _, port in (each.partition(":") for each in hosts)]
-            return redis.asyncio.Sentinel(addresses).master_for(MASTER)  # type: ignore[no-untyped-call]
+            return redis.asyncio.Redis.from_url(_primary_of(addresses))
         return redis.asyncio.Redis.from_url(target)
 
 
@@ -153,7 +155,7 @@ class Backends:
         Raises:
             UnavailableError: it is not to be had.
         """
-        if name == "memory":
+        if name in ("memory", "memory-connect"):
             return Backend(name, MemoryServer())
         if name in self._missing:
             raise UnavailableError(self._missing[name])
@@ -226,14 +228,30 @@ class Backends:
 
     def _docker(self) -> _Started:
         try:
+            from testcontainers.community.redis import RedisContainer
+        except ImportError:  # in older versions
             from testcontainers.redis import RedisContainer
-
+        container, reason = None, ""
+        try:
             container = RedisContainer(os.environ.get("HELIX_TEST_REDIS_IMAGE", "redis:7-alpine"))
             container.start()
         except Exception as error:
-            raise UnavailableError(f"no Docker: {str(error).splitlines()[0][:120]}") from error
+            reason = str(error).splitlines()[0][:120]
+        if container is None or reason:
+            with warnings.catch_warnings():  # its client leaves the socket open on which nobody answered
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
+            raise UnavailableError(f"no Docker: {reason}")
         url = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
         return _foreign(url, container.stop)
+
+
+def _primary_of(sentinels: list[tuple[str, int]]) -> str:
+    """URL of the primary now. A client made by redis-py's Sentinel leaves its connections open."""
+    host, port = sentinels[0]
+    with redis.Redis(host=host, port=port, decode_responses=True) as sentinel:
+        address: Any = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+    return f"redis://{address[0]}:{address[1]}/0"
 
 
 def _together(*steps: Callable[[], object]) -> Callable[[], None]:

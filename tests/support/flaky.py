@@ -75,7 +75,7 @@ class FlakyTopology:
 
     def cut(self) -> None:
         """Break the connection of the requests."""
-        transport = self._inner._lane._transport
+        transport = self._inner.lane._transport
         if transport is not None:
             transport.abort()
 
@@ -92,6 +92,9 @@ class FlakyTopology:
 
     def reached(self, tag: str) -> bool:
         return self._inner.reached(tag)
+
+    def server(self, tag: str) -> str:
+        return self._inner.server(tag)
 
     def hub(self, tag: str) -> Subscriptions:
         return self._inner.hub(tag)

@@ -1,56 +1,7 @@
-"""What stream tests write and read."""
+"""What stream tests write and read; the contract suite's own."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from typing import Any
+from helix_fast.testing.contract.numbered import number, number_of, numbers, rest, sequences, take
 
-from helix_fast import ResumableReader, StoredChunk, UnknownChunk
-from helix_fast.schemas.chunks import StreamChunk
-
-
-def number(n: int, **more: Any) -> dict[str, Any]:
-    """A chunk that tells itself from others."""
-    return {"type": "number", "n": n, **more}
-
-
-def numbers(values: Iterable[int]) -> list[dict[str, Any]]:
-    return [number(n) for n in values]
-
-
-def number_of(chunk: StreamChunk) -> int:
-    assert isinstance(chunk, UnknownChunk)
-    value = chunk.data["n"]
-    assert isinstance(value, int)
-    return value
-
-
-async def take(reader: ResumableReader | None, count: int, *, seconds: float = 10) -> list[StoredChunk]:
-    """The next `count` chunks of a reader; TimeoutError where they do not come."""
-    assert reader is not None
-    found: list[StoredChunk] = []
-
-    async def read() -> None:
-        while len(found) < count:
-            found.append(await reader.__anext__())
-
-    await asyncio.wait_for(read(), seconds)
-    return found
-
-
-async def rest(reader: ResumableReader | None, *, seconds: float = 10) -> list[StoredChunk]:
-    """All chunks of a reader up to the end of its stream."""
-    assert reader is not None
-    found: list[StoredChunk] = []
-
-    async def read() -> None:
-        async for stored in reader:
-            found.append(stored)  # noqa: PERF401  what came before an error is wanted
-
-    await asyncio.wait_for(read(), seconds)
-    return found
-
-
-def sequences(stored: Iterable[StoredChunk]) -> list[int]:
-    return [one.sequence for one in stored]
+__all__ = ["number", "number_of", "numbers", "rest", "sequences", "take"]

@@ -33,6 +33,7 @@ from benchmarks.measure import (
 from benchmarks.payloads import HEADLINE, PAYLOADS, chunk_json, numbered, payload_of
 from benchmarks.stream_reads import percentile
 from benchmarks.table import render
+from benchmarks.targets import TARGETS
 from helix_fast import TextDeltaChunk
 from helix_fast.embedded import EmbeddedServer
 from helix_fast.schemas.chunks import decode_chunk
@@ -132,6 +133,18 @@ def test_every_target_of_the_table_has_a_measure() -> None:
     keys = [measure.key for measure in all_measures()]
     assert [key for key in keys if "-" not in key] == [f"P{number}" for number in range(1, 13)]
     assert len(set(keys)) == len(keys)
+    assert keys == list(TARGETS)
+
+
+@pytest.mark.parametrize("kind", all_measures(), ids=lambda kind: kind.key)
+def test_measure_is_held_to_its_line_of_the_table_and_the_gate_knows_its_direction(kind: type[Measure]) -> None:
+    target, reach = TARGETS[kind.key]
+    assert (kind.target, kind.reach) == (target, reach)
+    # Latency, time, bytes and their ratios are good when they are small.
+    assert reach == ("at most" if kind.unit in {"ms", "µs", "µs/chunk", "bytes"} else "at least")
+    better, worse = (target * 1.2, target * 0.8) if reach == "at least" else (target * 0.8, target * 1.2)
+    assert compare.gain_of(result(target, reach), result(better, reach)) > 1.15
+    assert compare.gain_of(result(target, reach), result(worse, reach)) < 0.85
 
 
 def test_unknown_measure_is_refused() -> None:

@@ -1,9 +1,11 @@
-"""tail, inspect and doctor on a real server: what people and programs get to see of what is stored."""
+"""tail and inspect on a real server: what people and programs get to see of what is stored."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,7 +13,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from helix_fast import Helix, connect
-from helix_fast.cli.doctor import memory_policy, server_version
+from tests.support.backends import documented_rights
+from tests.support.servers import ServerProcess
 
 USAGE = {
     "kind": "custom",
@@ -100,6 +103,41 @@ async def test_tail_without_follow_stops_where_an_open_stream_is_now(
     assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == sequences
 
 
+async def test_tail_of_the_last_chunks_begins_there(ended_stream: str, server_url: str) -> None:
+    done = command("tail", ended_stream, "--url", server_url, "--json", "--last", "2")
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [4, 5]
+    done = command("tail", ended_stream, "--url", server_url, "--json", "--last", "99")
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2, 3, 4, 5]
+
+
+async def test_tail_from_a_position_that_cannot_be_is_told(ended_stream: str, server_url: str) -> None:
+    assert_one_line(command("tail", ended_stream, "--url", server_url, "--from", "6"), "--from", "last sequence is 5")
+    assert_one_line(command("tail", ended_stream, "--url", server_url, "--from", "other:2"), "reset", "--from 0")
+
+
+async def test_tail_behind_what_is_kept_tells_where_it_can_begin(helix: Helix, server_url: str) -> None:
+    async with await helix.streams.create_writer("trimmed", "agent") as writer:
+        for _ in range(3):
+            await writer.write({"type": "text_delta", "delta": "a"})
+    await helix.state.command("", b"XTRIM", b"helix:stream:{trimmed}", b"MAXLEN", b"1")
+    assert_one_line(command("tail", "trimmed", "--url", server_url, "--from", "1"), "--from 2")
+
+
+async def test_tail_that_is_stopped_tells_where_to_go_on(helix: Helix, server_url: str) -> None:
+    async with await helix.streams.create_writer("open", "agent") as writer:
+        await writer.write({"type": "text_delta", "delta": "so far"})
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "helix_fast.cli", "tail", "open", "--url", server_url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readexactly(6), 30) == b"so far"
+        process.send_signal(signal.SIGINT)
+        _, told = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, told.decode()) == (130, f"helix-fast: to go on: --from {writer.epoch}:1\n")
+
+
 async def test_tail_of_a_failed_stream_prints_its_chunks_and_exits_1(helix: Helix, server_url: str) -> None:
     async with await helix.streams.create_writer("failed", "agent") as writer:
         writer.send_text("half an ans")
@@ -138,57 +176,35 @@ async def test_inspect_shows_state_checkpoints_stream_lock_and_usage(helix: Heli
     assert found["state"]["messages"] == [{"role": "user", "content": "hi"}]
     assert (found["checkpoints"], found["usageEntries"]) == (1, 1)
     assert found["stream"]["lastSequence"] == 1
+    assert [point["messageCount"] for point in found["latestCheckpoints"]] == [1]
+    assert all(found["sizes"][part] > 0 for part in ("state", "messages", "checkpoints", "stream", "usage", "lock"))
     shown = command("inspect", "s-1", "--url", server_url)
     assert shown.returncode == 0
-    for part in ("researcher", "messages", "worker-7", "active"):
+    for part in ("researcher", "messages", "worker-7", "active", "cpv1-s-1", "hi", "about"):
         assert part in shown.stdout
     await lock.release()
 
 
+async def test_inspect_shows_as_many_of_the_newest_messages_as_wanted(helix: Helix, server_url: str) -> None:
+    await helix.state.create_session("s-1", agent_type="researcher")
+    await helix.state.append_messages("s-1", [{"role": "user", "content": f"question {n}\x1b[2J"} for n in range(9)])
+    await helix.state.append_messages("s-1", [{"role": "assistant", "content": [{"type": "text", "text": "well"}]}])
+    shown = command("inspect", "s-1", "--url", server_url, "--messages", "2").stdout
+    assert "the newest 2 of 10 messages" in shown
+    assert "question 8\\x1b[2J" in shown
+    assert '"text":"well"' in shown
+    assert "question 7" not in shown
+
+
+async def test_inspect_does_without_sizes_where_the_server_does_not_tell_them(fresh_server: ServerProcess) -> None:
+    async with connect(fresh_server.url) as helix:
+        await helix.state.create_session("s-1", agent_type="researcher")
+        await helix.state.command("", b"ACL", b"SETUSER", *documented_rights())
+    url = fresh_server.url.replace("//", "//helix:password@", 1)
+    done = command("inspect", "s-1", "--url", url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "+memory|usage" in done.stdout
+
+
 async def test_inspect_of_nothing_is_told(server_url: str) -> None:
     assert_one_line(command("inspect", "nobody", "--url", server_url), "nobody", "--prefix")
-
-
-async def test_doctor_passes_a_stream_through_and_leaves_no_key(helix: Helix, server_url: str) -> None:
-    done = command("doctor", "--url", server_url, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    levels = {finding["name"]: finding["level"] for finding in json.loads(done.stdout)}
-    assert levels["stream"] == levels["server"] == "ok"
-    assert await helix.state.command("", b"DBSIZE") == 0
-
-
-async def test_doctor_exits_1_where_the_server_refuses_writes(helix: Helix, server_url: str) -> None:
-    await helix.state.command("", b"CONFIG", b"SET", b"maxmemory", b"1")
-    try:
-        done = command("doctor", "--url", server_url, "--json")
-    finally:
-        await helix.state.command("", b"CONFIG", b"SET", b"maxmemory", b"0")
-    assert done.returncode == 1
-    assert {finding["name"]: finding["level"] for finding in json.loads(done.stdout)}["stream"] == "error"
-
-
-def test_doctor_goes_on_where_the_server_does_not_tell_what_it_is() -> None:
-    done = command("doctor", "--url", "memory://", "--json")
-    assert done.returncode == 0
-    levels = {finding["name"]: finding["level"] for finding in json.loads(done.stdout)}
-    assert (levels["server"], levels["stream"]) == ("warning", "ok")
-
-
-@pytest.mark.parametrize(
-    ("info", "level"),
-    [
-        ({"redis_version": "6.2.14"}, "ok"),
-        ({"redis_version": "6.0.16"}, "error"),
-        ({"redis_version": "10.0.0"}, "ok"),
-        ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, "ok"),
-        ({"redis_version": "7.2.4", "valkey_version": "7.1.0"}, "error"),
-    ],
-)
-def test_doctor_knows_which_servers_are_too_old(info: dict[str, str], level: str) -> None:
-    assert server_version(info).level == level
-
-
-def test_doctor_warns_of_a_server_that_throws_streams_away_when_full() -> None:
-    assert memory_policy({"maxmemory": "100", "maxmemory_policy": "allkeys-lru"}).level == "warning"
-    assert memory_policy({"maxmemory": "100", "maxmemory_policy": "noeviction"}).level == "ok"
-    assert memory_policy({"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}).level == "ok"

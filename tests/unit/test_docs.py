@@ -12,13 +12,16 @@ import asyncio
 import contextlib
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import typer.main
 
 import helix_fast
 from helix_fast import connect
+from helix_fast.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -82,6 +85,36 @@ def test_no_python_block_is_passed_over(page: Path) -> None:
     text = page.read_text("utf-8")
     assert len(re.findall(r"^\s*(?:```|~~~)\s*(?:py|pycon|python3?)\b", text, re.MULTILINE)) == len(blocks_of(text))
     assert text.count("<!-- before:") == sum(bool(block.before) for block in blocks_of(text))
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    """Every command that a page tells to type, with the page's name."""
+    found = []
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for kind, block in re.findall(
+            r"^```(sh|console)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            lines = [line for line in block.splitlines() if kind == "sh" or line.startswith("$ ")]
+            found += [(page.name, line.removeprefix("$ ").split("  #")[0].strip()) for line in lines]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), [one for one in shell_lines() if one[1]])
+def test_commands_options_targets_and_extras_that_a_page_tells_to_type_exist(page: str, line: str) -> None:
+    program, *arguments = shlex.split(line)
+    if program == "helix-fast":
+        command = typer.main.get_command(app).commands[arguments[0]]
+        command.make_context(arguments[0], arguments[1:]).close()
+    elif program == "make":
+        targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        assert arguments[0] in targets
+    elif program == "pip":
+        ((package, extras),) = re.findall(r"^([\w.-]+)\[(.+)\]$", arguments[-1])
+        assert package == "helix-fast"
+        there = (ROOT / "pyproject.toml").read_text("utf-8").split("[project.optional-dependencies]")[1].split("\n[")[0]
+        assert set(extras.split(",")) <= set(re.findall(r"^(\w+) = \[", there, re.MULTILINE))
+    else:
+        assert program in ("export", "python"), line
 
 
 def test_page_of_errors_names_every_error_as_it_is() -> None:

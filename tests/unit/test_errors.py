@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+
 import pytest
 
-from helix_fast import StoreResponseError
+from helix_fast import EmbeddedServerUnavailableError, HelixError, StoreResponseError
 
 
 @pytest.mark.parametrize(
@@ -20,3 +23,10 @@ from helix_fast import StoreResponseError
 )
 def test_answer_of_a_server_in_passing_trouble_is_retryable(answer: str, retryable: bool) -> None:
     assert StoreResponseError(answer).retryable is retryable
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no notes")
+def test_traceback_shows_what_to_do() -> None:
+    error = EmbeddedServerUnavailableError("no program")
+    assert traceback.format_exception(error)[-1] == f"hint: {error.hint}\n"
+    assert "hint" not in "".join(traceback.format_exception(HelixError("nothing to be done")))

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(60)
 
 def lane_of(topology: object) -> Lane:
     assert isinstance(topology, Standalone)
-    return topology._lane
+    return topology.lane
 
 
 def echo(value: object) -> bytes:
@@ -107,7 +107,7 @@ async def test_buffer_is_bounded_while_the_server_takes_nothing(server_url: str,
     fault_proxy.stall()
     calls = [asyncio.ensure_future(lane.call(echo("x" * 200_000))) for _ in range(100)]
     await asyncio.sleep(0.1)
-    assert lane._buffered < (1 << 20) + 300_000
+    assert lane.outbox.size < (1 << 20) + 300_000
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(result) for result in results} <= {BufferFullError, StoreTimeoutError, StoreConnectionError}
     fault_proxy.heal()

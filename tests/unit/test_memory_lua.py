@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from helix_fast.memory import CommandError, MemoryServer
 from helix_fast.memory.lua.parser import Parser
-from helix_fast.redis.session import session_script
+from helix_fast.redis.scripts import script
 from tests.support.replies import Ask, asks_memory, asks_server, same
 
 # One a line, escapes as in a Python string.
@@ -50,7 +50,7 @@ def test_every_script_of_ours_can_be_read() -> None:
     names = [file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua")]
     assert len(names) > 30
     for name in names:
-        Parser(session_script(name).body).script()
+        Parser(script(name).body).script()
 
 
 @pytest.mark.parametrize("pattern", ["%b()", "%f[%w]", "(.)%1", "[%D]"])

@@ -16,10 +16,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_release_wheels_are_tried_by_every_codec_test() -> None:
+def test_release_wheels_are_tried_by_every_codec_test_and_the_contract() -> None:
     settings = (ROOT / "cibuildwheel.toml").read_text("utf-8")
     named = set(re.findall(r"tests/unit/(test_codec_\w+\.py)", settings))
     assert named == {path.name for path in (ROOT / "tests" / "unit").glob("test_codec_*.py")}
+    assert "pytest --pyargs helix_fast.testing.contract" in settings
 
 
 @pytest.mark.parametrize(

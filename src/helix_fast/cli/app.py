@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from . import bench, demo, doctor, inspect, tail, usage
+from .common import examples
 
 app = typer.Typer(
     help="State, token streams, usage and locks of AI agents in Redis or Valkey.",
     no_args_is_help=True,
-    add_completion=False,
     # A usage error is a line or two, not a box; a bug shows Python's own traceback, without values of variables.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,9 +34,53 @@ def helix_fast(
     """State, token streams, usage and locks of AI agents in Redis or Valkey."""
 
 
-app.command("demo")(demo.demo)
-app.command("tail")(tail.tail)
-app.command("inspect")(inspect.inspect)
-app.command("doctor")(doctor.doctor)
-app.command("usage")(usage.usage)
-app.command("bench")(bench.bench)
+_SERVER = "redis://localhost:6379"
+app.command(
+    "demo",
+    short_help="Stream a text through a server; compare every byte.",
+    epilog=examples(
+        "helix-fast demo", "helix-fast demo --sessions 20 --rate 50", f"helix-fast demo --url {_SERVER} --text book.txt"
+    ),
+)(demo.demo)
+app.command(
+    "tail",
+    short_help="Print a stream, and follow it until it ends.",
+    epilog=examples(
+        f"helix-fast tail chat-1 --url {_SERVER}",
+        "helix-fast tail chat-1 --last 20            # the last 20 chunks, then live",
+        "helix-fast tail chat-1 --from 5f2c09ab:41   # go on behind a position",
+        "helix-fast tail chat-1 --no-follow --json | jq -r .chunk.type",
+    ),
+)(tail.tail)
+app.command(
+    "inspect",
+    short_help="Show all that is stored under an id.",
+    epilog=examples(
+        f"helix-fast inspect chat-1 --url {_SERVER}",
+        "helix-fast inspect chat-1 --messages 20",
+        "helix-fast inspect chat-1 --json | jq .sizes",
+    ),
+)(inspect.inspect)
+app.command(
+    "usage",
+    short_help="Show what a session has used.",
+    epilog=examples(
+        f"helix-fast usage chat-1 --url {_SERVER}",
+        "helix-fast usage chat-1 --include-sub-agents --json",
+        "helix-fast usage chat-1 --plot tokens.png",
+    ),
+)(usage.usage)
+app.command(
+    "doctor",
+    short_help="Check the installation and the server.",
+    epilog=examples(
+        f"helix-fast doctor --url {_SERVER}",
+        "helix-fast doctor --url rediss://app@db.example:6379 --prefix shop:",
+        "helix-fast doctor --json | jq '.[] | select(.level != \"ok\")'",
+    ),
+)(doctor.doctor)
+app.command(
+    "bench",
+    short_help="Measure throughput and latency on a server.",
+    epilog=examples("helix-fast bench --quick", f"helix-fast bench --url {_SERVER} --plot bench.png"),
+)(bench.bench)

@@ -264,23 +264,30 @@ def draw(report: BenchReport, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 7), layout="constrained")
+    figure = Figure(figsize=(8, 8), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     counts = [point.streams for point in report.points]
-    upper.plot(counts, [point.chunks_per_second for point in report.points], marker="o")
-    upper.set_title("chunks/s, each acknowledged, by number of streams")
-    for name in ("ack_p50_ms", "ack_p99_ms", "read_p50_ms", "read_p99_ms"):
-        lower.plot(
-            counts, [getattr(point, name) for point in report.points], marker="o", label=name[:-3].replace("_", " ")
-        )
-    lower.set_title("latency (ms): acknowledgement under full load, reader at the pace of models")
+    rates = [point.chunks_per_second for point in report.points]
+    upper.plot(counts, rates, marker="o")
+    for count, rate in zip(counts, rates, strict=True):
+        upper.annotate(f"{rate:,.0f}", (count, rate), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    upper.set_title(f"chunks/s (of {report.chunk_bytes} bytes, each acknowledged) by number of streams")
+    for what, color in (("ack", "tab:blue"), ("read", "tab:orange")):
+        for part, line in (("p50", "-"), ("p99", "--")):
+            values = [getattr(point, f"{what}_{part}_ms") for point in report.points]
+            lower.plot(counts, values, marker="o", color=color, linestyle=line, label=f"{what} {part}")
+    lower.set_title("latency (ms): ack under full load, read by a live reader at the pace of models")
     lower.set_xlabel("streams")
     lower.set_yscale("log")
     lower.legend()
     for axes in (upper, lower):
         axes.set_xscale("log")
+        axes.set_xticks(counts)
+        axes.minorticks_off()
         axes.grid(visible=True, alpha=0.3)
-    upper.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter("{x:,.10g}")
+        axes.yaxis.set_major_formatter("{x:,.10g}")
+    upper.set_ylim(0, max(rates, default=1.0) * 1.15)
     figure.savefig(path, dpi=110)
 
 

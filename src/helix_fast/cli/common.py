@@ -32,6 +32,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machin
 PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what is looked at.")]
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's ``--help``: how it is called, each line as it stands."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def fail(message: str, hint: str = "", code: int = USAGE_ERROR) -> NoReturn:
     """Say in one line on stderr what is wrong and what to do, and exit with ``code``."""
     text = message if not hint or hint in message else f"{message.rstrip('.')}; {hint}"

@@ -1,4 +1,4 @@
-"""`helix-fast inspect SESSION`: what the store holds under one id: state, checkpoints, stream, lock and usage."""
+"""`helix-fast inspect SESSION`: what the store holds under one id, and how much room it takes."""
 
 from __future__ import annotations
 
@@ -20,35 +20,55 @@ from helix_fast.schemas.state import AgentState
 from helix_fast.schemas.streams import StreamInfo
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
+from .sizes import sizes_of
 
 LONGEST_VALUE = 400
+CHECKPOINTS = 5
+
+
+class Point(msgspec.Struct, rename="camel"):
+    """What is told of a checkpoint."""
+
+    id: str
+    created_at: int
+    step_count: int
+    status: str
+    message_count: int
+    metadata: dict[str, Any]
 
 
 class Inspection(msgspec.Struct, rename="camel"):
-    """What ``--json`` prints; None for what there is not."""
+    """What ``--json`` prints; None for what there is not, or is not told. ``sizes`` are bytes in the server."""
 
     session_id: str
     state: AgentState | None
     checkpoints: int
+    latest_checkpoints: list[Point]
     stream: StreamInfo | None
     lock: LockInfo | None
     usage_entries: int
+    sizes: dict[str, int] | None
 
 
-async def look(helix: Helix, session: str) -> Inspection:
+async def look(helix: Helix, prefix: str, session: str) -> Inspection:
     """Ask all stores at once.
 
     Raises:
         InvalidIdError, MalformedStateError, StoreConnectionError.
     """
-    state, checkpoints, stream, lock, entries = await asyncio.gather(
+    state, checkpoints, stream, lock, entries, sizes = await asyncio.gather(
         helix.state.load_state(session),
-        helix.state.list_checkpoints(session, limit=1),
+        helix.state.list_checkpoints(session, limit=CHECKPOINTS),
         helix.streams.get_info(session),
         helix.locks.get_holder(session),
         helix.usage.get_entry_count(session),
+        sizes_of(helix, prefix, session),
     )
-    return Inspection(session, state, checkpoints.total, stream, lock, entries)
+    points = [
+        Point(each.id, each.created_at, each.step_count, each.status, each.message_count, each.metadata)
+        for each in checkpoints.items
+    ]
+    return Inspection(session, state, checkpoints.total, points, stream, lock, entries, sizes)
 
 
 def rows(found: Inspection) -> list[tuple[str, Any]]:
@@ -79,7 +99,19 @@ def rows(found: Inspection) -> list[tuple[str, Any]]:
         left = "" if found.lock.expires_in_ms is None else f", {found.lock.expires_in_ms / 1000:.1f} s left"
         lines.append(("lock", f"held by {found.lock.owner}, token {found.lock.fencing_token}{left}"))
     lines.append(("usage entries", found.usage_entries))
+    if found.sizes is None:
+        lines.append(("size", "not told: the server's user needs +memory|usage"))
+    else:
+        parts = ", ".join(f"{part} {amount(size)}" for part, size in found.sizes.items() if size)
+        lines.append(("size", f"about {amount(sum(found.sizes.values()))}: {parts}"))
     return [(name, value) for name, value in lines if value not in (None, "", {}, [])]
+
+
+def amount(size: int) -> str:
+    """A number of bytes as people read it."""
+    if size < 1024:
+        return f"{size} B"
+    return f"{size / 1024:.1f} KiB" if size < 1 << 20 else f"{size / (1 << 20):.1f} MiB"
 
 
 def moment(milliseconds: int | None) -> str | None:
@@ -94,31 +126,63 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
 
 
-def show(found: Inspection) -> None:
-    """Print what was found as a table."""
+def message_row(message: Any) -> tuple[str, Any]:
+    """Who said what."""
+    if not isinstance(message, dict):
+        return "", message
+    rest = {name: value for name, value in message.items() if name not in {"role", "content"} and value is not None}
+    content = message.get("content")
+    said = content if isinstance(content, str) else msgspec.json.encode(content).decode() if content else ""
+    return str(message.get("role", "")), f"{said} {msgspec.json.encode(rest).decode() if rest else ''}".strip()
+
+
+def show(found: Inspection, messages: int) -> None:
+    """Print what was found as tables; of the messages the newest ones, at most ``messages``."""
     table = Table(title=Text(f"session {found.session_id}"), show_header=False)
     for name, value in rows(found):
         table.add_row(name, Text(shown(value)))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    newest = found.state.messages[-messages:] if found.state is not None and messages else []
+    if found.state is not None and newest:
+        total = len(found.state.messages)
+        of = "messages" if len(newest) == total else f"the newest {len(newest)} of {total} messages"
+        table = Table("", "role", "content", title=Text(of))
+        for number, message in enumerate(newest, total - len(newest) + 1):
+            role, content = message_row(message)
+            table.add_row(str(number), Text(shown(role)), Text(shown(content)))
+        console.print(table)
+    if found.latest_checkpoints:
+        count = len(found.latest_checkpoints)
+        of = "checkpoints" if count == found.checkpoints else f"the newest {count} of {found.checkpoints} checkpoints"
+        table = Table("id", "created", "step", "status", "messages", title=Text(of))
+        for each in found.latest_checkpoints:
+            numbers = (str(each.step_count), Text(shown(each.status)), str(each.message_count))
+            table.add_row(Text(each.id, overflow="fold"), moment(each.created_at), *numbers)
+        console.print(table)
 
 
 def inspect(
     session: Annotated[str, typer.Argument(help="Id of the session, stream or lock.")],
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
+    messages: Annotated[int, typer.Option(help="How many messages to show, the newest.", min=0)] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Show what the store holds under one id: state, checkpoints, stream, lock and usage."""
+    """Show what the store holds under one id: state, messages, checkpoints, stream, lock, usage and their sizes.
+
+    With --json all messages are there.
+    """
 
     async def work() -> int:
         async with connect(url, key_prefix=prefix) as helix:
-            found = await look(helix, session)
+            found = await look(helix, prefix, session)
         if found.state is None and found.stream is None and found.lock is None and not found.usage_entries:
             fail(f"nothing is stored for {session!r}", "check the id, --prefix and --url")
         if json:
             sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         else:
-            show(found)
+            show(found, messages)
         return 0
 
     run(work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from typing import Annotated
 
@@ -9,7 +11,14 @@ import msgspec
 import typer
 
 from helix_fast import connect
-from helix_fast.errors import InvalidArgumentError, StreamFailedError, StreamNotFoundError
+from helix_fast.errors import (
+    InvalidArgumentError,
+    SequenceGapError,
+    StoreConnectionError,
+    StreamFailedError,
+    StreamNotFoundError,
+    StreamResetError,
+)
 from helix_fast.redis.streams import RedisStreamManager
 from helix_fast.schemas.chunks import TextDeltaChunk, encode_chunk
 from helix_fast.schemas.streams import StoredChunk, StreamPosition
@@ -28,17 +37,20 @@ class Line(msgspec.Struct):
 
 
 class Printer:
-    """Prints chunks for people: text as it flows, everything else on a line of its own."""
+    """Prints chunks for people: text as it flows, everything else on a line of its own, dimmed on a terminal."""
 
     def __init__(self) -> None:
         self._in_line = False
+        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._dim, self._plain = ("\x1b[2m", "\x1b[0m") if colours else ("", "")
 
     def show(self, stored: StoredChunk) -> None:
         """Print one chunk."""
         if isinstance(stored.chunk, TextDeltaChunk):
             text = printable(stored.chunk.delta)
         else:
-            text = "\n" * self._in_line + f"[{stored.sequence}] {printable(wire(stored).decode())}\n"
+            line = f"[{stored.sequence}] {printable(wire(stored).decode())}"
+            text = "\n" * self._in_line + f"{self._dim}{line}{self._plain}\n"
         if text:
             self._in_line = not text.endswith("\n")
             sys.stdout.write(text)
@@ -47,7 +59,9 @@ class Printer:
     def finish(self) -> None:
         """End the last line."""
         if self._in_line:
+            self._in_line = False
             sys.stdout.write("\n")
+            sys.stdout.flush()
 
 
 def wire(stored: StoredChunk) -> bytes:
@@ -84,17 +98,31 @@ def start_position(text: str) -> tuple[int, str | None]:
 
 
 async def print_stream(
-    streams: RedisStreamManager, stream: str, after: int, epoch: str | None, *, follow: bool, json: bool
+    streams: RedisStreamManager,
+    stream: str,
+    after: int,
+    epoch: str | None,
+    *,
+    last: int | None = None,
+    follow: bool = True,
+    json: bool = False,
 ) -> None:
     """Print the chunks after a position; returns at the end of the stream, or of what is stored where not following.
+
+    Args:
+        last: print only so many of what is stored.
 
     Raises:
         StreamNotFoundError, InvalidIdError, and what ResumableReader raises.
     """
+    info = await streams.get_info(stream)
+    if info is not None and last is not None:
+        after = max(after, info.last_sequence - last, info.first_sequence - 1)
     reader = await streams.create_resumable_reader(stream, from_sequence=after, epoch=epoch)
-    info = None if reader is None else await streams.get_info(stream)
     if reader is None or info is None:
         raise StreamNotFoundError(stream)
+    if after > info.last_sequence:
+        fail(f"--from: {stream!r} has nothing behind {after}, its last sequence is {info.last_sequence}")
     printer = Printer()
     show = show_json if json else printer.show
     async with reader:
@@ -105,9 +133,12 @@ async def print_stream(
                 show(stored)
                 if not follow and stored.sequence >= info.last_sequence:
                     break
+        except (asyncio.CancelledError, StoreConnectionError):
+            printer.finish()
+            sys.stderr.write(f"helix-fast: to go on: --from {reader.position}\n")
+            raise
         finally:
-            if not json:
-                printer.finish()
+            printer.finish()
 
 
 def tail(
@@ -115,21 +146,27 @@ def tail(
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
     after: Annotated[str, typer.Option("--from", metavar="POSITION", help="Last sequence seen, or epoch:seq.")] = "0",
+    last: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of what is stored, only the last N.")] = None,
     follow: Annotated[bool, typer.Option(help="Wait for what is still to come.")] = True,
     json: JsonOption = False,
 ) -> None:
     """Print a stream from any sequence on, and follow it until it ends.
 
-    Exit code 1 if the stream failed or its producer was lost.
+    Text flows as it was written, any other chunk is a line of JSON behind its sequence. Stopped with Ctrl-C, it tells
+    where to go on. Exit code 1 if the stream failed or its producer was lost.
     """
     sequence, epoch = start_position(after)
 
     async def work() -> int:
         async with connect(url, key_prefix=prefix) as helix:
             try:
-                await print_stream(helix.streams, stream, sequence, epoch, follow=follow, json=json)
+                await print_stream(helix.streams, stream, sequence, epoch, last=last, follow=follow, json=json)
             except StreamNotFoundError as error:
                 fail(str(error), "check the id, --prefix and --url")
+            except SequenceGapError as error:
+                fail(str(error), f"go on behind the gap: --from {error.first_available - 1}")
+            except StreamResetError as error:
+                fail(str(error), "its new life begins with --from 0")
             except StreamFailedError as error:
                 fail(str(error), code=FAILED)
         return 0

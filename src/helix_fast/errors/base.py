@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import ClassVar, Final
 
 
@@ -11,7 +12,7 @@ class HelixError(Exception):
     Attributes:
         code: stable identifier, for programs.
         retryable: whether the same call may succeed when it is repeated as it is.
-        hint: what a person can do about it; may be empty.
+        hint: what a person can do about it; may be empty. From Python 3.11 on, tracebacks show it.
     """
 
     code: ClassVar[str] = "helix_error"
@@ -21,6 +22,8 @@ class HelixError(Exception):
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint: str = self.default_hint if hint is None else hint
+        if self.hint and sys.version_info >= (3, 11):
+            self.add_note(f"hint: {self.hint}")
 
 
 class InvalidArgumentError(HelixError, ValueError):

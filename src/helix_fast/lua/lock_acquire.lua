@@ -13,10 +13,7 @@
 -- Idempotent by the operation: a repeated call finds its own lock. 'over': that lock was released, the attempt came late.
 -- The operation's key holds '<number of its last refresh>:<record>' as long as the lock is held, then 'over' for a while.
 
-local function less(a, b) -- decimal strings: tokens may exceed what a double holds
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
+-- include token_less
 
 local lock, fence, own, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local operation, ttl, patience = ARGV[1], ARGV[3], tonumber(ARGV[4])

@@ -8,6 +8,8 @@
 -- What stays for its minute or two is what KEYS[6] and KEYS[7] know of calls: a repetition of this one must not delete a
 -- successor, and one of a save that came before it must not bring the session back.
 
+-- include token_less
+
 -- 1. A repetition, because the reply was lost
 local seen = redis.call('HGET', KEYS[6], ARGV[1]) or redis.call('HGET', KEYS[7], ARGV[1])
 if seen then return {seen} end
@@ -15,7 +17,7 @@ if seen then return {seen} end
 -- 2. Fencing; a session whose fields are not what we wrote can be deleted all the same
 local known = redis.call('HMGET', KEYS[1], 'fence', 'generation', 'pins')
 local token, fence = ARGV[2], known[1]
-if token ~= '' and string.match(fence or '', '^%d+$') and (#token < #fence or #token == #fence and token < fence) then
+if token ~= '' and string.match(fence or '', '^%d+$') and less(token, fence) then
   return {'stale', fence}
 end
 

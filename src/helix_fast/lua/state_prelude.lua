@@ -43,10 +43,7 @@ local pins = {} -- generation -> number of checkpoints that refer to its log
 for number, refs in string.gmatch(known[6] or '', '(%d+):(%d+)') do pins[number] = tonumber(refs) end
 
 -- 3. Fencing comes first: a stale holder learns that it is one. A larger token counts from when it is seen.
-local function less(a, b) -- decimal strings: tokens may exceed what a double holds
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
+-- include token_less
 if token ~= '' and version then
   if fence and less(token, fence) then return {'stale', fence} end
   if token ~= fence then redis.call('HSET', session, 'fence', token) end

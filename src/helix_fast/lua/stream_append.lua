@@ -15,11 +15,7 @@
 -- | 'unknown' where the entry of a lost reply would have been trimmed by now
 -- Idempotent by the nonce: a batch that is there already is found and not added again.
 
-local function field(entry, name)
-  for i = 1, #entry, 2 do
-    if entry[i] == name then return entry[i + 1] end
-  end
-end
+-- include stream_field
 
 local term, count = ARGV[1], tonumber(ARGV[2])
 local known = redis.call('HMGET', KEYS[2], 'term', 'status')

@@ -12,17 +12,14 @@
 -- Reply: 'done' | 'ended' or 'failed' (it was over before) | 'none' (no such stream) | the token seen, where ours is smaller.
 -- Idempotent: a repeated call finds the end.
 
-local function field(entry, name)
-  for i = 1, #entry, 2 do
-    if entry[i] == name then return entry[i + 1] end
-  end
-end
+-- include stream_field
+-- include token_less
 
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local known = redis.call('HMGET', KEYS[2], 'status', 'fence')
 if not top then return 'none' end
 local token, fence = ARGV[3], known[2]
-if token ~= '' and fence and (#token < #fence or #token == #fence and token < fence) then return fence end
+if token ~= '' and fence and less(token, fence) then return fence end
 if known[1] == 'ended' or known[1] == 'failed' then return known[1] end
 local name = ARGV[1] == 'ended' and 'output' or 'error'
 local last = field(top[2], 'sequence') or '0'

@@ -7,11 +7,7 @@
 -- {status, term, epoch, terms, fence, stop, reason, top id, top sequence, id of the first entry kept, chunk at id, writer at id,
 --  last sequence before the hole that the top entry marks, '' where it marks none}
 
-local function field(entry, name)
-  for i = 1, #entry, 2 do
-    if entry[i] == name then return entry[i + 1] end
-  end
-end
+-- include stream_field
 
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local known = redis.call('HMGET', KEYS[2], 'status', 'term', 'epoch', 'terms', 'fence', 'stop', 'stopReason')

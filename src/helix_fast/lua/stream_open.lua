@@ -11,10 +11,7 @@
 -- Reply: {'open', term, epoch, last, terms, stop ('0'/'1'), reason, status} | {'closed', status} | {'stale', token seen}
 -- Repeating it after a lost reply is safe: it finds what the first one made and joins it.
 
-local function less(a, b) -- decimal strings: tokens may exceed what a double holds
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
+-- include token_less
 
 local function iso(ms) -- days to civil date after Howard Hinnant, as Redis has no os.date
   local seconds = math.floor(ms / 1000)
@@ -31,21 +28,8 @@ local function iso(ms) -- days to civil date after Howard Hinnant, as Redis has 
     math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, ms % 1000)
 end
 
-local function base36(n)
-  local digits, text = '0123456789abcdefghijklmnopqrstuvwxyz', ''
-  repeat
-    local d = n % 36
-    text = string.sub(digits, d + 1, d + 1) .. text
-    n = (n - d) / 36
-  until n == 0
-  return text
-end
-
-local function field(entry, name)
-  for i = 1, #entry, 2 do
-    if entry[i] == name then return entry[i + 1] end
-  end
-end
+-- include base36
+-- include stream_field
 
 -- 1. What is there
 local stream, meta, lease = KEYS[1], KEYS[2], KEYS[3]

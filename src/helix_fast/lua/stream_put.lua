@@ -13,11 +13,8 @@
 -- Reply: {'ok'} | {'none'} | {'closed', status} | {'stale', token seen} | {'conflict', expected sequence}
 -- Idempotent: chunks that are the stream's last already, byte for byte, are not added again.
 
-local function field(entry, name)
-  for i = 1, #entry, 2 do
-    if entry[i] == name then return entry[i + 1] end
-  end
-end
+-- include stream_field
+-- include token_less
 
 local function text(n) return string.format('%.0f', n) end
 
@@ -26,7 +23,7 @@ local known = redis.call('HMGET', meta, 'status', 'term', 'terms', 'fence')
 local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 if not top or not known[2] then return {'none'} end
 local token, fence = ARGV[2], known[4]
-if token ~= '' and fence and (#token < #fence or #token == #fence and token < fence) then return {'stale', fence} end
+if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
 
 -- 1. A repeated call: the same bytes are there already, as the same entries or as the last line of one. Terms may have
 -- begun since, and the stream may have ended: their entries have no chunks

@@ -10,21 +10,9 @@
 --
 -- Reply: {'reset', epoch} | {'none'} | {'stale', token seen}. Idempotent by the operation.
 
-local function field(entry, name)
-  for i = 1, #entry, 2 do
-    if entry[i] == name then return entry[i + 1] end
-  end
-end
-
-local function base36(n)
-  local digits, text = '0123456789abcdefghijklmnopqrstuvwxyz', ''
-  repeat
-    local d = n % 36
-    text = string.sub(digits, d + 1, d + 1) .. text
-    n = (n - d) / 36
-  until n == 0
-  return text
-end
+-- include stream_field
+-- include token_less
+-- include base36
 
 local stream, meta = KEYS[1], KEYS[2]
 local known = redis.call('HMGET', meta, 'term', 'epoch', 'fence', 'resetBy', 'createdAt')
@@ -32,7 +20,7 @@ local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 if not top then return {'none'} end
 if known[4] == ARGV[1] then return {'reset', known[2]} end
 local token, fence = ARGV[2], known[3]
-if token ~= '' and fence and (#token < #fence or #token == #fence and token < fence) then return {'stale', fence} end
+if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
 
 local time = redis.call('TIME')
 local number = math.max(time[1] * 1000000 + time[2], known[1] and tonumber(known[1]) + 1 or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from helix_fast.errors import InvalidArgumentError
+from helix_fast.redis.store import RedisStore
 from helix_fast.transport.topology import Standalone
 
 from .keyspace import Clock
@@ -13,22 +14,39 @@ from .server import MemoryServer
 _CONNECTION: Final = frozenset({"redis", "client", "host", "port", "username", "password", "db", "wait_replicas"})
 
 
-def placed(
-    server: MemoryServer | None, clock: Clock | None, topology: Standalone | None, options: dict[str, Any]
-) -> tuple[MemoryServer, Standalone]:
-    """The server that a store is to use, and the way to it.
+class InMemory(RedisStore):
+    """Stands before a store on Redis among the bases of its twin, and puts a server in this process behind it.
+
+    Args:
+        server: what it shares with other stores; None: one of its own.
+        clock: seconds since the epoch, of a server of its own; see MemoryServer.
+        topology: the way to ``server`` that several stores share, closed by whoever made it.
+        options: those of the store on Redis that are not about its connection.
 
     Raises:
-        InvalidArgumentError: ``server`` is none, or has a clock already.
+        InvalidArgumentError: ``server`` is none, has a clock already, or settings make no sense.
         TypeError: an option of a connection, which there is none of here.
     """
-    for name in options:
-        if name in _CONNECTION:
-            raise TypeError(f"a store in memory takes no argument {name!r}")
-    if server is None:
-        server = MemoryServer(clock)
-    elif not isinstance(server, MemoryServer):
-        raise InvalidArgumentError(f"server must be a MemoryServer, not {type(server).__name__}")
-    elif clock is not None:
-        raise InvalidArgumentError("clock belongs to the server: pass it to MemoryServer(clock=...)")
-    return server, server.topology() if topology is None else topology
+
+    server: MemoryServer
+
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: Standalone | None = None,
+        **options: Any,
+    ) -> None:
+        for name in options:
+            if name in _CONNECTION:
+                raise TypeError(f"a store in memory takes no argument {name!r}")
+        if server is None:
+            server = MemoryServer(clock)
+        elif not isinstance(server, MemoryServer):
+            raise InvalidArgumentError(f"server must be a MemoryServer, not {type(server).__name__}")
+        elif clock is not None:
+            raise InvalidArgumentError("clock belongs to the server: pass it to MemoryServer(clock=...)")
+        self.server = server
+        super().__init__(topology=server.topology() if topology is None else topology, **options)
+        self._owns_topology = topology is None

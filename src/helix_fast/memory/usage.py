@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from helix_fast.redis.usage import RedisUsageStore
-from helix_fast.transport.topology import Standalone
 
-from .keyspace import Clock
-from .server import MemoryServer
-from .store import placed
+from .store import InMemory
 
 
-class InMemoryUsageStore(RedisUsageStore):
+class InMemoryUsageStore(InMemory, RedisUsageStore):
     """RedisUsageStore over a server in this process: same methods, same bytes, same limits, same errors.
 
     Args:
-        server: what it shares with other stores; None: one of its own.
+        server: the MemoryServer that it shares with other stores; None: one of its own.
         clock: seconds since the epoch, of a server of its own; see MemoryServer.
-        topology: the way to ``server`` that the stores of a Helix share, closed by it.
+        topology: the way to ``server`` that several stores share, closed by whoever made it.
         options: RedisUsageStore's without its connection: key_prefix, ttl_seconds, rollup_sessions, logger.
 
     Raises:
         InvalidArgumentError: settings that make no sense.
     """
-
-    def __init__(
-        self,
-        server: MemoryServer | None = None,
-        *,
-        clock: Clock | None = None,
-        topology: Standalone | None = None,
-        **options: Any,
-    ) -> None:
-        self.server, way = placed(server, clock, topology, options)
-        super().__init__(topology=way, **options)
-        self._owns_topology = topology is None

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from helix_fast import codec
+from helix_fast._append_py import MAX_BATCH_BYTES
+from helix_fast.codec import Write
 from helix_fast.errors import (
     HelixError,
     StoreClosedError,
@@ -22,8 +23,7 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
-from .batch import Raised, Sealed, Write
-from .intake import MAX_BATCH_BYTES, Intake
+from .intake import Intake
 from .recovery import Recovery
 from .terms import Terms
 
@@ -61,37 +61,19 @@ class Appender(Intake):
         recovery: Recovery,
         report: Callable[[HelixError], None],
     ) -> None:
-        super().__init__(nonce, max_length)
-        # Kept, since asking for the running loop asks the kernel for the process's id on Python before 3.12.
-        self._loop = asyncio.get_running_loop()
-        self.stream_id = stream_id
-        self.terms = terms
-        self.dead: Callable[[Sequence[bytes]], HelixError] | None = None
+        super().__init__(stream_id, topology, keys, terms, last, nonce, max_length, linger)
+        self.generation = topology.generation(stream_id)
         self.writers = 0
         self.lease_ms = 0
         self.stop_requested = asyncio.Event()
         self.stop_reason: str | None = None
-        self.sequence = codec.Sequencer(last)
-        self.generation = topology.generation(stream_id)
-        self.assisted_batches = 0
-        self.collisions = 0
         self.lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
-        self.topology = topology
         self.keys = keys
-        self.trouble_since: float | None = None  # loop time of the first failure in a row
         self.failures = 0
-        self._framer = codec.AppendFramer(keys.stream, keys.channel, topology.publish)
-        self._max_length = max_length
-        self._linger = linger
         self._recovery = recovery
         self._report = report
-        self._busy = False  # a batch is under way, or a recovery is
-        self._scheduled: asyncio.Handle | None = None
         self._again: asyncio.TimerHandle | None = None
-        self._in_trouble = False  # reported, and nothing stored since
         self._recovering: asyncio.Task[None] | None = None
-        self._trimmed = self._trims = last
-        self._raised = Raised()
         self._unheard: HelixError | None = None
 
     def stop(self, reason: str) -> None:
@@ -111,43 +93,22 @@ class Appender(Intake):
         """Call after adding to ``batch``: sends it on this turn of the event loop, or seals it when it is full."""
         if size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
             self.seal()
-        if not self._busy and self._scheduled is None:
-            self._schedule()
+        if not self.busy and self.scheduled is None:
+            self.schedule()
 
-    def _schedule(self) -> None:
-        if self._linger:
-            self._scheduled = self._loop.call_later(self._linger, self._pump)
+    def schedule(self) -> None:
+        """Have what waits sent; see the base class."""
+        if self.linger:
+            self.scheduled = self._loop.call_later(self.linger, self.pump)
         else:
-            self._scheduled = self._loop.call_soon(self._pump)
-
-    def put(self, chunk: bytes, original: object, owner: object) -> Write:
-        """Add one chunk; the future of what is returned has its sequence when it is stored. See StreamWriter.write.
-
-        With nothing under way it leaves at once as a batch of its own: the way of a writer that awaits every chunk.
-        """
-        if (
-            self._busy
-            or self._flight
-            or self.batch.count
-            or self._queue
-            or self._linger
-            or self._raised.writes
-            or self.dead
-        ):
-            return self.put_many((chunk,), original, owner)
-        write = Write(original, 1, self._loop.create_future(), owner)
-        self._given += 1
-        self._batches = number = self._batches + 1
-        self._flight = Sealed(chunk, 1, None, self.nonce + b"%04x" % (number & 0xFFFF), write)
-        self._start()
-        return write
+            self.scheduled = self._loop.call_soon(self.pump)
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
-        """Add chunks; the future of what is returned has the sequence of the last when all are stored."""
+        """Add chunks; see the base class."""
         self.check_alive()
         future: asyncio.Future[int] = self._loop.create_future()
         write = Write(original, len(chunks), future, owner)
-        if self._raised.writes:
+        if self.raised.writes:
             write.task = asyncio.current_task()
             chunks = self._repeat(write, chunks)
             if not chunks:
@@ -164,20 +125,20 @@ class Appender(Intake):
                 self.seal()
         if here:
             self._writes.append((write, here, batch.count))
-        if not self._busy and self._scheduled is None:
-            self._schedule()
+        if not self.busy and self.scheduled is None:
+            self.schedule()
         return write
 
     def _repeat(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
         """A write that raised is called again: take over what became of it, return the chunks still to be added."""
-        before = self._raised.take(write)
+        before = self.raised.take(write)
         if before is None:
             return chunks
         write.settle(before.acked, before.last)
         if write.future.done():
             return ()
-        if self._flight is not None:
-            self._flight.writes = [(write if w is before else w, n, end) for w, n, end in self._flight.writes]
+        if self.flight is not None:
+            self.flight.writes = [(write if w is before else w, n, end) for w, n, end in self.flight.writes]
         return chunks[write.count - before.lost :] if before.lost else ()
 
     async def flush(self) -> None:
@@ -185,43 +146,44 @@ class Appender(Intake):
         if self._unheard is not None:
             error, self._unheard = self._unheard, None
             raise error
-        target = self._given + self.batch.count
-        if self._settled >= target:
+        target = self.given + self.batch.count
+        if self.settled >= target:
             return
         self.check_alive()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flushes.append((target, future))
+        self.flushes.append((target, future))
         self._kick()
         await future
 
     def _kick(self) -> None:
-        if not self._busy:
-            if self._scheduled is not None:
-                self._scheduled.cancel()
-            self._pump()
+        if not self.busy:
+            if self.scheduled is not None:
+                self.scheduled.cancel()
+            self.pump()
 
     # sending
 
-    def _pump(self) -> None:
-        self._scheduled = None
-        if self._busy or self.dead is not None:
+    def pump(self) -> None:
+        """Send what waits, unless something is under way."""
+        self.scheduled = None
+        if self.busy or self.dead is not None:
             return
-        if self._flight is None:
-            if not self._queue:
+        if self.flight is None:
+            if not self.queue:
                 self.seal()
-            if not self._queue:
+            if not self.queue:
                 return
-            self._flight = self._queue.popleft()
+            self.flight = self.queue.popleft()
         self._start()
 
     def _start(self) -> None:
         """Send the batch in flight, or find out first whether it may be sent."""
-        batch = self._flight
+        batch = self.flight
         assert batch is not None
-        self._busy = True
+        self.busy = True
         if self.topology.observer is not None and not batch.sent:
             watch, name = self.topology.observer.batch, self.stream_id
-            self._observed = watch(name, batch.count, len(batch.body), self._observed)
+            self.observed = watch(name, batch.count, len(batch.body), self.observed)
         if batch.sent or self.generation != self.topology.generation(self.stream_id):
             self._recover(None)  # an earlier attempt, or a reconnection: look before sending
         elif self.assisted_batches:
@@ -230,15 +192,15 @@ class Appender(Intake):
             self._transmit()
 
     def _transmit(self) -> None:
-        batch = self._flight
+        batch = self.flight
         assert batch is not None
         batch.first = first = self.sequence.reserve(batch.count)
         batch.sent = True
         last = first + batch.count - 1
-        cut = self.cut(last) if self._max_length and last - self._trimmed >= self.max_count else None
-        frame = self._framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, cut)
+        cut = self.cut(last) if self.max_length and last - self.trimmed >= self.max_count else None
+        frame = self.framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, cut)
         try:
-            self.topology.send(self.stream_id, frame, self._replied, follow=False)
+            self.topology.send(self.stream_id, frame, self, follow=False)
         except HelixError as error:  # the connections are closed
             self.pause(error)
 
@@ -248,15 +210,14 @@ class Appender(Intake):
         Trimming is exact, and done once in a while: an entry is marked deleted in its node, which costs little, while
         every MINID walks over the ones marked before.
         """
-        if not self._max_length or last - self._trimmed < self.max_count:
+        if not self.max_length or last - self.trimmed < self.max_count:
             return None
-        self._trims = last  # counts once the batch is stored: one that is refused trims nothing
-        cut = last - self._max_length - self.max_count + 2
+        self.trims = last  # counts once the batch is stored: one that is refused trims nothing
+        cut = last - self.max_length - self.max_count + 2
         return self.terms.id_at(cut) if cut > 1 else None
 
-    def _replied(self, reply: Any) -> None:
-        if self._flight is None:
-            return  # closed meanwhile: its writers have been told
+    def replied(self, reply: Any) -> None:
+        """The reply to a batch of several chunks, or a refusal."""
         if type(reply) is bytes:
             self.sequence.commit()
             self.collisions = 0
@@ -266,31 +227,31 @@ class Appender(Intake):
 
     def _stored(self, *, publish: bool) -> None:
         """The batch in flight is in the stream."""
-        batch = self._flight
+        batch = self.flight
         assert batch is not None
-        self._flight = None
-        self._busy = False
+        self.flight = None
+        self.busy = False
         self.trouble_since = None
-        self._in_trouble = False
-        self._trimmed = self._trims
-        if self._observed is not None:
-            self._observed.done()
+        self.in_trouble = False
+        self.trimmed = self.trims
+        if self.observed is not None:
+            self.observed.done()
         first = batch.first
         if publish:
             # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
             last = first + batch.count - 1
-            self.topology.send(self.stream_id, self._framer.publish(self.terms.number, first, last, batch.body))
+            self.topology.send(self.stream_id, self.framer.publish(self.terms.number, first, last, batch.body))
         write = batch.only
         if write is not None:
             write.settle(1, first)
         else:
             for write, count, end in batch.writes:
                 write.settle(count, first + end - 1)
-        self._settled += batch.count
-        if self._flushes:
+        self.settled += batch.count
+        if self.flushes:
             self.settle_flushes()
-        if self._queue or self.batch.count:
-            self._pump()
+        if self.queue or self.batch.count:
+            self.pump()
 
     # trouble
 
@@ -299,8 +260,8 @@ class Appender(Intake):
         cause = reply if isinstance(reply, HelixError) and not refused else None
         if refused:
             self.collisions += 1
-        elif isinstance(reply, StoreConnectionError) and self._flight is not None:
-            self._flight.doubtful = True
+        elif isinstance(reply, StoreConnectionError) and self.flight is not None:
+            self.flight.doubtful = True
         self._recovering = asyncio.get_running_loop().create_task(
             self._recovery.resolve(self, cause), name=f"recover {self.stream_id}"
         )
@@ -317,24 +278,24 @@ class Appender(Intake):
 
     def abandon(self, error: HelixError, last: int) -> None:
         """What became of the batch cannot be known: say so and go on after ``last``."""
-        batch = self._flight
+        batch = self.flight
         assert batch is not None
         self.moved(max(last, self.sequence.last))
-        self._flight = None
-        self._busy = False
-        self._settled += batch.count
+        self.flight = None
+        self.busy = False
+        self.settled += batch.count
         for write, _count, _end in batch.writes:
             write.fail(error)
         # a repeat of one that had raised before cannot wait for this batch any more
-        self._raised.drop(write for write, _count, _end in batch.writes)
+        self.raised.drop(write for write, _count, _end in batch.writes)
         self.tell_flushes(error)
         self._report(error)
-        if self._queue or self.batch.count:
-            self._pump()
+        if self.queue or self.batch.count:
+            self.pump()
 
     def found(self, first: int, *, publish: bool) -> None:
         """The batch is in the stream."""
-        batch = self._flight
+        batch = self.flight
         assert batch is not None
         batch.first = first
         last = first + batch.count - 1
@@ -349,9 +310,9 @@ class Appender(Intake):
         The batch in flight stays as it is, since it may have been stored; writes behind it are taken back. What nobody
         waits for is tried again a little later, as often as it takes, and reported where nobody else was told.
         """
-        self._busy = False
+        self.busy = False
         raised = self.take_back()
-        self._raised.add(write for write in raised.values() if write.lost < write.count)
+        self.raised.add(write for write in raised.values() if write.lost < write.count)
         self.trouble_since = None
         heard = self.tell_flushes(error)
         for write in raised.values():
@@ -359,8 +320,8 @@ class Appender(Intake):
             write.fail(error)
         if self.unawaited and self._again is None and not isinstance(error, StoreClosedError):
             self._again = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._try_again)
-            if not heard and not self._in_trouble:
-                self._in_trouble = True
+            if not heard and not self.in_trouble:
+                self.in_trouble = True
                 self._report(error)
 
     def _try_again(self) -> None:
@@ -370,7 +331,7 @@ class Appender(Intake):
     def die(self, make: Callable[[Sequence[bytes]], HelixError]) -> None:
         """Nothing more can be written: everyone is told, and what was sent without waiting is reported."""
         self.dead = make
-        self._busy = False
+        self.busy = False
         batches = self.clear()
         unsent = [line for batch in batches for line in batch.lines(awaited=False)]
         for batch in batches:
@@ -384,9 +345,9 @@ class Appender(Intake):
 
     async def close(self) -> None:
         """Stop; what is not stored by now is not sent any more, and whoever waits for it is told. Does not flush."""
-        if self._scheduled is not None:
-            self._scheduled.cancel()
-            self._scheduled = None
+        if self.scheduled is not None:
+            self.scheduled.cancel()
+            self.scheduled = None
         if self._again is not None:
             self._again.cancel()
             self._again = None

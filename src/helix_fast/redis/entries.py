@@ -19,3 +19,8 @@ def chunk_fields(fields: list[bytes]) -> tuple[bytes | None, int, bool]:
     if sequence > MAX_EXACT:
         sequence = 0  # nobody's sequence: such an entry has no place among the others
     return values.get(b"chunk"), sequence, b"writer" not in values
+
+
+def sequence_of(fields: list[bytes]) -> int:
+    """Sequence of the last chunk in an entry, or before an entry without chunks; 0 where it tells none."""
+    return chunk_fields(fields)[1]

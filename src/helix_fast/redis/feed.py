@@ -37,6 +37,7 @@ MIN_PAGE: Final = 64
 MAX_PAGE: Final = 1024
 PAGE_BYTES: Final = 1 << 20
 
+
 class Source(NamedTuple):
     """What the feeds of one manager share."""
 
@@ -62,6 +63,7 @@ class Feed:
     def __init__(
         self, source: Source, stream_id: str, keys: StreamKeys, *, after: int = 0, epoch: str | None, skip_gaps: bool
     ) -> None:
+        self._loop = asyncio.get_running_loop()  # kept: asking asks the kernel for a process id before Python 3.12
         self.stream_id = stream_id
         self.epoch = epoch or ""
         self.closed = False
@@ -231,7 +233,7 @@ class Feed:
         return decoded
 
     async def _read_far(self) -> Decoded | None:
-        """A page by plain XRANGE, which costs the server a third of the script; None where it does not begin that simply.
+        """A page by plain XRANGE, a third of the script's cost to the server; None where it begins with anything else.
 
         What the script looks for (another epoch, a lost producer, the end) shows at the end of the log, as an event or
         as a hole: then the script reads the page anew.
@@ -337,7 +339,7 @@ class Feed:
         payload = self._pushed.popleft()
         self._pushed_bytes -= len(payload)
         try:
-            term, first, last, body = codec.parse_push(payload)
+            _term, first, last, body = codec.parse_push(payload)
             seen = self._window.last
             drop = self._window.offer(first, last)
         except (ValueError, OverflowError):
@@ -347,15 +349,14 @@ class Feed:
             if drop == -2:
                 self._look()
             return None
-        self._entry = b"%d-%d" % (term, first)
+        self._entry = payload[: payload.index(b":")]
         return self._decoder.decode(body, last, seen)
 
     async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        self._waiting_since = loop.time()
+        self._waiter = self._loop.create_future()
+        self._waiting_since = self._loop.time()
         if self._timer is None:
-            self._timer = loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
+            self._timer = self._loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
         try:
             await self._waiter
         finally:
@@ -366,7 +367,7 @@ class Feed:
         self._timer = None
         if self._waiter is None or self.closed:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         left = self._waiting_since + self._source.block_timeout - loop.time()
         if left <= 0.001:
             self._look()
@@ -397,8 +398,3 @@ def _tick(reference: weakref.ref[Feed]) -> None:
     feed = reference()
     if feed is not None:
         feed.tick()
-
-
-def sequence_of(fields: list[bytes]) -> int:
-    """Sequence of the last chunk in an entry, or before an entry without chunks; 0 where it tells none."""
-    return chunk_fields(fields)[1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,7 +20,10 @@ from helix_fast.transport.retry import Retry
 from helix_fast.transport.topology import Topology
 
 from .scripts import Argument, Script, script
-from .store import RedisStore
+from .store import ConnectionOptions, RedisStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Above a year, so that a counter outlives its use; server time takes over where it does not.
 FENCE_TTL_SECONDS: Final = 400 * 86_400
@@ -54,23 +56,12 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         self,
         redis: Any = None,
         *,
-        client: Any = None,
-        host: str = "localhost",
-        port: int = 6379,
-        username: str | None = None,
-        password: str | None = None,
-        db: int | None = None,
         key_prefix: str = "",
         default_ttl_ms: float = 30_000,
-        wait_replicas: int = 0,
-        logger: logging.Logger | None = None,
-        topology: Topology | None = None,
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         LockHolding.__init__(self, default_ttl_ms=default_ttl_ms)
-        RedisStore.__init__(
-            self, redis, client=client, host=host, port=port, username=username, password=password, db=db,
-            key_prefix=key_prefix, logger=logger, wait_replicas=wait_replicas, topology=topology,
-        )  # fmt: skip
+        RedisStore.__init__(self, redis, key_prefix=key_prefix, **connection)
         self._patience = self._topology.retry_timeout
         self._waiters: set[_Waiter] = set()
         self._remember_ms = max(FINISHED_MS, int(self._patience * 2_000))

@@ -102,7 +102,7 @@ class Recovery:
         return Inspection(reply) if reply else None
 
     async def _look(self, appender: Appender) -> None:
-        batch = appender.in_flight
+        batch = appender.flight
         if batch is None:
             return
         entry = b"%d-%d" % (appender.terms.number, batch.first) if batch.sent else b""
@@ -149,7 +149,7 @@ class Recovery:
 
     async def _assist(self, appender: Appender) -> None:
         """Let the server assign the sequence of this batch."""
-        batch = appender.in_flight
+        batch = appender.flight
         if batch is None:
             return
         if appender.assisted_batches == 0:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from helix_fast import arguments, codec
+from helix_fast._append_py import MAX_BATCH_BYTES
 from helix_fast.errors import (
     ChunkTooLargeError,
     HelixError,
@@ -26,8 +27,9 @@ from helix_fast.keys import StreamKeys, check_id
 from helix_fast.schemas.chunks import StreamChunk, encode_chunk
 from helix_fast.schemas.streams import StoredChunk, StreamInfo
 
-from .feed import Feed, sequence_of
-from .intake import MAX_BATCH_BYTES, MAX_BATCH_CHUNKS
+from .entries import sequence_of
+from .feed import Feed
+from .intake import MAX_BATCH_CHUNKS
 from .scripts import script
 from .streams import RedisStreamManager
 

@@ -1,14 +1,20 @@
-"""The Lua scripts of ``lua/``: loaded once, sent by digest, and by their text where a server does not know them yet."""
+"""The Lua scripts of ``lua/``: loaded once, sent by digest, and by their text where a server does not know them yet.
+
+A line ``-- include name`` stands for the file ``lua/name.lua``: what several scripts have in common.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache, cached_property
+from typing import Final
 
 from helix_fast import codec
 
 Argument = bytes | str | int | float
+_INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 
 
 class Script:
@@ -19,10 +25,8 @@ class Script:
 
     @cached_property
     def body(self) -> bytes:
-        """The text."""
-        from importlib import resources
-
-        return (resources.files("helix_fast") / "lua" / f"{self.name}.lua").read_bytes()
+        """The text, with what it includes."""
+        return _text(self.name)
 
     @cached_property
     def sha(self) -> bytes:
@@ -33,6 +37,13 @@ class Script:
         """The request that runs it, as RESP: EVALSHA, or EVAL with the whole text."""
         head = (b"EVAL", self.body) if by_text else (b"EVALSHA", self.sha)
         return codec.frame_command([*head, len(keys), *keys, *args])
+
+
+def _text(name: str) -> bytes:
+    from importlib import resources
+
+    body = (resources.files("helix_fast") / "lua" / f"{name}.lua").read_bytes()
+    return _INCLUDE.sub(lambda found: _text(found[1].decode()), body)
 
 
 @cache

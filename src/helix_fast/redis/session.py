@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast import arguments
 from helix_fast.errors import (
@@ -23,13 +20,14 @@ from helix_fast.errors import (
 from helix_fast.keys import SessionKeys
 from helix_fast.transport.cluster import Cluster
 from helix_fast.transport.retry import Retry
-from helix_fast.transport.topology import Topology
 
-from .scripts import Argument, Script
+from .scripts import Argument, script
 from .state_fields import Log
-from .store import RedisStore
+from .store import ConnectionOptions, RedisStore
 
-_INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 # What the server says of stored values that are not of the type that we wrote
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
 _REMEMBERED_LOGS: Final = 1024
@@ -38,28 +36,6 @@ MAX_PAGE: Final = 10_000
 CONFLICTS: Final = 64
 # The scripts know a call for a minute at least: repeated after that, it would have its effect twice.
 MAX_RETRY_SECONDS: Final = 30.0
-
-
-class SessionScript(Script):
-    """A script of ``lua/`` with the files that it includes in their places."""
-
-    @cached_property
-    def body(self) -> bytes:
-        """The text."""
-        return _with_includes(self.name)
-
-
-def _with_includes(name: str) -> bytes:
-    from importlib import resources
-
-    body = (resources.files("helix_fast") / "lua" / f"{name}.lua").read_bytes()
-    return _INCLUDE.sub(lambda found: _with_includes(found[1].decode()), body)
-
-
-@cache
-def session_script(name: str) -> SessionScript:
-    """The script ``lua/<name>.lua``."""
-    return SessionScript(name)
 
 
 async def let_others_finish(attempt: int) -> None:
@@ -92,36 +68,16 @@ class SessionStore(RedisStore):
         self,
         redis: Any = None,
         *,
-        client: Any = None,
-        host: str = "localhost",
-        port: int = 6379,
-        username: str | None = None,
-        password: str | None = None,
-        db: int | None = None,
         key_prefix: str = "helix:",
         ttl: int | None = 604_800,
         max_checkpoints: int | None = None,
-        logger: logging.Logger | None = None,
-        wait_replicas: int = 0,
-        topology: Topology | None = None,
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         self.ttl: int = arguments.ttl_seconds(ttl)
         if max_checkpoints is not None:
             arguments.integer(max_checkpoints, "max_checkpoints", 1)
         self.max_checkpoints: int = max_checkpoints or 0
-        super().__init__(
-            redis,
-            client=client,
-            host=host,
-            port=port,
-            username=username,
-            password=password,
-            db=db,
-            key_prefix=key_prefix,
-            logger=logger,
-            wait_replicas=wait_replicas,
-            topology=topology,
-        )
+        super().__init__(redis, key_prefix=key_prefix, **connection)
         self._retry = Retry(min(self.retry_timeout, MAX_RETRY_SECONDS))
         self._logs: OrderedDict[str, Log] = OrderedDict()
 
@@ -166,7 +122,7 @@ class SessionStore(RedisStore):
         self, name: str, session_id: str, keys: SessionKeys, names: Sequence[bytes], args: Sequence[Argument]
     ) -> Any:
         with _foreign_as_malformed(keys.hash):
-            return await self.run(session_script(name), session_id, names, args)
+            return await self.run(script(name), session_id, names, args)
 
     async def _ask(self, session_id: str, command: str, key: bytes, *args: Argument) -> Any:
         """Run a command that only reads ``key``."""

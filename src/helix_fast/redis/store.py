@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from helix_fast import arguments, codec
 from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
@@ -18,6 +18,20 @@ from .scripts import Argument, Script
 
 Self = TypeVar("Self", bound="RedisStore")
 T = TypeVar("T")
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """How a store reaches its server, and tells of trouble; the same for all of them: see RedisStore."""
+
+    client: Any
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    db: int | None
+    logger: logging.Logger | None
+    wait_replicas: int
+    topology: Topology | None
 
 
 class RedisStore(ErrorReporting):

@@ -9,7 +9,7 @@ import msgspec
 from helix_fast.clock import ms_from_iso
 from helix_fast.schemas.streams import StreamInfo
 
-from .feed import sequence_of
+from .entries import sequence_of
 
 
 def read_info(stream_id: str, reply: list[Any]) -> StreamInfo:

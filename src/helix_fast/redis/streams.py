@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import weakref
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast import arguments
 from helix_fast.clock import iso_now
@@ -25,10 +25,13 @@ from .keeper import Keeper
 from .reader import ResumableReader, StreamReader
 from .recovery import Recovery
 from .scripts import script
-from .store import RedisStore
+from .store import ConnectionOptions, RedisStore
 from .stream_info import read_info
 from .terms import Terms
 from .writer import StreamWriter
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _OPEN: Final = script("stream_open")
 _LEAVE: Final = script("stream_leave")
@@ -58,6 +61,7 @@ class RedisStreamManager(RedisStore):
         self,
         redis: Any = None,
         *,
+        key_prefix: str = "helix:",
         max_stream_length: int | None = 10_000,
         block_timeout: float = 5_000,
         ttl: int | None = 86_400,
@@ -65,18 +69,17 @@ class RedisStreamManager(RedisStore):
         linger_ms: float = 0,
         max_chunk_bytes: int = 1 << 20,
         max_buffered_bytes: int = 8 << 20,
-        **options: Any,
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
-        self.max_stream_length: int = (
-            0 if max_stream_length is None else arguments.integer(max_stream_length, "max_stream_length")
-        )
+        length = 0 if max_stream_length is None else max_stream_length
+        self.max_stream_length: int = arguments.integer(length, "max_stream_length")
         self.ttl: int = arguments.ttl_seconds(ttl)
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")
         self._lease_ms = _lease(lease_ms)
         self._max_chunk_bytes = arguments.integer(max_chunk_bytes, "max_chunk_bytes", 64)
         self._max_buffered_bytes = arguments.integer(max_buffered_bytes, "max_buffered_bytes", 1)
         silence = arguments.milliseconds(block_timeout, "block_timeout", 1)
-        super().__init__(redis, **options)
+        super().__init__(redis, key_prefix=key_prefix, **connection)
         self._appenders: dict[str, Appender] = {}
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
-import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, Union
+from typing import TYPE_CHECKING, Any, Final, Union
 from weakref import WeakSet
 
 from helix_fast import arguments, codec
@@ -18,15 +17,17 @@ from helix_fast.keys import UsageKeys, check_id
 from helix_fast.schemas.rollup import UsageRollup, build_rollup
 from helix_fast.schemas.usage import EncodedEntry, UsageEntry, decode_entry, encode_entry
 from helix_fast.transport.cluster import Cluster
-from helix_fast.transport.topology import Topology
 from helix_fast.usage_filters import Range, check_kinds, check_range
 
 from .rollup import RollupReader
 from .scripts import script
-from .store import RedisStore
+from .store import ConnectionOptions, RedisStore
 from .usage_index import SessionIdPage, UsageIndex, forever
 from .usage_pages import Pages, Place
 from .usage_recorder import UsageRecorder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _RECORD: Final = script("usage_record")
 _DELETE: Final = script("usage_delete")
@@ -60,25 +61,14 @@ class RedisUsageStore(RedisStore):
         self,
         redis: Any = None,
         *,
-        client: Any = None,
-        host: str = "localhost",
-        port: int = 6379,
-        username: str | None = None,
-        password: str | None = None,
-        db: int | None = None,
         key_prefix: str = "helix",
         ttl_seconds: int | None = 86_400,
         rollup_sessions: int = 1_000,
-        wait_replicas: int = 0,
-        logger: logging.Logger | None = None,
-        topology: Topology | None = None,
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         self._ttl = arguments.ttl_seconds(ttl_seconds, "ttl_seconds")
         arguments.integer(rollup_sessions, "rollup_sessions")
-        super().__init__(
-            redis, client=client, host=host, port=port, username=username, password=password, db=db,
-            key_prefix=key_prefix, logger=logger, wait_replicas=wait_replicas, topology=topology,
-        )  # fmt: skip
+        super().__init__(redis, key_prefix=key_prefix, **connection)
         self._rollups = RollupReader(self, self.key_prefix, rollup_sessions)
         self._operations = itertools.count(1)
         self._name = base64.b64encode(os.urandom(6)).decode()

@@ -142,21 +142,20 @@ class StreamWriter:
 
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
+        appender = self._appender
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
-        appender = self._appender
         if appender.dead is not None:
             appender.check_alive()
-        now = int(time.time() * 1000)
+        now = time.time()
         try:
             if len(delta) > self._surely_small:
-                self._check_size(len(self._encoder.encode_text(delta, now)))
-            size = self._batch.add_text(self._encoder, delta, now)
+                self._check_size(len(self._encoder.encode_text(delta, int(now * 1000))))
+            appender.send_text(self._encoder, delta, now)
         except (ValueError, TypeError) as error:
             if isinstance(error, HelixError):
                 raise
             raise MalformedChunkError(None, delta, str(error)) from error
-        appender.added(size)
 
     async def drain(self) -> None:
         """Wait while more than ``max_buffered_bytes`` are not acknowledged yet: for who sends faster than the server.

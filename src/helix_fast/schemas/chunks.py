@@ -289,7 +289,7 @@ def _encoder(agent_id: str, agent_type: str | None) -> codec.ChunkEncoder:
     return codec.ChunkEncoder(agent_id, agent_type)
 
 
-Decoded = tuple[int, list[Union[StreamChunk, MalformedChunkError]], bool]
+Decoded = tuple[int, list[Union[StreamChunk, MalformedChunkError]], bool]  # noqa: UP007  read on Python 3.10
 """Sequence of the first chunk; the chunks, an error in the place of bytes that are none; whether there are errors."""
 
 

@@ -26,6 +26,7 @@ from helix_fast.transport.cluster_hub import Address, ClusterHub
 from helix_fast.transport.lane import Lane, OnReply
 from helix_fast.transport.link import Connector, establish, logger
 from helix_fast.transport.observer import Observable
+from helix_fast.transport.sentinel import is_unknown_command, no_store
 
 Remap = Callable[[Address], Address]
 _SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])
@@ -163,7 +164,7 @@ class Cluster(Observable):
                     raise StoreResponseError(
                         "ERR this server is not part of a cluster", hint="use redis:// in place of redis+cluster://"
                     ) from error
-                failure = error
+                failure = no_store(f"{address[0]}:{address[1]}") if is_unknown_command(error) else error
             except HelixError as error:
                 failure = error
             else:

@@ -60,12 +60,8 @@ class Lane(Link):
         self._wait = codec.frame_command([b"WAIT", wait_replicas, int(timeout * 500)]) if wait_replicas else b""
         self._unconfirmed: list[tuple[OnReply | None, Any]] = []
         self.max_buffered_bytes = max_buffered_bytes
-        self.requests = 0
-        self._out: list[bytes] = []
-        self._queued: list[OnReply | None] = []
-        self._buffered = 0
+        self.outbox = codec.Outbox()
         self._waiting: deque[OnReply | None] = deque()
-        self._flush_scheduled = False
         self._paused = False
         self._progress = 0
         self._watcher: asyncio.TimerHandle | None = None
@@ -80,16 +76,21 @@ class Lane(Link):
         """
         if self.closed:
             raise StoreClosedError(f"the connection to {self.target} is closed")
-        self.requests += 1
-        self._out.append(frame)
-        self._queued.append(on_reply)
-        self._buffered += len(frame)
-        if not self._flush_scheduled:
-            if self._transport is None:
-                self._demand()
-            else:
-                self._flush_scheduled = True
-                asyncio.get_running_loop().call_soon(self._flush)
+        if self.outbox.add(frame, on_reply):
+            self.wake()
+
+    def wake(self) -> None:
+        """Schedule the next write, or a connection where there is none."""
+        if self._transport is None:
+            self._demand()
+        else:
+            self.outbox.scheduled = True
+            self._loop.call_soon(self._flush)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self.outbox.requests
 
     async def call(self, frame: bytes) -> Any:
         """Send one request and wait for its reply. Cancelling the wait does not take the request back.
@@ -118,35 +119,34 @@ class Lane(Link):
         Raises:
             BufferFullError: that did not change for ``timeout``.
         """
-        if self._buffered <= self.max_buffered_bytes:
+        if self.outbox.size <= self.max_buffered_bytes:
             return
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.timeout
-        while self._buffered > self.max_buffered_bytes and not self.closed:
+        while self.outbox.size > self.max_buffered_bytes and not self.closed:
             if self._room is None or self._room.done():
                 self._room = loop.create_future()
             await asyncio.wait([self._room], timeout=max(0.0, give_up - loop.time()))
             if loop.time() >= give_up:
-                raise BufferFullError(f"{self._buffered} bytes wait to be sent to {self.target}")
+                raise BufferFullError(f"{self.outbox.size} bytes wait to be sent to {self.target}")
 
     def _flush(self) -> None:
-        self._flush_scheduled = False
+        outbox = self.outbox
+        outbox.scheduled = False
         transport = self._transport
         if transport is None:
             # The connection was lost in this turn of the loop, before what was queued in it could leave.
-            if self._out:
+            if outbox.frames:
                 self._demand()
             return
-        if self._paused or not self._out:
+        if self._paused or not outbox.frames:
             return
+        self._waiting.extend(outbox.slots)
+        data = outbox.frames[0] if len(outbox.frames) == 1 else b"".join(outbox.frames)
+        outbox.clear()
         if self._wait:
-            self._out.append(self._wait)
-            self._queued.append(self._confirmed)
-        self._waiting.extend(self._queued)
-        self._queued.clear()
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
-        self._buffered = 0
+            data += self._wait
+            self._waiting.append(self._confirmed)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         transport.write(data)
@@ -224,7 +224,7 @@ class Lane(Link):
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.timeout
         # Looked at now and then: an event would cost every reply of every lane.
-        while (self._waiting or self._queued) and loop.time() < give_up:  # noqa: ASYNC110
+        while (self._waiting or self.outbox.slots) and loop.time() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await self.close()
 
@@ -244,12 +244,10 @@ class Lane(Link):
     def _broken(self, error: HelixError) -> None:
         # Requests not yet written fail too: their callers decide whether to repeat them, and when.
         slots = [slot for slot, _reply in self._unconfirmed]
-        slots += [slot for slot in (*self._waiting, *self._queued) if slot != self._confirmed]
+        slots += [slot for slot in (*self._waiting, *self.outbox.slots) if slot != self._confirmed]
         self._unconfirmed.clear()
         self._waiting.clear()
-        self._queued.clear()
-        self._out.clear()
-        self._buffered = 0
+        self.outbox.clear()
         self._paused = False
         if self._watcher is not None:
             self._watcher.cancel()

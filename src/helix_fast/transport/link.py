@@ -168,6 +168,8 @@ class Link(asyncio.Protocol):
             self._held = None
             return
         self._reader = hiredis.Reader(replyError=StoreResponseError, notEnoughData=INCOMPLETE)
+        # Kept: asking for it asks the kernel for the process's id on Python before 3.12.
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._failures = 0
         self.generation += 1

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.asyncio
+import redis.exceptions
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.sentinel import SentinelConnectionPool
 
@@ -111,14 +112,14 @@ def _from_url(url: str, limits: Limits, options: dict[str, Any]) -> Topology:
             plain = redis.asyncio.ConnectionPool.from_url(url.replace("+cluster", "", 1), **options)
             settings = plain.connection_kwargs
             if settings.pop("db", 0):
-                raise InvalidUrlError("a cluster has no databases but 0")
+                raise InvalidUrlError("a cluster has no databases but 0", hint="leave the number out")
             startup = [(settings.pop("host", "localhost"), settings.pop("port", 6379))]
             return _cluster(startup, settings, plain.connection_class, limits, None)
         if scheme.endswith("+sentinel"):
             return _sentinel(url, limits, options)
         return _from_pool(redis.asyncio.Redis.from_url(url, **options), limits)
     except (ValueError, TypeError) as error:
-        if isinstance(error, InvalidUrlError):
+        if isinstance(error, InvalidArgumentError):
             raise
         raise InvalidUrlError(f"invalid URL: {error}") from error
 
@@ -132,6 +133,7 @@ def _from_pool(client: Any, limits: Limits) -> Standalone:
         )
     settings = _own(pool.connection_kwargs)
     make = pool.connection_class
+    _check(make, settings)
 
     async def connect() -> Any:
         # The pool is held here: a Sentinel's connections know it by a weak reference, and ask it for the primary.
@@ -158,6 +160,7 @@ def _cluster(
     remap: Callable[[tuple[str, int]], tuple[str, int]] | None,
 ) -> Cluster:
     own = _own(settings)
+    _check(connection_class, own)
     return Cluster(startup, own, connection_class, remap=remap, **limits.resolved(own))
 
 
@@ -176,13 +179,27 @@ def _sentinel(url: str, limits: Limits, options: dict[str, Any]) -> Standalone:
         sentinels.append((address, int(port)))
     query = dict(parse_qsl(parts.query))
     own = {key: query.pop(f"sentinel_{key}") for key in ("username", "password") if f"sentinel_{key}" in query}
-    settings: dict[str, Any] = {"db": int(query.pop("db", 0)), "ssl": parts.scheme.startswith("rediss"), **options}
+    database = query.pop("db", "0")
+    if not database.isdecimal():
+        raise InvalidUrlError(f"db must be a number, not {database!r}", hint="redis+sentinel://host/name?db=1")
+    settings: dict[str, Any] = {"db": int(database), "ssl": parts.scheme.startswith("rediss"), **options}
     if query:
         raise InvalidUrlError(f"unknown settings in the URL: {', '.join(sorted(query))}")
     if credentials:
         user, _, password = credentials.partition(":")
         settings.update(username=unquote(user) or None, password=unquote(password) or None)
     return _from_pool(Sentinels(sentinels, **own).master_for(name, **settings), limits)
+
+
+def _check(connection_class: Any, settings: dict[str, Any]) -> None:
+    """Make a connection and connect it to nothing: redis-py looks at the settings of one when it makes it."""
+    try:
+        connection_class(**settings)
+    except (TypeError, redis.exceptions.RedisError) as error:
+        said = str(error).rpartition("__init__() ")[2]
+        raise InvalidArgumentError(
+            f"no connection can be made with these settings: {said}", hint="redis-py's redis.asyncio.Redis lists them"
+        ) from error
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class Sentinels(Sentinel):
                 cause = error
                 continue
             except redis.exceptions.ResponseError as error:
-                raise StoreResponseError(f"ERR a server of {self.target} is no Sentinel: {error}") from error
+                hint = "name Sentinels, whose port is 26379 unless set otherwise; or redis://host for a server itself"
+                raise StoreResponseError(f"ERR a server of {self.target} is no Sentinel: {error}", hint=hint) from error
             answered = True
             state = states.get(service_name)
             known = known or state is not None
@@ -69,6 +70,19 @@ class Sentinels(Sentinel):
                 hint="check the name in the URL: redis+sentinel://host1,host2/name",
             )
         raise StoreConnectionError(f"no Sentinel of {self.target} could be reached") from cause
+
+
+def is_unknown_command(error: StoreResponseError) -> bool:
+    """Whether the server does not have the command, as a Sentinel has none of those that stores use."""
+    return str(error).startswith("ERR unknown command")
+
+
+def no_store(target: str) -> StoreResponseError:
+    """What to say of a server without the commands of one: a Sentinel, as far as one can tell."""
+    return StoreResponseError(
+        f"ERR {target} has no commands for data: it seems to be a Sentinel",
+        hint="use redis+sentinel://host/name with the name of the primary",
+    )
 
 
 class Watch:

@@ -75,7 +75,10 @@ class Topology(Protocol):
 
 
 class Standalone(Observable):
-    """One server, or the primary that a Sentinel names: the connector asks it again for each connection."""
+    """One server, or the primary that a Sentinel names: the connector asks it again for each connection.
+
+    All requests go by its ``lane``, whatever they are about.
+    """
 
     publish = b"PUBLISH"
 
@@ -92,9 +95,9 @@ class Standalone(Observable):
         self.retry_timeout = retry_timeout
         self._watch = watch
         self._watching: asyncio.Task[None] | None = None
-        self._lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
-        self._lane.on_readonly = self._readonly
-        self._lane.on_opened = self.opened
+        self.lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
+        self.lane.on_readonly = self._readonly
+        self.lane.on_opened = self.opened
         self._hub: Hub | None = None
         self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,63 +111,63 @@ class Standalone(Observable):
                 )
             self._loop = loop
             if self._watch is not None:
-                self._watching = loop.create_task(self._look(self._watch), name=f"watch {self._lane.target}")
+                self._watching = loop.create_task(self._look(self._watch), name=f"watch {self.lane.target}")
 
     async def _look(self, watch: Watch) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            if self._lane.connected and await watch.moved():
-                self._leave(f"{self._lane.target} was replaced")
+            if self.lane.connected and await watch.moved():
+                self._leave(f"{self.lane.target} was replaced")
 
     @property
     def requests(self) -> int:
         """Requests sent so far."""
-        return self._lane.requests
+        return self.lane.requests
 
     async def ready(self) -> None:
         """Nothing need be known; see Topology."""
 
     def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request; see Topology."""
-        self._lane.send(frame, on_reply)
+        self.lane.send(frame, on_reply)
 
     async def call(self, tag: str, frame: bytes) -> Any:
         """Send a request and wait for the reply; see Topology."""
         self._check_loop()
         try:
-            return await self._lane.call(frame)
+            return await self.lane.call(frame)
         except StoreResponseError as error:
             if error.server_code in {"MOVED", "CROSSSLOT"}:
-                hint = "this server is a node of a cluster: use redis+cluster:// or a RedisCluster client"
+                hint = "it is a node of a cluster: use redis+cluster:// or a RedisCluster client"
                 raise StoreResponseError(str(error), hint=hint) from error
             raise
 
     def _readonly(self) -> None:
         """A primary was made a replica: a Sentinel, or a name server, leads the next connection to the new one."""
-        self._leave(f"{self._lane.target} is read-only")
+        self._leave(f"{self.lane.target} is read-only")
 
     def _leave(self, reason: str) -> None:
-        for link in (self._lane, self._hub):
+        for link in (self.lane, self._hub):
             if link is not None:
                 # On the next turn of the loop: what has arrived together with this reply is handed out first.
                 asyncio.get_running_loop().call_soon(link.give_up, reason)
 
     def generation(self, tag: str) -> int:
         """Number of the connection that the next request uses; see Topology."""
-        return self._lane.upcoming
+        return self.lane.upcoming
 
     def reached(self, tag: str) -> bool:
         """Whether the server was ever reached."""
-        return self._lane.generation > 0
+        return self.lane.generation > 0
 
     def server(self, tag: str) -> str:
         """Its name; see Topology."""
-        return self._lane.target
+        return self.lane.target
 
     def hub(self, tag: str) -> Hub:
         """The process's subscriptions."""
         self._check_loop()
-        if self._lane.closed:
+        if self.lane.closed:
             raise StoreClosedError("the store is closed")
         if self._hub is None:
             self._hub = self._make_hub()
@@ -177,7 +180,7 @@ class Standalone(Observable):
         async with contextlib.AsyncExitStack() as stack:
             if self._hub is not None:
                 stack.push_async_callback(self._hub.close)
-            stack.push_async_callback(self._lane.close)
+            stack.push_async_callback(self.lane.close)
             if self._watch is not None:
                 stack.push_async_callback(self._watch.close)
             if self._watching is not None:

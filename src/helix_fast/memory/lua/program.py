@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from . import values
@@ -46,10 +46,16 @@ def load(text: bytes, environment: Environment) -> Function:
     return _Compiler(environment).function(_parsed(text))([])
 
 
-@lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)
 def _parsed(text: bytes) -> Prototype:
     # What is parsed names no server, so that all those of a process share it: tests make thousands of them.
     return Parser(text).script()
+
+
+def _put(container: Value, key: Value, value: Value) -> None:
+    if type(container) is not Table:
+        raise LuaError(b"attempt to index a " + values.type_name(container) + b" value")
+    container.set(key, value)
 
 
 class _Compiler:
@@ -167,15 +173,24 @@ class _Compiler:
                 store(frame, one(frame))
 
             return assign_one
-        stores = [self._store(target) for target in node.targets]
+        places = [self._place(target) for target in node.targets]
         many = self._expressions.list(node.values)
 
         def assign(frame: Frame) -> None:
+            # as the original does it: every place and value is known before the first is stored, and the last is first
+            puts = [place(frame) for place in places]
             found = many(frame)
-            for number, put in enumerate(stores):
-                put(frame, found[number] if number < len(found) else None)
+            for number in range(len(puts) - 1, -1, -1):
+                puts[number](found[number] if number < len(found) else None)
 
         return assign
+
+    def _place(self, target: Expression) -> Callable[[Frame], Callable[[Value], None]]:
+        """Where one of several values goes: its table and key are found when it is called, and no later."""
+        if not isinstance(target, Index):
+            return functools.partial(functools.partial, self._store(target))
+        table, key = self._expressions.one(target.table), self._expressions.one(target.key)
+        return lambda frame: functools.partial(_put, table(frame), key(frame))
 
     def _store(self, target: Expression) -> Callable[[Frame, Value], None]:
         if isinstance(target, Local):
@@ -184,10 +199,7 @@ class _Compiler:
             table, key = self._expressions.one(target.table), self._expressions.one(target.key)
 
             def store(frame: Frame, value: Value) -> None:
-                container = table(frame)
-                if type(container) is not Table:
-                    raise LuaError(b"attempt to index a " + values.type_name(container) + b" value")
-                container.set(key(frame), value)
+                _put(table(frame), key(frame), value)
 
             return store
         name: bytes = target.name  # type: ignore[union-attr]  # the parser lets nothing else through

@@ -99,7 +99,7 @@ def type_name(value: Value) -> bytes:
 def text_of_number(number: float) -> bytes:
     """As ``tostring`` and ``..`` write it: 14 digits, which is less than a double holds."""
     if number.is_integer() and abs(number) < 1e14:
-        return b"%d" % int(number)
+        return b"%d" % int(number) if number or math.copysign(1.0, number) > 0 else b"-0"
     if math.isnan(number):
         return b"-nan" if math.copysign(1.0, number) < 0 else b"nan"
     return b"%.14g" % number

@@ -1,0 +1,32 @@
+"""What is to be reached: the one table, which docs/performance.md explains."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .measure import Reach
+
+TARGETS: Final[dict[str, tuple[float, Reach]]] = {
+    "P1": (2.0, "at least"),
+    "P2": (15.0, "at least"),
+    "P3": (8.0, "at least"),
+    "P4": (3.0, "at most"),
+    "P5": (20.0, "at least"),
+    "P6": (1.1, "at most"),
+    "P7": (1.0, "at most"),
+    "P8": (2.0, "at least"),
+    "P9": (3.0, "at least"),
+    "P9-decode": (2.0, "at least"),
+    "P10": (1.25, "at most"),
+    "P11": (0.7, "at most"),
+    "P12": (1.3, "at most"),
+}
+"""By measure: the ratio, and on which side of it one should be."""
+SERVER_CPU_US: Final = 3.0
+"""P2: CPU of the server for a chunk, at most."""
+CONNECTIONS: Final = 3
+"""P4: at most."""
+WARM_ROLLUP_MS: Final = 1.0
+"""P5: with 100 new entries, at most."""
+SAVE_BYTES: Final = 4096
+"""P7: on the wire, at most; the ratio is to this."""

@@ -1,0 +1,48 @@
+"""What `helix-fast doctor` finds, and how it is shown."""
+
+from __future__ import annotations
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+class Finding(msgspec.Struct):
+    """One thing that was looked at.
+
+    Attributes:
+        name: what it is, in a word or two.
+        level: ``ok``, ``warning`` (works, but not as well, or not in every case) or ``error`` (does not work).
+        detail: what was found.
+        hint: what to do about it; empty where there is nothing to do.
+    """
+
+    name: str
+    level: str
+    detail: str
+    hint: str = ""
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table, and how many need attention."""
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = Text(finding.detail)
+        if finding.hint:
+            text.append(f"\n→ {finding.hint}", "italic")
+        table.add_row(Text(finding.name), Text(finding.level, STYLES[finding.level]), text)
+    console = Console()
+    console.print(table)
+    errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))
+    console.print(f"{errors} {plural('error', errors)}, {warnings} {plural('warning', warnings)}")
+
+
+def plural(word: str, count: int) -> str:
+    """The word as the count wants it."""
+    return word if count == 1 else f"{word}s"

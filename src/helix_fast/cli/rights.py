@@ -1,0 +1,61 @@
+"""Which commands the server's user may use: each is tried, on a key that is gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from helix_fast.errors import HelixError, StoreResponseError
+from helix_fast.redis.store import RedisStore
+
+from .findings import Finding
+
+# Forms that change nothing where the key holds a string, which it does but for the first and the last of them: what
+# would change it is of the wrong type then, and is refused for that, not for want of rights.
+_FORMS: Final = """
+ping; time; eval return+1 0; evalsha 0000000000000000000000000000000000000000 0; publish CHANNEL doctor
+copy KEY KEY:copy; incr KEY; pexpire KEY 60000; set KEY 1 XX KEEPTTL; get KEY; exists KEY; ttl KEY; pttl KEY
+xadd KEY NOMKSTREAM * f v; xrange KEY - + COUNT 1; xrevrange KEY + - COUNT 1; xtrim KEY MAXLEN 0
+hget KEY f; hgetall KEY; hmget KEY f; hset KEY f v; hsetnx KEY f v; hdel KEY f; hlen KEY; hincrby KEY f 1
+lindex KEY 0; llen KEY; lrange KEY 0 0; ltrim KEY 0 0; rpush KEY v; sadd KEY m; scard KEY; smembers KEY; srem KEY m
+zadd KEY 1 m; zcard KEY; zrange KEY 0 0; zrangebyscore KEY 0 0; zrank KEY m; zrem KEY m; zremrangebyscore KEY 0 0
+zrevrange KEY 0 0; zrevrangebyscore KEY 0 0; zscore KEY m
+persist KEY; expire KEY 60; expireat KEY 1; unlink KEY:copy; del KEY
+"""
+TRIED: Final = tuple(form.split() for line in _FORMS.strip().splitlines() for form in line.split("; "))
+"""Command and arguments of each. SUBSCRIBE and UNSUBSCRIBE are tried by reading a stream live."""
+
+
+async def look_at_rights(store: RedisStore, name: str, channel: bytes) -> Finding:
+    """Whether the user may use the commands, keys and channels that the stores need.
+
+    Args:
+        name: a key that nobody uses; ``channel``: one that nobody hears.
+    """
+    words = {"KEY": name.encode(), "KEY:copy": f"{name}:copy".encode(), "CHANNEL": channel, "return+1": b"return 1"}
+    answers = await asyncio.gather(
+        *(store.command(name, *(words.get(word, word.encode()) for word in form)) for form in TRIED),
+        return_exceptions=True,
+    )
+    missing: list[str] = []
+    for form, answer in zip(TRIED, answers, strict=True):
+        if isinstance(answer, StoreResponseError) and answer.server_code == "NOPERM":
+            missing.append(needed(form[0], str(answer), words))
+        elif isinstance(answer, BaseException) and not isinstance(answer, StoreResponseError):
+            if isinstance(answer, HelixError):
+                return Finding("rights", "error", str(answer), answer.hint)
+            raise answer
+    if missing:
+        rights = " ".join(dict.fromkeys(missing))
+        return Finding("rights", "error", f"the user lacks {rights}", f"ACL SETUSER <user> {rights}")
+    return Finding("rights", "ok", f"all {len(TRIED)} commands that were tried are allowed")
+
+
+def needed(command: str, refusal: str, words: dict[str, bytes]) -> str:
+    """The right that a refusal asks for, as ACL SETUSER takes it."""
+    if re.search(r"\bchannel", refusal):
+        return f"&{words['CHANNEL'].decode().partition('stream:')[0]}*"
+    if re.search(r"\bkeys?\b", refusal):
+        return f"~{words['KEY'].decode().partition('stream:')[0]}*"
+    return f"+{command}"

@@ -1,0 +1,17 @@
+"""The tests that every store has to pass, for whoever writes another one; ours pass them on every server.
+
+A ``conftest.py`` takes the fixtures and defines the factories of its stores (see :mod:`.fixtures` for all of them)::
+
+    from helix_fast.testing.contract.fixtures import *
+
+    @pytest.fixture
+    def new_lock_manager():
+        database = Database()
+        return lambda **options: MyLockManager(database, **options)
+
+A test file then takes the tests of these stores, ``locks`` here, or ``state``, ``streams``, ``resumable``, ``usage``::
+
+    from helix_fast.testing.contract.locks import *
+
+The tests run under pytest-asyncio with ``asyncio_mode = "auto"``.
+"""

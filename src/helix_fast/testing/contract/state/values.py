@@ -1,0 +1,144 @@
+"""Data comes back as it went in."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges
+
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    2**53 + 1,
+    -(2**63) - 1,
+    2**64,
+    10**60,
+    0.1,
+    -0.0,
+    1e300,
+    5e-324,
+    1.0,
+    "",
+    "plain",
+    'quote " backslash \\ slash / newline \n tab \t nul \0 bell \x07 del \x7f',
+    "日本語 🎉 é e\u0301 \u2028 \u2029 \ufeff",
+    "[1,2",
+    "]",
+    [],
+    {},
+    [[]],
+    [{}],
+    {"": ""},
+    {"a": []},
+    {"a.b": 1, "c/d": 2, "e~f": 3, "g[0]": 4, "{h}": 5, " ": 6, "é": 7, "$": 8, "__proto__": 9, "\n": 10, "\0": 11},
+    [None, [None, {"x": None}]],
+    {"deep": {"er": {"still": [{"yes": [1, [2, [3]]]}]}}},
+]
+NAMES = ["k", "", "a.b", "c/d", "e~f", "{x}", "日本", "\n", "\0", "ordinal", "version", "sessionId"]
+
+
+def exact(value: Any) -> str:
+    return repr(value)  # tells 1 from 1.0 and True
+
+
+@pytest.mark.parametrize("value", VALUES, ids=[repr(value)[:40] for value in VALUES])
+async def test_a_value_survives_everywhere(state_store: Any, value: Any) -> None:
+    state = AgentState("s", "a", custom_state={"v": value}, messages=[{"v": value}], output=value)
+    state.metadata, state.extra = {"v": value}, {"unknown": value}
+    await state_store.save_state("s", state)
+    checkpoint = await state_store.create_checkpoint("s", metadata={"v": value})
+    loaded = [await state_store.load_state("s"), (await state_store.get_checkpoint("s", checkpoint.id)).state]
+    await state_store.save_state("s", AgentState("s", "a"))
+    loaded.append(await state_store.restore_checkpoint("s", checkpoint.id))
+    loaded.append(await state_store.load_state("s"))
+    for each in loaded:
+        assert exact([each.custom_state, each.messages, each.output, each.metadata, each.extra]) == exact(
+            [{"v": value}, [{"v": value}], value, {"v": value}, {"unknown": value}]
+        )
+    (listed,) = (await state_store.list_checkpoints("s")).items
+    assert exact(listed.metadata) == exact({"v": value})
+
+
+@pytest.mark.parametrize("value", VALUES, ids=[repr(value)[:40] for value in VALUES])
+async def test_a_value_survives_merging_and_staging(state_store: Any, value: Any) -> None:
+    await state_store.create_session("s", agent_type="a")
+    await state_store.merge_custom_state("s", MergeChanges({"merged": value, "list": [value]}))
+    await state_store.merge_custom_state("s", MergeChanges({"list": [value]}))
+    staged = StagedChanges("t", [], {"staged": value, "list": [value]}, 1)
+    await state_store.stage_changes("s", "step", staged)
+    assert exact(await state_store.get_staged_changes("s", "step")) == exact([staged])
+    await state_store.promote_staging("s", "step")
+    custom = (await state_store.load_state("s")).custom_state
+    assert exact(custom["merged"]) == exact(custom["staged"]) == exact(value)
+    assert exact(custom["list"]) == exact([value, value, value])
+    patch = [{"op": "add", "path": "/patched", "value": value}, {"op": "test", "path": "/merged", "value": value}]
+    await state_store.stage_changes("s", "step", StagedChanges("t", patch, None, 1))
+    await state_store.promote_staging("s", "step")
+    patched = (await state_store.load_state("s")).custom_state
+    assert exact(sorted(patched.items())) == exact(sorted({**custom, "patched": value}.items()))
+
+
+async def test_any_name_is_a_name(state_store: Any) -> None:
+    custom = {name: [name] for name in NAMES}
+    await state_store.create_session("s", agent_type="a", initial_state=custom, metadata=custom)
+    await state_store.merge_custom_state("s", MergeChanges({name: ["more"] for name in NAMES}))
+    state = await state_store.load_state("s")
+    assert state.custom_state == {name: [name, "more"] for name in NAMES}
+    assert state.metadata == custom
+    await state_store.merge_custom_state("s", MergeChanges(deletes=NAMES[1:]))
+    assert (await state_store.load_state("s")).custom_state == {"k": ["k", "more"]}
+
+
+async def test_texts_of_the_state_itself_survive(state_store: Any) -> None:
+    text = 'x "y" \\ \n \0 日本 🎉 |,:'
+    state = AgentState("s", text, text, error=text, parent_session_id=text)
+    await state_store.save_state("s", state)
+    checkpoint = await state_store.create_checkpoint("s")
+    for found in (await state_store.load_state("s"), (await state_store.get_checkpoint("s", checkpoint.id)).state):
+        assert [found.agent_type, found.status, found.error, found.parent_session_id] == [text] * 4
+    assert checkpoint.status == text
+    await state_store.save_state("s", AgentState("s", "a", error=""))
+    assert (await state_store.load_state("s")).error == ""
+
+
+async def test_what_json_does_not_have_comes_back_as_documented(state_store: Any) -> None:
+    given = {"bytes": b"ab", "tuple": (1, 2), "date": datetime.date(2024, 5, 6)}
+    await state_store.create_session("s", agent_type="a", initial_state=given)
+    custom = (await state_store.load_state("s")).custom_state
+    assert custom == {"bytes": "YWI=", "tuple": [1, 2], "date": "2024-05-06"}
+
+
+async def test_thousands_of_members_and_megabytes_survive(state_store: Any) -> None:
+    custom = {f"key {n}": n for n in range(10_000)}
+    state = AgentState("s", "a", custom_state=custom, messages=[{"content": "x" * (3 << 20)}])
+    await state_store.save_state("s", state)
+    checkpoint = await state_store.create_checkpoint("s")
+    await state_store.merge_custom_state("s", MergeChanges(deletes=list(custom)))
+    assert (await state_store.load_state("s")).custom_state == {}
+    restored = await state_store.restore_checkpoint("s", checkpoint.id)
+    assert (restored.custom_state, restored.messages) == (custom, state.messages)
+    assert (await state_store.load_state("s")).custom_state == custom
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(custom=st.dictionaries(st.text(), JSON, max_size=4), said=st.lists(st.dictionaries(st.text(), JSON, max_size=3)))
+async def test_any_json_survives(state_store: Any, custom: dict[str, Any], said: list[Any]) -> None:
+    await state_store.save_state("s", AgentState("s", "a", custom_state=custom, messages=said))
+    loaded = await state_store.load_state("s")
+    assert exact(sorted(loaded.custom_state.items())) == exact(sorted(custom.items()))
+    assert exact(loaded.messages) == exact(said)

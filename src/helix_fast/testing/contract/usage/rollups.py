@@ -1,0 +1,179 @@
+"""What usage adds up to: never wrong, whoever writes, deletes or reads at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from helix_fast.interfaces import UsageStore
+from helix_fast.testing.contract.entries import sub_agent, tokens, total
+from helix_fast.testing.contract.fixtures import MakeUsageStore
+
+
+async def test_no_usage_has_no_rollup(usage_store: UsageStore) -> None:
+    assert await usage_store.get_rollup("s") is None
+    assert await usage_store.get_rollup("s", include_sub_agents=True) is None
+
+
+async def test_a_rollup_has_every_kind(usage_store: UsageStore) -> None:
+    common = {"sessionId": "s", "stepCount": 1}
+    await usage_store.record_entries(
+        [
+            tokens(timestamp=1000),
+            tokens(timestamp=3000, model="claude", tokens={"prompt": 10, "completion": 5, "reasoning": 2, "cached": 4}),
+            {**common, "kind": "tool", "toolName": "search", "durationMs": 12, "success": True, "timestamp": 2000},
+            {**common, "kind": "tool", "toolName": "search", "durationMs": 8, "success": False, "timestamp": 2000},
+            {**common, "kind": "custom", "type": "cost", "value": 0.25, "timestamp": 2000},
+            {**common, "kind": "embedding", "timestamp": 2000},
+            sub_agent("s", "child", timestamp=2000),
+        ]
+    )
+    rollup = await usage_store.get_rollup("s")
+    assert rollup is not None
+    assert rollup.session_id == "s"
+    assert (rollup.tokens.prompt, rollup.tokens.completion, rollup.tokens.reasoning) == (110, 55, 2)
+    assert (rollup.tokens.cached, rollup.tokens.total) == (4, 165)
+    assert {name: part.total for name, part in rollup.by_model.items()} == {"gpt-4o": 150, "claude": 15}
+    tool = rollup.tool_stats.by_tool["search"]
+    assert (tool.calls, tool.successes, tool.failures, tool.total_duration_ms) == (2, 1, 1, 20)
+    assert rollup.tool_stats.total_calls == 2
+    assert rollup.sub_agent_stats.by_type["researcher"].calls == 1
+    assert rollup.custom["cost"].sum == 0.25
+    assert rollup.other_kinds == {"embedding": 1}
+    assert (rollup.entry_count, rollup.first_timestamp, rollup.last_timestamp) == (7, 1000, 3000)
+    assert rollup.by_session is None
+
+
+async def test_a_rollup_is_the_callers_own(usage_store: UsageStore) -> None:
+    await usage_store.record_entry(tokens())
+    first = await usage_store.get_rollup("s")
+    assert first is not None
+    first.by_model["gpt-4o"].total = 0
+    assert await total(usage_store) == 150
+
+
+async def test_deletion_and_another_beginning_are_noticed(make_usage_store: MakeUsageStore) -> None:
+    store, other = make_usage_store(), make_usage_store()
+    await store.record_entries([tokens(id=str(n)) for n in range(5)])
+    assert await total(store) == 750
+    await other.delete("s")
+    assert await total(store) is None
+    await other.record_entries([tokens(id=str(n)) for n in range(5)])
+    assert await total(store) == 750
+    await other.delete("s")
+    # The same length and the same last entry, but other entries before it
+    entries = [tokens(id=str(n), tokens={"total": 1}) for n in range(4)]
+    await other.record_entries([*entries, tokens(id="4")])
+    assert await total(store) == 154
+    await other.delete("s")
+    await other.record_entry(tokens(id="0", tokens={"total": 7}))
+    assert await total(store) == 7
+
+
+async def test_another_beginning_with_the_same_first_and_last_entry_is_noticed(
+    make_usage_store: MakeUsageStore,
+) -> None:
+    store, other = make_usage_store(), make_usage_store()
+    await store.record_entries([tokens(id="1"), tokens(id="2"), tokens(id="3")])
+    assert await total(store) == 450
+    await other.delete("s")
+    await other.record_entries([tokens(id="1"), tokens(id="2", tokens={"total": 1}), tokens(id="3")])
+    assert await total(store) == 301
+
+
+async def test_concurrent_rollups_count_nothing_twice(make_usage_store: MakeUsageStore) -> None:
+    store, other = make_usage_store(), make_usage_store()
+    recorded = 0
+    for size in (1, 30, 3, 200):
+        await other.record_entries([tokens() for _ in range(size)])
+        recorded += size
+        assert set(await asyncio.gather(*(total(store) for _ in range(20)))) == {150 * recorded}
+
+
+async def test_sums_stay_right_while_others_write_delete_and_read(make_usage_store: MakeUsageStore) -> None:
+    seed = random.randrange(2**32)
+    choose = random.Random(seed)
+    stores = [make_usage_store(rollup_sessions=capacity) for capacity in (10, 1, 0)]
+    sums = dict.fromkeys("abc", 0)
+    for step in range(300):
+        session, store = choose.choice("abc"), choose.choice(stores)
+        action = choose.random()
+        if action < 0.1:
+            await store.delete(session)
+            sums[session] = 0
+        elif action < 0.6:
+            counts = [choose.randrange(1, 100) for _ in range(choose.randrange(1, 5))]
+            await store.record_entries([tokens(session, tokens={"total": count}) for count in counts])
+            sums[session] += sum(counts)
+        else:
+            found = await asyncio.gather(*(total(one, session) for one in stores for _ in range(2)))
+            assert {value or 0 for value in found} == {sums[session]}, f"seed {seed}, step {step}"
+
+
+async def test_a_list_of_several_pages_adds_up(usage_store: UsageStore) -> None:
+    await usage_store.record_entries([tokens(id=str(n)) for n in range(25_000)])
+    assert await total(usage_store) == 25_000 * 150
+    assert await total(usage_store) == 25_000 * 150
+
+
+# trees
+
+
+async def record_tree(store: UsageStore, edges: list[tuple[str, str]], names: set[str] | None = None) -> None:
+    """One entry of 150 tokens in each session of the tree, and the subagent entries that make it one."""
+    for name in sorted({name for edge in edges for name in edge}) if names is None else sorted(names):
+        await store.record_entries(
+            [tokens(name), *(sub_agent(name, child) for parent, child in edges if parent == name)]
+        )
+
+
+async def test_sub_agents_are_left_out_unless_asked_for(usage_store: UsageStore) -> None:
+    await record_tree(usage_store, [("root", "a")])
+    assert await total(usage_store, "root") == 150
+    assert await total(usage_store, "root", include_sub_agents=True) == 300
+
+
+async def test_a_tree_of_any_shape_counts_each_session_once(usage_store: UsageStore) -> None:
+    edges = [
+        ("root", "a"), ("root", "b"), ("a", "c"), ("b", "c"), ("c", "d"), ("d", "root"), ("d", "d"), ("a", "c"),
+        ("root", "d"),
+    ]  # fmt: skip
+    await record_tree(usage_store, edges)
+    rollup = await usage_store.get_rollup("root", include_sub_agents=True)
+    assert rollup is not None
+    assert rollup.tokens.total == 5 * 150
+    assert rollup.by_session is not None
+    assert {name: part.tokens.total for name, part in rollup.by_session.items()} == dict.fromkeys(
+        ["root", "a", "b", "d", "c"], 150
+    )
+    assert next(iter(rollup.by_session)) == "root"
+    assert rollup.sub_agent_stats.total_calls == len(edges)
+    assert rollup.entry_count == sum(part.entry_count for part in rollup.by_session.values())
+    assert rollup.missing_sessions == []
+
+
+async def test_missing_sessions_are_skipped_and_named(usage_store: UsageStore) -> None:
+    await record_tree(usage_store, [("root", "a"), ("root", "gone"), ("a", "lost")], {"root", "a"})
+    await usage_store.record_entry(tokens("root", kind="subagent", subSessionId="gone"))
+    rollup = await usage_store.get_rollup("root", include_sub_agents=True)
+    assert rollup is not None
+    assert rollup.tokens.total == 300
+    assert rollup.missing_sessions == ["gone", "lost"]
+    assert list(rollup.by_session or {}) == ["root", "a"]
+
+
+async def test_a_chain_is_followed_to_any_depth(usage_store: UsageStore) -> None:
+    await record_tree(usage_store, [(f"n{depth}", f"n{depth + 1}") for depth in range(60)])
+    assert await total(usage_store, "n0", include_sub_agents=True) == 61 * 150
+
+
+async def test_a_tree_is_right_after_a_change_below(make_usage_store: MakeUsageStore) -> None:
+    store, other = make_usage_store(), make_usage_store()
+    await record_tree(store, [("root", "a"), ("a", "b")])
+    assert await total(store, "root", include_sub_agents=True) == 450
+    await other.record_entry(tokens("b"))
+    await other.delete("a")
+    await other.record_entry(sub_agent("root", "b"))
+    assert await total(store, "root", include_sub_agents=True) == 450
+    await other.delete("b")
+    assert await total(store, "root", include_sub_agents=True) == 150
