@@ -126,30 +126,53 @@ async def test_an_entry_changed_at_the_seam_of_two_pages_is_noticed(
     assert rollup == await other.get_rollup("s")
 
 
-async def test_a_list_made_anew_that_differs_only_behind_the_seam_is_noticed(
-    server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entries = await other.command("s", "LRANGE", KEYS.entries, 0, -1)
-    fewer = [entry.replace(b'"total":1', b'"total":5') if 15 < n < 25 else entry for n, entry in enumerate(entries)]
-
-    async def made_anew_with_the_same_seam() -> None:
-        await other.command("s", "DEL", KEYS.entries, KEYS.ids)
-        await other.command("s", "HSET", KEYS.ids, "", "another nonce")
-        await other.command("s", "RPUSH", KEYS.entries, *fewer)
-
-    async with RedisUsageStore(server_url) as store:
-        ask = usage_pages.Pages._ask
-        monkeypatch.setattr(usage_pages.Pages, "_ask", lambda _pages: None)
+async def begun(store: RedisUsageStore, monkeypatch: pytest.MonkeyPatch) -> tuple[usage_pages.Pages, usage_pages.Place]:
+    """Pages of which the first, of ten entries, has been read, and the next ones have not been asked for."""
+    with monkeypatch.context() as patched:
+        patched.setattr(usage_pages.Pages, "_ask", lambda _pages: None)
         pages, place = usage_pages.Pages(store, "s", KEYS), usage_pages.Place()
         first = await pages.next(place)
-        assert first is not None
-        place.move(first.nonce, first.entries)
-        await made_anew_with_the_same_seam()
-        ask(pages)
+    assert first is not None
+    place.move(first.nonce, first.entries)
+    return pages, place
+
+
+@pytest.mark.parametrize("changed", ["nonce", "first"])
+async def test_a_list_made_anew_with_the_same_seam_is_noticed(
+    server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    entries = await other.command("s", "LRANGE", KEYS.entries, 0, -1)
+    entries[15:25] = [entry.replace(b'"total":1', b'"total":5') for entry in entries[15:25]]
+    async with RedisUsageStore(server_url) as store:
+        pages, place = await begun(store, monkeypatch)
+        if changed == "nonce":
+            await other.command("s", "HSET", KEYS.ids, "", "another")
+        else:
+            entries[0] = entries[0].replace(b"old-", b"new-")
+        await other.command("s", "DEL", KEYS.entries)
+        await other.command("s", "RPUSH", KEYS.entries, *entries)
+        pages._ask()
         page = await pages.next(place)
         assert page is not None
         assert page.anew
-        assert page.entries == fewer[:50]
+        assert page.entries == entries[:50]
+
+
+async def test_a_list_cut_short_is_read_on_from_what_there_is(
+    server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisUsageStore(server_url) as store:
+        pages, place = await begun(store, monkeypatch)
+        await other.command("s", "LTRIM", KEYS.entries, 0, 14)
+        pages._ask()
+        found = []
+        for _ in range(2):
+            page = await pages.next(place)
+            assert page is not None
+            assert not page.anew
+            found.append(page.entries)
+            place.move(page.nonce, page.entries)
+        assert [len(entries) for entries in found] == [5, 0]
 
 
 async def test_all_pages_but_the_first_are_plain(

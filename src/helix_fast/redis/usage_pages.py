@@ -174,8 +174,7 @@ class Pages:
             entries, check = await self._store.observed(plain.landed(), self._session_id, "LRANGE")
         except HelixError:
             return None
-        place, nonce = self._check[:2]
-        if check is None or check[0] != nonce or check[2] != place:
+        if check is None or check[2] != self._check[0]:
             return None
         if len(entries) != plain.count + 1 or entries[0] != self._last:
             return None
