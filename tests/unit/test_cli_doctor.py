@@ -118,6 +118,14 @@ async def test_doctor_looks_at_every_server_of_a_cluster(helix_cluster_url: str)
     assert found["rights"]["level"] == found["stream"]["level"] == found["memory"]["level"] == "ok"
 
 
+async def test_doctor_tries_sharded_publishing_on_a_cluster(fresh_server: ServerProcess) -> None:
+    async with connect(fresh_server.url) as helix:
+        await helix.state.command("", b"ACL", b"SETUSER", *documented_rights())
+    async with connect(fresh_server.url.replace("//", "//helix:password@", 1)) as helix:
+        found = await look_at_rights(helix.state, "helix:{doctor}", b"helix:{doctor}:push", cluster=True)
+    assert found.hint == "ACL SETUSER <user> +spublish"
+
+
 def test_doctor_names_the_server_that_is_not_as_the_others() -> None:
     good, bad = Finding("memory", "ok", "fine"), Finding("memory", "warning", "full", "empty it")
     assert list(together({"a:1": good, "b:1": good})) == [good]

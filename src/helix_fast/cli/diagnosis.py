@@ -50,7 +50,7 @@ async def look_at_server(helix: Helix, prefix: str) -> AsyncIterator[Finding]:
         yield cluster
     name = f"doctor-{secrets.token_hex(4)}"
     keys = StreamKeys(prefix, name)
-    yield await look_at_rights(store, keys.stream.decode() + ":rights", keys.channel)
+    yield await look_at_rights(store, keys.stream.decode() + ":rights", keys.channel, cluster=cluster is not None)
     yield await pass_a_stream_through(helix, name)
 
 
