@@ -214,6 +214,8 @@ class StraightAppender:
 
     def next_nonce(self) -> bytes:
         """8 characters that no other batch has."""
+        if len(self.nonce) != 4:
+            raise ValueError("a nonce has 4 characters")
         self.batches += 1
         return self.nonce + b"%04x" % (self.batches & 0xFFFF)
 

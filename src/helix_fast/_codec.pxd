@@ -75,6 +75,8 @@ cdef class Write:
     cdef public Py_ssize_t count, acked, lost
     cdef public uint64_t last
 
+    cdef int stored(self, Py_ssize_t chunks, uint64_t last) except -1
+
 
 cdef class Sealed:
     cdef public bytes body, nonce
@@ -101,6 +103,7 @@ cdef class StraightAppender:
 
     # To the stream's server, by the shortest way.
     cdef int post(self, object frame, object slot) except -1
+    cdef bytes nonce_of_next(self)
 
 
 cdef class Window:

@@ -37,19 +37,25 @@ cdef class Outbox:
 cdef class Write:
     """One awaited write; see the twin."""
 
-    def __cinit__(self, original, Py_ssize_t count, future, owner=None):
+    def __cinit__(self):
+        self.fresh = True
+
+    def __init__(self, original, Py_ssize_t count, future, owner=None):
         self.owner = owner
         self.original = original
         self.count = count
         self.future = future
-        self.fresh = True
 
-    def settle(self, Py_ssize_t chunks, uint64_t last):
-        """`chunks` more of it are stored, the last of them at `last`."""
+    cdef int stored(self, Py_ssize_t chunks, uint64_t last) except -1:
         self.acked += chunks
         self.last = last
         if self.acked == self.count and not self.future.done():
             self.future.set_result(last)
+        return 0
+
+    def settle(self, Py_ssize_t chunks, uint64_t last):
+        """`chunks` more of it are stored, the last of them at `last`."""
+        self.stored(chunks, last)
 
     def fail(self, error):
         """Tell the caller, if it still waits."""
@@ -62,7 +68,7 @@ cdef class Write:
 cdef class Sealed:
     """A batch whose bytes are fixed; see the twin."""
 
-    def __cinit__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
+    def __init__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
         self.body = body
         self.count = count
         self.only = only
@@ -115,15 +121,20 @@ cdef class StraightAppender:
             self.lane.wake()
         return 0
 
-    def next_nonce(self):
-        """8 characters that no other batch has."""
+    cdef bytes nonce_of_next(self):
         cdef char text[8]
         cdef int place
+        if PyBytes_GET_SIZE(self.nonce) != 4:
+            raise ValueError("a nonce has 4 characters")
         self.batches += 1
         memcpy(text, PyBytes_AS_STRING(self.nonce), 4)
         for place in range(4):
             text[7 - place] = helix_hex_digits[(self.batches >> (4 * place)) & 15]
         return PyBytes_FromStringAndSize(text, 8)
+
+    def next_nonce(self):
+        """8 characters that no other batch has."""
+        return self.nonce_of_next()
 
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
         """Add a `text_delta` that nobody waits for; see the stub for the contract."""
@@ -149,10 +160,21 @@ cdef class StraightAppender:
             or (self.max_length and self.sequence.last + 1 - self.trimmed >= <uint64_t> self.max_count)
         ):
             return self.put_many((chunk,), original, owner)
-        write = Write(original, 1, self.make_future(), owner)
-        batch = Sealed(chunk, 1, None, self.next_nonce(), write)
-        batch.first = self.sequence.reserve(1)
+        require_bytes(chunk, "chunk")
+        # Filled from here: their __init__ would cost as much again as all of this.
+        write = Write.__new__(Write)
+        write.owner = owner
+        write.original = original
+        write.count = 1
+        write.future = self.make_future()
+        batch = Sealed.__new__(Sealed)
+        batch.body = chunk
+        batch.count = 1
+        batch.nonce = self.nonce_of_next()
+        batch.only = write
+        batch.first = self.sequence.last + 1
         batch.sent = True
+        self.sequence.flying = 1
         self.given += 1
         self.flight = batch
         self.busy = True
@@ -174,13 +196,14 @@ cdef class StraightAppender:
             self.replied(reply)
             return
         write = batch.only
-        self.sequence.commit()
+        self.sequence.last += self.sequence.flying
+        self.sequence.flying = 0
         self.collisions = 0
         self.flight = self.trouble_since = None
         self.busy = self.in_trouble = False
         self.trimmed = self.trims
         self.settled += 1
-        write.settle(1, batch.first)
+        write.stored(1, batch.first)
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         self.post(self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body), None)
         if self.queue or self.batch.count:
