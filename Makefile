@@ -5,6 +5,7 @@
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
+#   make growth  how cost grows with streams, entries and messages, <15 min; with BENCH_ARGS=--docs into docs/ too
 #   make docs    the documentation into site/, strictly: a broken link or a name that is not there fails
 #   make wheel   sdist and wheel into dist/, tried in an empty venv outside the checkout
 #   make clean   remove what was built, the venv too

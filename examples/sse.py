@@ -19,24 +19,11 @@ from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from helix_fast import (
-    Helix,
-    HelixError,
-    InvalidArgumentError,
-    ResumableReader,
-    SequenceGapError,
-    SessionExistsError,
-    StreamPosition,
-    StreamResetError,
-    connect,
-    encode_chunk,
-)
-
-# Proxies close connections on which nothing comes for a while.
-KEEP_ALIVE_SECONDS = 15.0
+from helix_fast import Helix, HelixError, InvalidArgumentError, SessionExistsError, connect
+from helix_fast.integrations.starlette import event_stream
 
 
 async def model(question: str) -> AsyncIterator[str]:
@@ -86,55 +73,7 @@ async def ask(request: Request) -> Response:
 
 async def events(request: Request) -> Response:
     """`GET /chats/{chat}/events`: everything after `Last-Event-ID`, then live."""
-    helix: Helix = request.app.state.helix
-    chat = request.path_params["chat"]
-    last = request.headers.get("last-event-id")
-    try:
-        position = StreamPosition.parse(last) if last else StreamPosition("", 0)
-        reader = await helix.streams.create_resumable_reader(
-            chat, from_sequence=position.sequence, epoch=position.epoch or None
-        )
-    except (StreamResetError, SequenceGapError) as error:
-        # What the client has does not go on here: it has to begin anew, without an id.
-        return StreamingResponse(iter([event("begin-anew", error.code)]), media_type="text/event-stream")
-    except InvalidArgumentError as error:
-        return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
-    if reader is None:
-        return JSONResponse({"error": "no such chat"}, status_code=404)
-    # A proxy that buffers (nginx does) would keep tokens back.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(frames(reader), media_type="text/event-stream", headers=headers)
-
-
-async def frames(reader: ResumableReader) -> AsyncIterator[bytes]:
-    """A stream as events: one for each chunk, its position as the id; comments in silence; the end by name."""
-    async with reader:
-        waiting = asyncio.ensure_future(reader.read_batch())
-        try:
-            while True:
-                while not (await asyncio.wait({waiting}, timeout=KEEP_ALIVE_SECONDS))[0]:
-                    yield b": still here\n\n"
-                batch = waiting.result()
-                if not batch:
-                    yield event("end", "")
-                    return
-                waiting = asyncio.ensure_future(reader.read_batch())
-                # Whatever is there leaves in one write.
-                yield b"".join(
-                    b"id: %s\ndata: %s\n\n" % (str(stored.position).encode(), encode_chunk(stored.chunk))
-                    for stored in batch
-                )
-        except HelixError as error:
-            yield event("failed", f"{error.code}: {error}")
-        finally:  # the client has gone: what the reader finds now is nobody's business
-            waiting.cancel()
-            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-def event(name: str, text: str) -> bytes:
-    """An event of its own kind, without an id: it is no chunk, and nobody resumes behind it."""
-    lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
-    return f"event: {name}\n{lines}\n".encode()
+    return await event_stream(request, request.app.state.helix.streams, request.path_params["chat"])
 
 
 @contextlib.asynccontextmanager

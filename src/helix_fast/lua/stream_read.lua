@@ -14,6 +14,8 @@
 -- A producer whose lease ran out without an end is marked here, by the first who looks; so is a hole that a failover or a
 -- restart left, so that the sequences in it are not given away again to chunks that this reader would take for seen.
 
+-- include stream_field
+
 local function begin(fields) -- sequence of an entry's first chunk
   local last, lines, body, ours = 0, 0, nil, false
   for i = 1, #fields, 2 do
@@ -31,25 +33,18 @@ if not top then return false end
 if ARGV[3] ~= '' and known[1] and known[1] ~= ARGV[3] then return {'reset', known[1]} end
 
 -- 1. A log that ends before what this reader has seen of it
-local function last_of(fields)
-  for i = 1, #fields, 2 do
-    if fields[i] == 'sequence' then return fields[i + 1] end
-  end
-  return '0'
-end
-
 if ARGV[2] ~= '' and known[6] == string.match(ARGV[2], '^%d+') then
   local term, first = string.match(top[1], '^(%d+)-(%d+)$')
   local seen = tonumber(string.match(ARGV[2], '%d+$'))
   if tonumber(term) < tonumber(known[6]) or term == known[6] and tonumber(first) < seen then
-    redis.call('XADD', KEYS[1], known[6] .. '-' .. ARGV[1], 'sequence', ARGV[1], 'event', 'hole', 'after', last_of(top[2]))
+    redis.call('XADD', KEYS[1], known[6] .. '-' .. ARGV[1], 'sequence', ARGV[1], 'event', 'hole', 'after', field(top[2], 'sequence') or '0')
     top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   end
 end
 
 -- 2. A lost producer
 if known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 then
-  local last = last_of(top[2])
+  local last = field(top[2], 'sequence') or '0'
   redis.call('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', 'lost', 'error', 'the producer was lost')
   redis.call('HSET', KEYS[2], 'status', 'failed', 'error', 'the producer was lost', 'updatedAt', ARGV[6])
   redis.call('HDEL', KEYS[2], 'leases')
