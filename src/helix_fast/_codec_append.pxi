@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. All else is the subclass's."""
+"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is not here."""
 
 
 cdef enum:
@@ -95,6 +95,19 @@ cdef class Sealed:
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
 
 
+@cython.final
+cdef class Listeners:
+    """How many heard the last publication; see the twin."""
+
+    def __cinit__(self):
+        self.count = 1
+
+    def __call__(self, reply):
+        """The reply to a publication; an error tells nothing."""
+        if PyLong_CheckExact(reply):
+            self.count = reply
+
+
 cdef class StraightAppender:
     """See the twin. Owned by one thread."""
 
@@ -112,11 +125,11 @@ cdef class StraightAppender:
         self.linger = linger
         self.make_future = make_future
         self.batch = Batch()
+        self.listeners = Listeners()
 
-    cdef int post(self, frame, slot) except -1:
+    cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
-            # An append does not follow its slot to another node, which may know less: then the stream is looked at.
-            self.topology.send(self.stream_id, frame, slot, follow=slot is None)
+            self.topology.send(self.stream_id, frame, slot, follow=follow)
         elif (<Outbox> self.lane.outbox).put(frame, slot):
             self.lane.wake()
         return 0
@@ -140,7 +153,7 @@ cdef class StraightAppender:
         """Add a `text_delta` that nobody waits for; see the stub for the contract."""
         cdef Text text
         read_text(&text, delta, "delta")
-        self.batch.put_text(encoder, &text, <uint64_t> (seconds * 1000))
+        self.batch.append_text(encoder, &text, <uint64_t> (seconds * 1000))
         if self.batch.size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
             self.seal()
         if not self.busy and self.scheduled is None:
@@ -180,10 +193,17 @@ cdef class StraightAppender:
         self.busy = True
         frame = self.framer.append_frame(self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None)
         try:
-            self.post(frame, self)
+            # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+            self.post(frame, self, False)
         except Exception as error:
             self.pause(error)
         return write
+
+    def publication(self, first, last, body):
+        """RESP of the publication of a batch; see the twin."""
+        if not self.listeners.count:
+            return self.framer.look
+        return self.framer.publish(self.terms.number, first, last, body)
 
     def __call__(self, reply):
         """The reply to the batch in flight."""
@@ -205,6 +225,10 @@ cdef class StraightAppender:
         self.settled += 1
         write.stored(1, batch.first)
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-        self.post(self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body), None)
+        if self.listeners.count:
+            frame = self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body)
+        else:
+            frame = self.framer.look
+        self.post(frame, self.listeners, True)
         if self.queue or self.batch.count:
             self.pump()
