@@ -180,6 +180,7 @@ cdef struct Entry:              # what one entry counts for
     const char* name
     Py_ssize_t name_length
     int64_t integers[INTEGERS]
+    int counts                  # integers that are set
     int number                  # NONE, WHOLE, FRACTION
     int64_t whole
     double real

@@ -1,5 +1,7 @@
 """What one usage entry counts for, read from its raw JSON; and the filters over entries."""
 
+include "_codec_shape.pxi"
+
 
 cdef extern from "Python.h":
     double PyOS_string_to_double(const char* text, char** end, PyObject* overflow) except? -1.0
@@ -33,21 +35,24 @@ cdef inline bint read_count(int64_t* count, const Value* value) noexcept nogil:
     return value.type <= ABSENT_NULL or (value.type == INTEGER and value.whole >= 0)
 
 
-cdef bint read_tokens(Entry* entry, const Value* tokens, const char* end) noexcept nogil:
-    cdef Value values[TOKEN_FIELDS]
+cdef bint scan_tokens(const Value* tokens, const char* end, Value* values) noexcept nogil:
+    """The fields of an entry's tokens; False where the twin must look."""
     cdef Cursor cursor
     cdef int index
-    cdef int64_t* sums = entry.integers
-    cdef int64_t together
-    cdef bint inside, given
     if tokens.type != OBJECT:
         return False
     for index in range(TOKEN_FIELDS):
         values[index].type = ABSENT
     cursor.at = tokens.start
     cursor.end = end
-    if scan_object(&cursor, helix_token_fields, TOKEN_FIELDS, values, 1) != USUAL:
-        return False
+    return scan_object(&cursor, helix_token_fields, TOKEN_FIELDS, values, 1) == USUAL
+
+
+cdef inline bint read_tokens(Entry* entry, const Value* values) noexcept nogil:
+    cdef int index
+    cdef int64_t* sums = entry.integers
+    cdef int64_t together
+    cdef bint inside, given
     for index in range(TOKEN_FIELDS):
         if not read_count(&sums[index], &values[index]):
             return False
@@ -99,28 +104,26 @@ cdef inline bint is_kind(const Value* kind, const char* name, Py_ssize_t length)
     return kind.length == length and memcmp(kind.start, name, <size_t> length) == 0
 
 
-cdef int read_usual(Entry* entry, const char* data, Py_ssize_t length) except -1:
-    """1: `entry` holds what the bytes count for. 0: the twin must look."""
-    cdef Value values[ENTRY_FIELDS]
+cdef int read_values(Entry* entry, const Value* values) except -1:
+    """1: `entry` holds what an entry's values count for. 0: the twin must look."""
+    cdef const Value* kind = &values[KIND]
     cdef const Value* child = &values[SUB_SESSION]
-    if scan_entry(data, length, values) != USUAL:
-        return 0
-    memset(entry, 0, sizeof(Entry))
-    if values[TIME].type == INTEGER:
-        entry.timed = True
+    entry.number = NONE
+    entry.child_length = 0
+    entry.timed = values[TIME].type == INTEGER
+    if entry.timed:
         entry.time = values[TIME].whole
     elif values[TIME].type > ABSENT_NULL:
         return 0
-    if is_kind(&values[KIND], b"tokens", 6):
+    if is_kind(kind, b"tokens", 6):
         entry.group = TOKENS
-        return read_tokens(entry, &values[TOKENS_FIELD], data + length) and read_name(entry, &values[MODEL])
-    if is_kind(&values[KIND], b"tool", 4):
+        entry.counts = INTEGERS
+        return read_tokens(entry, &values[ENTRY_FIELDS]) and read_name(entry, &values[MODEL])
+    entry.counts = 2
+    if is_kind(kind, b"tool", 4):
         entry.group = TOOLS
         return read_name(entry, &values[TOOL_NAME]) and read_outcome(entry, values)
-    if is_kind(&values[KIND], b"custom", 6):
-        entry.group = CUSTOM
-        return read_name(entry, &values[CUSTOM_TYPE]) and read_number(entry, &values[CUSTOM_VALUE])
-    if is_kind(&values[KIND], b"subagent", 8):
+    if is_kind(kind, b"subagent", 8):
         entry.group = SUB_AGENTS
         if child.type == STRING and not child.escaped:
             entry.child = child.start
@@ -128,8 +131,23 @@ cdef int read_usual(Entry* entry, const char* data, Py_ssize_t length) except -1
         elif child.type > ABSENT_NULL:
             return 0
         return read_name(entry, &values[AGENT_TYPE]) and read_outcome(entry, values)
+    entry.counts = 0
+    if is_kind(kind, b"custom", 6):
+        entry.group = CUSTOM
+        return read_name(entry, &values[CUSTOM_TYPE]) and read_number(entry, &values[CUSTOM_VALUE])
     entry.group = OTHER
-    return read_name(entry, &values[KIND])
+    return read_name(entry, kind)
+
+
+cdef int read_usual(Entry* entry, const char* data, Py_ssize_t length) except -1:
+    """The same for the bytes of an entry."""
+    cdef Value values[ENTRY_FIELDS + TOKEN_FIELDS]
+    if scan_entry(data, length, values) != USUAL:
+        return 0
+    if is_kind(&values[KIND], b"tokens", 6):
+        if not scan_tokens(&values[TOKENS_FIELD], data + length, &values[ENTRY_FIELDS]):
+            return 0
+    return read_values(entry, values)
 
 
 # ---------------------------------------------------------------- filters

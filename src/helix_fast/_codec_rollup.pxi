@@ -9,10 +9,13 @@ cdef uint64_t NAME_SEED = <uint64_t> <Py_ssize_t> hash(b"helix_fast.rollup")
 
 cdef uint64_t name_hash(int group, const char* name, Py_ssize_t length) noexcept nogil:
     cdef uint64_t mixed = NAME_SEED ^ <uint64_t> group
-    cdef Py_ssize_t at
-    for at in range(length):
-        mixed = (mixed ^ <unsigned char> name[at]) * 0x100000001B3ULL
-    return mixed ^ (mixed >> 29)
+    mixed ^= <uint64_t> length << 32
+    while length > 0:
+        mixed = (mixed ^ helix_word(name, length)) * 0x9E3779B97F4A7C15ULL
+        mixed ^= mixed >> 32
+        name += 8
+        length -= 8
+    return mixed
 
 
 cdef inline void add_real(Slot* slot, double number) noexcept nogil:
@@ -70,7 +73,7 @@ cdef class Rollup:
             slot = &self.slots[at]
             if (
                 slot.mixed == mixed and slot.group == group and slot.length == length
-                and memcmp(slot.name, name, <size_t> length) == 0
+                and helix_same(slot.name, name, length)
             ):
                 return at
             place = (place + 1) & <size_t> (self.places - 1)
@@ -163,7 +166,7 @@ cdef class Rollup:
             slot.whole_count += 1
             spread(slot, entry.whole, entry.whole)
             self.put_integer(at, WHOLE_SUM, entry.whole)
-        for field in range(INTEGERS):
+        for field in range(entry.counts):
             self.put_integer(at, field, entry.integers[field])
         return 0
 
@@ -207,13 +210,29 @@ cdef class Rollup:
     def add(self, entries):
         """Add entries; see the stub for the contract."""
         cdef Entry read
+        cdef Shapes shapes
+        cdef Value* values
+        cdef const char* data
+        cdef Py_ssize_t length
+        cdef list learnt = []       # the entries whose bytes the shapes point to
+        shapes.count = shapes.last = shapes.tried = shapes.fitted = 0
         if not isinstance(entries, list):
             raise TypeError(f"entries must be a list, not {type(entries).__name__}")
         with cython.critical_section(self):
             for entry in <list> entries:
                 require_bytes(entry, "an entry")
-                if read_usual(&read, PyBytes_AS_STRING(entry), PyBytes_GET_SIZE(entry)):
+                data = PyBytes_AS_STRING(entry)
+                length = PyBytes_GET_SIZE(entry)
+                values = find_shape(&shapes, data, length)
+                if values != NULL and read_values(&read, values):
                     self.add_usual(&read)
+                    continue
+                if read_usual(&read, data, length):
+                    self.add_usual(&read)
+                    if values == NULL and shapes.count < SHAPES:
+                        if learn_shape(&shapes.known[shapes.count], data, length):
+                            learnt.append(entry)
+                            shapes.count += 1
                     continue
                 reading = plain_reading(entry)
                 if reading is None:

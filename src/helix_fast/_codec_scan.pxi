@@ -28,7 +28,40 @@ cdef extern from *:
         HELIX_FIELD("prompt"), HELIX_FIELD("completion"), HELIX_FIELD("reasoning"), HELIX_FIELD("cached"),
         HELIX_FIELD("total"),
     };
+
+    /* Reads decimal digits up to the end, eight at a time; the value is exact up to 19 of them. */
+    static inline const char *helix_digits(const char *at, const char *end, uint64_t *value) {
+        uint64_t whole = 0;
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        static const uint64_t powers[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+        while (end - at >= 8) {
+            uint64_t x, others;
+            int count;
+            memcpy(&x, at, 8);
+            x ^= 0x3030303030303030ULL;
+            others = ((x + 0x7676767676767676ULL) | x) & 0x8080808080808080ULL; /* its lowest bit is exact */
+            count = others ? helix_first(others) : 8;
+            if (!count)
+                break;
+            x <<= 64 - 8 * count;
+            x = x * 10 + (x >> 8);
+            x = (((x & 0x000000ff000000ffULL) * 0x000f424000000064ULL)
+                 + (((x >> 16) & 0x000000ff000000ffULL) * 0x0000271000000001ULL)) >> 32;
+            whole = whole * powers[count] + x;
+            at += count;
+            if (count < 8) {
+                *value = whole;
+                return at;
+            }
+        }
+    #endif
+        while (at < end && *at >= '0' && *at <= '9')
+            whole = whole * 10 + (uint64_t)(*at++ - '0');
+        *value = whole;
+        return at;
+    }
     """
+    const char* helix_digits(const char* at, const char* end, uint64_t* value) noexcept nogil
     ctypedef struct helix_field:
         const char* name
         Py_ssize_t length
@@ -87,24 +120,21 @@ cdef int scan_string(Cursor* cursor, Value* value) noexcept nogil:
             return UNUSUAL
 
 
-cdef int scan_number(Cursor* cursor, Value* value) noexcept nogil:
+cdef inline int scan_number(Cursor* cursor, Value* value) noexcept nogil:
     cdef const char* at = cursor.at
     cdef const char* end = cursor.end
     cdef const char* digits
-    cdef int64_t whole = 0
+    cdef uint64_t whole
     cdef bint negative = at[0] == c"-"
     value.start = at
     if negative:
         at += 1
     digits = at
-    while at < end and is_digit(at[0]):
-        if at - digits < MAX_DIGITS:
-            whole = whole * 10 + (at[0] - c"0")
-        at += 1
+    at = helix_digits(at, end, &whole)
     if at == digits or (digits[0] == c"0" and at - digits > 1) or at - digits > MAX_DIGITS:
         return UNUSUAL
     value.type = INTEGER
-    value.whole = -whole if negative else whole
+    value.whole = -<int64_t> whole if negative else <int64_t> whole
     if at < end and at[0] == c".":
         value.type = REAL
         at += 1

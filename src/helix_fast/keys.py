@@ -128,17 +128,19 @@ def usage_index(prefix: str, shard: int) -> bytes:
 class LockKeys:
     """Names of one lock, as bytes.
 
-    ``lock`` (STRING with TTL), ``fence`` (last token), ``operation`` (which call took it), ``finished`` (calls that are
-    over), ``queue`` and ``alive`` (who waits), and the pub/sub channel ``released``.
+    ``lock`` (STRING with TTL), ``fence`` (last token), ``queue`` and ``alive`` (who waits), and the pub/sub channel
+    ``released``.
     """
 
-    __slots__ = ("alive", "fence", "finished", "lock", "operation", "queue", "released")
+    __slots__ = ("alive", "fence", "lock", "queue", "released")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         self.lock = f"{prefix}lock:{{{check_id(session_id, 'session_id')}}}".encode()
         self.fence = self.lock + b":fence"
-        self.operation = self.lock + b":op"
-        self.finished = self.lock + b":ops"
         self.queue = self.lock + b":queue"
         self.alive = self.lock + b":alive"
         self.released = self.lock + b":released"
+
+    def operation(self, operation: str) -> bytes:
+        """What became of one acquire: STRING with TTL."""
+        return self.lock + b":op:" + operation.encode()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-ROUND = 500
+ROUND = 200
 SIZES = (30, 100, 300, 1000, 3000)
 
 Run = Callable[[bytes], None]

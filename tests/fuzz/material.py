@@ -247,7 +247,7 @@ class Material:
         if way == 21:
             return self._cycle()
         return self.pick(
-            [math.nan, math.inf, -math.inf, bytearray(b"a"), memoryview(b"v"), {1}, Claims(), object(), Pair]
+            [math.nan, math.inf, -math.inf, bytearray(b"a"), memoryview(b"v"), {1}, Claims(), object(), int]
         )
 
     def _key(self) -> Any:

@@ -45,6 +45,18 @@ class Call(NamedTuple):
     """It is made this many times less often, since it does so many times more."""
 
 
+class Numbered(NamedTuple):
+    """What a reader gets."""
+
+    chunk: Any
+    sequence: int
+    epoch: Any
+
+
+def made_of(**fields: Any) -> dict[str, Any]:
+    return fields
+
+
 class Loud:
     """Raises where it is looked at."""
 
@@ -71,6 +83,9 @@ def calls(codec: ModuleType) -> dict[str, Call]:
     rollup.add([*USUAL, *UNUSUAL])
     plain, hard, wide = "plain text", 'a "hard"\n\x01 text', "brêite Zeichen €"
     stamp, body, nonce = 1_700_000_000_001, b"{}\n[]\n5" + b"0" * 20, b"nonce"
+    texts = b"\n".join([encoder.encode_text(text, stamp) for text in (plain, hard, wide)] + [b"[]"])
+    page = [[b"1-1", [b"chunk", b"{}", b"sequence", b"8", b"writer", nonce]] for _ in range(2)]
+    page[1][1] = [b"chunk", b"[]\n5", b"sequence", b"10", b"writer", nonce]
     tree = {"a": [1, 2.5, {"b": (None, "text")}], "c": {"d": b"bytes"}}
 
     def filled(chunk: bytes, delta: str) -> None:
@@ -120,6 +135,13 @@ def calls(codec: ModuleType) -> dict[str, Call]:
         "split refused": Call(refused(codec.split_lines), (body, 2, 0)),
         "join": Call(codec.join_lines, (body, stamp, 0)),
         "join refused": Call(refused(codec.join_lines), (body, 2, 0)),
+        "decode": Call(codec.decode_texts, (encoder, texts, stamp, 0, made_of), 4),
+        "decode a part": Call(codec.decode_texts, (encoder, texts, stamp, stamp - 1, made_of)),
+        "decode refused": Call(refused(codec.decode_texts), (encoder, texts, stamp, 0, int), 2),
+        "number": Call(codec.number_chunks, (Numbered, [plain, tree, None], stamp, nonce)),
+        "number refused": Call(refused(codec.number_chunks), (Numbered, [plain, tree], U64_MAX, nonce)),
+        "merge entries": Call(codec.merge_entries, (page, 7)),
+        "merge entries refused": Call(refused(codec.merge_entries), (page, -7)),
         "finite": Call(codec.check_finite, (tree,)),
         "finite refused": Call(refused(codec.check_finite), ({"a": [1, {"b": math.inf}]},)),
         "finite refused key": Call(refused(codec.check_finite), ({"a": {7: 1}},)),

@@ -12,7 +12,8 @@ import sysconfig
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -29,6 +30,14 @@ ENTRIES = [
     b'{"kind":"subagent","agentType":"coder","subSessionId":"s-1","durationMs":0.5}',
     b"no entry",
 ]
+
+
+class Numbered(NamedTuple):
+    """What a reader gets."""
+
+    chunk: Any
+    sequence: int
+    epoch: Any
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +93,10 @@ def test_threads_with_objects_of_their_own_get_what_one_thread_gets(codec: Any) 
             last = sequencer.commit()
             push = framer.publish(3, first, last, body).partition(b"channel\r\n")[2].partition(b"\r\n")[2][:-2]
             seen.append((codec.parse_push(push), window.offer(first, last), frame))
+            seen.append(codec.decode_texts(encoder, body, last, 0, dict))
+            seen.append(codec.number_chunks(Numbered, [body, number], first, frame))
+            page = [[b"1-1", [b"chunk", body, b"sequence", b"%d" % last, b"writer", b"nonce"]]]
+            seen.append(codec.merge_entries(page, first - 1))
             seen.append((codec.split_lines(body, last, 0), codec.join_lines(body, last, first)))
             seen.append(codec.frame_command(["SET", "é", number, 0.5]))
             codec.check_finite({"a": [number, {"b": 0.5}]})
@@ -213,6 +226,7 @@ def test_what_another_thread_changes_meanwhile_is_read_or_refused(codec: Any) ->
     tree: dict[str, Any] = {f"k{number}": [number, {"deep": number}] for number in range(50)}
     command: list[Any] = [b"SET", "key", 5]
     entries = list(ENTRIES)
+    page: list[Any] = [[b"1-1", [b"chunk", b"{}", b"sequence", b"%d" % last, b"writer", b"n"]] for last in range(1, 5)]
     done = threading.Event()
 
     def change() -> None:
@@ -227,6 +241,10 @@ def test_what_another_thread_changes_meanwhile_is_read_or_refused(codec: Any) ->
             del command[3:]
             entries.append(ENTRIES[number % 4])
             del entries[4:]
+            page[2][1].append(b"seventh")
+            del page[2][1][number % 7 :]
+            page[2][1].extend([b"chunk", b"{}", b"sequence", b"3", b"writer", b"n"][number % 7 :])
+            page[3][:] = [] if number % 2 else [b"1-1", page[2][1]]
 
     def read() -> None:
         try:
@@ -236,6 +254,9 @@ def test_what_another_thread_changes_meanwhile_is_read_or_refused(codec: Any) ->
                 except RuntimeError as error:
                     assert "changed" in str(error)  # noqa: PT017  what Python says of a dict that changes under a loop
                 assert codec.frame_command(command).startswith((b"*3\r\n", b"*4\r\n"))
+                with suppress(IndexError, ValueError):  # a list that shrinks between two looks at it
+                    assert codec.merge_entries(page, 0)[0] >= 2
+                assert len(codec.number_chunks(Numbered, command, 1, None)) >= 3
                 rollup = codec.Rollup()
                 rollup.add(entries)
                 assert rollup.entry_count >= 3

@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from redis.crc import key_slot
 
 from helix_fast import (
     Helix,
@@ -295,6 +296,28 @@ async def test_instrumentation_keeps_no_store_alive(seen: Seen) -> None:
     gc.collect()
     assert gone() is None
     assert seen.value("helix_fast.writers") == 0
+
+
+async def test_on_a_cluster_each_span_names_the_server_of_its_id(seen: Seen, helix_cluster_url: str) -> None:
+    async with connect(helix_cluster_url) as helix:
+        seen.instrument(helix)
+        for stream in ("a", "b", "c", "d", "e", "f"):
+            async with await helix.streams.create_writer(stream, "agent") as writer:
+                writer.send_text("x")
+        slots = await helix.state.command("", b"CLUSTER", b"SLOTS")
+    told = {
+        str(span.attributes["helix_fast.id"]): span.attributes["server.port"]
+        for span in seen.spans("XADD")
+        if span.attributes is not None
+    }
+    assert told == {
+        stream: port
+        for stream in told
+        for first, last, (_host, port, *_), *_ in slots
+        if first <= key_slot(stream.encode()) <= last
+    }
+    assert len(told) == 6
+    assert len(set(told.values())) > 1
 
 
 async def test_what_cannot_be_instrumented_is_told(seen: Seen, helix: Helix) -> None:

@@ -39,7 +39,9 @@ app.command(
     "demo",
     short_help="Stream a text through a server; compare every byte.",
     epilog=examples(
-        "helix-fast demo", "helix-fast demo --sessions 20 --rate 50", f"helix-fast demo --url {_SERVER} --text book.txt"
+        "helix-fast demo",
+        "helix-fast demo --sessions 20 --rate 5000",
+        f"helix-fast demo --url {_SERVER} --text book.txt",
     ),
 )(demo.demo)
 app.command(

@@ -30,7 +30,7 @@ async def sizes_of(helix: Helix, prefix: str, session: str) -> dict[str, int] | 
         "operations": state.operations,
         "stream": (stream.stream, stream.meta, stream.lease),
         "usage": (usage.entries, usage.ids, usage.deleted),
-        "lock": (lock.lock, lock.fence, lock.operation, lock.finished, lock.queue, lock.alive),
+        "lock": (lock.lock, lock.fence, lock.queue, lock.alive),
     }
     try:
         return {part: await total(store, session, keys) for part, keys in parts.items()}

@@ -1,6 +1,6 @@
 -- Take a lock, or stand in its queue.
 --
--- KEYS[1] lock    KEYS[2] fence    KEYS[3] holder's operation    KEYS[4] finished operations    KEYS[5] queue    KEYS[6] alive
+-- KEYS[1] lock    KEYS[2] fence    KEYS[3] operation: what became of this acquire    KEYS[4] queue    KEYS[5] alive
 -- ARGV[1] operation   id of this acquire; every attempt of one call has the same
 -- ARGV[2] owner       as a JSON string, quotes included
 -- ARGV[3] ttl         milliseconds
@@ -11,28 +11,28 @@
 --
 -- Reply: {'held', record} | {'busy', milliseconds until the lock expires (-1 never, 0 it is free), place in the queue} | {'over'}
 -- Idempotent by the operation: a repeated call finds its own lock. 'over': that lock was released, the attempt came late.
+-- The operation's key holds '<number of its last refresh>:<record>' as long as the lock is held, then 'over' for a while.
 
 -- include token_less
 
-local lock, fence, holder, finished, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local lock, fence, own, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local operation, ttl, patience = ARGV[1], ARGV[3], tonumber(ARGV[4])
+local found = redis.call('MGET', own, lock, fence)
+local known, record, last = found[1], found[2], found[3]
+
+-- 1. A repeated attempt
+if known == 'over' then return {'over'} end
+if known and record and string.sub(known, string.find(known, ':', 1, true) + 1) == record then
+  if string.sub(known, 1, 2) == '0:' then -- never refreshed, so the caller still waits for this reply and counts from now
+    redis.call('PEXPIRE', lock, ttl)
+    redis.call('PEXPIRE', own, ttl)
+  end
+  return {'held', record}
+end
+
 local time = redis.call('TIME')
 local micros = time[1] .. string.format('%06d', tonumber(time[2]))
 local millis = string.sub(micros, 1, -4)
-
--- 1. A repeated attempt
-if redis.call('ZSCORE', finished, operation) then return {'over'} end
-local record = redis.call('GET', lock)
-if record then
-  local by = redis.call('GET', holder)
-  if by and string.sub(by, 1, #operation + 1) == operation .. ':' then
-    if by == operation .. ':0' then -- never refreshed, so the caller still waits for this reply and counts from now
-      redis.call('PEXPIRE', lock, ttl)
-      redis.call('PEXPIRE', holder, ttl)
-    end
-    return {'held', record}
-  end
-end
 
 -- 2. Whose turn is it? Waiters of which nothing was heard have lost their place.
 local head = false
@@ -60,15 +60,16 @@ if record or head and head ~= operation then
 end
 
 -- 4. Take it, with a token above every earlier one: INCR is exact where Lua's numbers are not
-local token, last = micros, redis.call('GET', fence)
-if last and string.match(last, '^[1-9]%d*$') and not less(last, micros) and less(last, '9223372036854775807') then
+local token = micros
+if last and string.find(last, '^[1-9]%d*$') and not less(last, micros) and less(last, '9223372036854775807') then
   redis.call('INCR', fence)
   token = redis.call('GET', fence)
 end
-redis.call('SET', fence, token, 'EX', ARGV[5])
 record = '{"owner":' .. ARGV[2] .. ',"fencingToken":' .. token .. ',"acquiredAt":' .. millis .. '}'
-redis.call('SET', lock, record, 'PX', ttl)
-redis.call('SET', holder, operation .. ':0', 'PX', ttl)
+-- MGET is blind to a key of another type, which is nobody's to overwrite: GET raises the error
+if not redis.call('SET', lock, record, 'NX', 'PX', ttl) then return {'held', redis.call('GET', lock)} end
+redis.call('SET', fence, token, 'EX', ARGV[5])
+redis.call('SET', own, '0:' .. record, 'PX', ttl)
 if patience > 0 then
   redis.call('ZREM', queue, operation)
   redis.call('ZREM', alive, operation)

@@ -5,7 +5,7 @@
 -- ARGV[1] place     entries read before
 -- ARGV[2] nonce     of the list that they were read from, '' where it had none
 -- ARGV[3] digest    SHA-1 of the first of them and the last, in hex
--- ARGV[4] count     entries at most
+-- ARGV[4] count     entries at most; 0: only to know whether the list is still the same
 --
 -- Reply: false where there are none | {nonce, length of the list, place of the first entry that follows, entries}
 -- Nonce and digest together tell another life of the list, also one made by a writer that knows no nonces.
@@ -22,6 +22,6 @@ if place > 0 then
   end
   if not same then place = 0 end
 end
-local found = {}
-if length > place then found = redis.call('LRANGE', entries, place, place + tonumber(ARGV[4]) - 1) end
+local found, count = {}, tonumber(ARGV[4])
+if count > 0 and length > place then found = redis.call('LRANGE', entries, place, place + count - 1) end
 return {nonce, length, place, found}

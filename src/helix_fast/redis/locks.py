@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from helix_fast.schemas.locks import LockInfo, decode_record
 from helix_fast.transport.retry import Retry
 from helix_fast.transport.topology import Topology
 
-from .scripts import Argument, script
+from .scripts import Argument, Script, script
 from .store import ConnectionOptions, RedisStore
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
                 the server can be reached, and expires otherwise.
         """
         ttl, name, wait = self._checked(session_id, ttl_ms, owner, wait_ms)
-        keys = LockKeys(self.key_prefix, session_id)
+        keys = _keys(self.key_prefix, session_id)
         operation = os.urandom(8).hex()
         try:
             return await self._acquire(session_id, keys, operation, ttl, name, wait)
@@ -101,14 +102,14 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         self, session_id: str, keys: LockKeys, operation: str, ttl: int, name: str, wait: float
     ) -> Lock | None:
         give_up = self.clock() + wait
-        publish = await self.publish_word()
+        publish = self._topology.publish or await self.publish_word()
         patience_ms = int(POLL_SECONDS * 3000) if wait else 0
         waiter: _Waiter | None = None
         try:
             while True:
                 sent, reply = await self._timed(
                     "lock_acquire", session_id,
-                    [keys.lock, keys.fence, keys.operation, keys.finished, keys.queue, keys.alive],
+                    [keys.lock, keys.fence, keys.operation(operation), keys.queue, keys.alive],
                     [operation, msgspec.json.encode(name), ttl, patience_ms, FENCE_TTL_SECONDS,
                      publish, keys.released],
                     self._patience,
@@ -140,7 +141,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         Raises:
             InvalidIdError: nothing was sent.
         """
-        keys = LockKeys(self.key_prefix, session_id)
+        keys = _keys(self.key_prefix, session_id)
         _, reply = await self._timed("lock_holder", session_id, [keys.lock], [], self._patience)
         return reply is not None
 
@@ -151,7 +152,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
             InvalidIdError: nothing was sent.
             MalformedLockError: what is stored is no lock.
         """
-        keys = LockKeys(self.key_prefix, session_id)
+        keys = _keys(self.key_prefix, session_id)
         _, reply = await self._timed("lock_holder", session_id, [keys.lock], [], self._patience)
         if reply is None:
             return None
@@ -181,15 +182,15 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
 
     async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, patience: float | None) -> tuple[float, int]:
         """See LockBackend."""
-        keys = LockKeys(self.key_prefix, lock.session_id)
+        keys = _keys(self.key_prefix, lock.session_id)
         return await self._timed(
-            "lock_refresh", lock.session_id, [keys.lock, keys.operation], [lock.record, lock.operation, serial, ttl_ms],
-            patience,
+            "lock_refresh", lock.session_id, [keys.lock, keys.operation(lock.operation)],
+            [lock.record, serial, ttl_ms], patience,
         )  # fmt: skip
 
     async def release_lock(self, lock: Lock, *, patience: float) -> bool:
         """See LockBackend."""
-        keys = LockKeys(self.key_prefix, lock.session_id)
+        keys = _keys(self.key_prefix, lock.session_id)
         _, reply = await self._timed(
             "lock_release", lock.session_id, *self._release_arguments(keys, lock.record, lock.operation),
             min(patience, self._patience),
@@ -198,7 +199,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
 
     def drop_lock(self, lock: Lock) -> None:
         """See LockBackend."""
-        self._drop(lock.session_id, LockKeys(self.key_prefix, lock.session_id), lock.record, lock.operation)
+        self._drop(lock.session_id, _keys(self.key_prefix, lock.session_id), lock.record, lock.operation)
 
     def _backend(self) -> LockBackend:
         return self
@@ -217,7 +218,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         self, keys: LockKeys, record: bytes, operation: str
     ) -> tuple[Sequence[bytes], Sequence[Argument]]:
         return (
-            [keys.lock, keys.operation, keys.finished, keys.queue, keys.alive],
+            [keys.lock, keys.operation(operation), keys.queue, keys.alive],
             [record, operation, self._remember_ms, self._topology.publish, keys.released],
         )
 
@@ -225,22 +226,43 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         self, name: str, tag: str, keys: Sequence[bytes], args: Sequence[Argument], patience: float | None
     ) -> tuple[float, Any]:
         """Run a script, and tell when the attempt that succeeded was sent. ``patience`` None: one attempt."""
-        wanted = script(name)
+        request = self._try(script(name), tag, keys, args, patience)
+        return await request if self._topology.observer is None else await self.observed(request, tag, "EVALSHA", name)
+
+    async def _try(
+        self, wanted: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument], patience: float | None
+    ) -> tuple[float, Any]:
+        topology, frame = self._topology, wanted.frame(keys, args)
+        failure: HelixError | None = None
 
         async def attempt() -> tuple[float, Any]:
+            nonlocal failure
+            error, failure = failure, None
+            if error is not None:
+                raise error
             if self._closed:
                 raise StoreClosedError("the store is closed")
             sent = self.clock()
             try:
-                return sent, await self._topology.call(tag, wanted.frame(keys, args))
-            except StoreResponseError as error:
-                if error.server_code != "NOSCRIPT":
+                return sent, await topology.call(tag, frame)
+            except StoreResponseError as refused:
+                if refused.server_code != "NOSCRIPT":
                     raise
             sent = self.clock()
-            return sent, await self._topology.call(tag, wanted.frame(keys, args, by_text=True))
+            return sent, await topology.call(tag, wanted.frame(keys, args, by_text=True))
 
-        request = attempt() if patience is None else Retry(patience).run(attempt, lambda: self._topology.reached(tag))
-        return await self.observed(request, tag, "EVALSHA", name)
+        try:
+            return await attempt()  # nearly always all that it takes
+        except HelixError as error:
+            if patience is None:
+                raise
+            failure = error
+        return await Retry(patience).run(attempt, lambda: topology.reached(tag))
+
+
+@lru_cache(maxsize=64)
+def _keys(prefix: str, session_id: str) -> LockKeys:
+    return LockKeys(prefix, session_id)
 
 
 class _Waiter:

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Final
 
 from helix_fast import codec
 from helix_fast.errors import InvalidIdError, StoreError
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.schemas.rollup import UsageRollup, build_rollup
 
-from .scripts import script
 from .store import RedisStore
+from .usage_pages import Pages, Place
 
-READ: Final = script("usage_read")
-# Entries of one reply: some 2.5 MB. Larger lists are read in several, so that no reply holds the server up for long.
-PAGE: Final = 10_000
 # A list that is made anew more often than this while it is being read belongs to somebody with another problem.
 MAX_RESTARTS: Final = 100
-
-
-class Place:
-    """How far a list has been read: entries, and what tells this life of the list from another."""
-
-    __slots__ = ("digest", "first", "nonce", "read")
-
-    def __init__(self) -> None:
-        self.read = 0
-        self.nonce = b""
-        self.first = b""
-        self.digest = b""
-
-    def move(self, nonce: bytes, entries: list[bytes]) -> None:
-        """These entries were read too."""
-        self.nonce = nonce
-        if entries:
-            if not self.read:
-                self.first = entries[0]
-            self.read += len(entries)
-            self.digest = hashlib.sha1(self.first + entries[-1], usedforsecurity=False).hexdigest().encode()
 
 
 class _Sums:
@@ -51,16 +26,6 @@ class _Sums:
     def __init__(self) -> None:
         self.place = Place()
         self.rollup = codec.Rollup()
-
-
-async def read_page(
-    store: RedisStore, session_id: str, keys: UsageKeys, place: Place
-) -> tuple[bytes, int, int, list[bytes]] | None:
-    """The entries after a place: nonce, length of the list, place of the first entry, entries; None without any."""
-    reply: Any = await store.run(
-        READ, session_id, [keys.entries, keys.ids], [place.read, place.nonce, place.digest, PAGE]
-    )
-    return None if reply is None else (reply[0], reply[1], reply[2], reply[3])
 
 
 class RollupReader:
@@ -91,22 +56,22 @@ class RollupReader:
         """
         keys = UsageKeys(self._prefix, session_id)
         sums = self._kept.get(session_id) or _Sums()
+        pages = Pages(self._store, session_id, keys)
         restarts = 0
         while restarts < MAX_RESTARTS:
-            asked = sums.place.read
-            page = await read_page(self._store, session_id, keys, sums.place)
+            page = await pages.next(sums.place)
             if page is None:
                 self.forget(session_id)
                 return None
-            nonce, length, start, entries = page
-            if start < asked:  # another list: deleted, expired or made anew
+            if page.anew:  # another list: deleted, expired or made anew
                 sums = _Sums()
                 restarts += 1
-            fresh = entries[sums.place.read - start :]
+            read = sums.place.read - page.start
+            fresh = page.entries[read:] if read else page.entries
             sums.rollup.add(fresh)
-            sums.place.move(nonce, fresh)
+            sums.place.move(page.nonce, fresh)
             self._keep(session_id, sums)
-            if sums.place.read >= length:
+            if sums.place.read >= page.length:
                 return sums.rollup.copy()
         raise StoreError(f"the usage of {session_id!r} is deleted again and again while it is being read")
 

@@ -154,6 +154,11 @@ class RedisStore(ErrorReporting):
         return await self.retrying(lambda: self._topology.call(tag, frame), tag)
 
     @property
+    def topology(self) -> Topology:
+        """The connections, for what goes without repetition."""
+        return self._topology
+
+    @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._closed

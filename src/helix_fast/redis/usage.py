@@ -19,10 +19,11 @@ from helix_fast.schemas.usage import EncodedEntry, UsageEntry, decode_entry, enc
 from helix_fast.transport.cluster import Cluster
 from helix_fast.usage_filters import Range, check_kinds, check_range
 
-from .rollup import Place, RollupReader, read_page
+from .rollup import RollupReader
 from .scripts import script
 from .store import ConnectionOptions, RedisStore
 from .usage_index import SessionIdPage, UsageIndex, forever
+from .usage_pages import Pages, Place
 from .usage_recorder import UsageRecorder
 
 if TYPE_CHECKING:
@@ -204,19 +205,20 @@ class RedisUsageStore(RedisStore):
     ) -> list[bytes]:
         place = Place()
         found: list[bytes] = []
+        pages = Pages(self, session_id, keys)
         while True:
-            page = await read_page(self, session_id, keys, place)
+            page = await pages.next(place)
             if page is None:
                 return []
-            nonce, length, start, entries = page
-            if start < place.read:
+            if page.anew:
                 place, found = Place(), []  # another list than the one begun with
-            place.move(nonce, entries)
+            entries = page.entries
+            place.move(page.nonce, entries)
             if kinds is None and steps == times == (None, None):
                 found += entries[: wanted - len(found)]  # also what is no entry: it is to be reported
             else:
                 found += codec.select_entries(entries, kinds, steps, times, wanted - len(found))
-            if place.read >= length or len(found) >= wanted:
+            if place.read >= page.length or len(found) >= wanted:
                 return found
 
     def _decode(self, session_id: str, found: list[bytes]) -> list[UsageEntry]:

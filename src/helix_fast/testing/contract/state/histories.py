@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -215,7 +215,13 @@ def test_random_histories_end_as_the_model_says(new_state_store: Callable[[], An
     try:
         machine = type("Machine", (Sessions,), {"make": staticmethod(new_state_store), "runner": loop})
         run_state_machine_as_test(
-            machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None)
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow],
+            ),
         )
     finally:
         loop.close()
