@@ -139,6 +139,25 @@ class Sealed:
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
 
 
+@final
+class Listeners:
+    """How many heard a stream's last publication: takes the replies to them. Where nobody did, the next one is short.
+
+    It then tells to look into the log, as after an end or a reset: whoever begins to listen between two publications
+    misses nothing.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 1
+
+    def __call__(self, reply: Any) -> None:
+        """The reply to a publication; an error tells nothing."""
+        if type(reply) is int:
+            self.count = reply
+
+
 class StraightAppender:
     """The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The base of Appender.
 
@@ -205,15 +224,18 @@ class StraightAppender:
         self.flushes: deque[tuple[int, Any]] = None  # type: ignore[assignment]
         self.raised: Any = None
         self.scheduled: Any = None
+        self.listeners = Listeners()
 
-    def _post(self, frame: bytes, slot: Callable[[Any], None] | None) -> None:
+    def _post(self, frame: bytes, slot: Callable[[Any], None], *, follow: bool) -> None:
         if self.lane is None or self.lane.closed:
-            self.topology.send(self.stream_id, frame, slot, follow=slot is None)
+            self.topology.send(self.stream_id, frame, slot, follow=follow)
         elif self.lane.outbox.add(frame, slot):
             self.lane.wake()
 
     def next_nonce(self) -> bytes:
         """8 characters that no other batch has."""
+        if len(self.nonce) != 4:
+            raise ValueError("a nonce has 4 characters")
         self.batches += 1
         return self.nonce + b"%04x" % (self.batches & 0xFFFF)
 
@@ -258,10 +280,16 @@ class StraightAppender:
         self.flight = batch
         self.busy = True
         try:
-            self._post(self.framer.xadd(self.terms.number, first, 1, chunk, batch.nonce), self)
+            self._post(self.framer.xadd(self.terms.number, first, 1, chunk, batch.nonce), self, follow=False)
         except Exception as error:  # noqa: BLE001  the connections are closed
             self.pause(error)
         return write
+
+    def publication(self, first: int, last: int, body: bytes) -> bytes:
+        """RESP of the publication of a batch: all of it, or that there is something in the log, if nobody listens."""
+        if not self.listeners.count:
+            return self.framer.look
+        return self.framer.publish(self.terms.number, first, last, body)
 
     def __call__(self, reply: Any) -> None:
         """The reply to the batch in flight."""
@@ -280,7 +308,7 @@ class StraightAppender:
         self.settled += 1
         write.settle(1, batch.first)
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-        self._post(self.framer.publish(self.terms.number, batch.first, batch.first, batch.body), None)
+        self._post(self.publication(batch.first, batch.first, batch.body), self.listeners, follow=True)
         if self.queue or self.batch.count:
             self.pump()
 

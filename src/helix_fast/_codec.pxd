@@ -41,13 +41,15 @@ cdef class Batch:
     # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
     # NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
-    cdef int put_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
+    cdef int append_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
 
 
 cdef class AppendFramer:
     cdef bytes head             # RESP of 'XADD key NOMKSTREAM', with the count of 10 arguments
     cdef bytes trim_head        # the same with 13 arguments and 'MINID ='
     cdef bytes publish_head     # RESP of 'PUBLISH channel', with the count of 3 arguments
+
+    cdef readonly bytes look    # RESP of 'PUBLISH channel !'
 
     # What `xadd` and `publish` return, their arguments checked.
     cdef bytes append_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
@@ -75,6 +77,8 @@ cdef class Write:
     cdef public Py_ssize_t count, acked, lost
     cdef public uint64_t last
 
+    cdef int stored(self, Py_ssize_t chunks, uint64_t last) except -1
+
 
 cdef class Sealed:
     cdef public bytes body, nonce
@@ -85,7 +89,12 @@ cdef class Sealed:
     cdef public bint sent, doubtful
 
 
+cdef class Listeners:
+    cdef public Py_ssize_t count
+
+
 cdef class StraightAppender:
+    cdef readonly Listeners listeners
     cdef public object stream_id, topology, lane, terms, dead, trouble_since
     cdef public bytes nonce
     cdef public Batch batch
@@ -100,7 +109,8 @@ cdef class StraightAppender:
     cdef public bint busy, in_trouble
 
     # To the stream's server, by the shortest way.
-    cdef int post(self, object frame, object slot) except -1
+    cdef int post(self, object frame, object slot, bint follow) except -1
+    cdef bytes nonce_of_next(self)
 
 
 cdef class Window:

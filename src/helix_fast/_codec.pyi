@@ -123,6 +123,10 @@ class AppendFramer:
     """
 
     def __new__(cls, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> AppendFramer: ...
+    @property
+    def look(self) -> bytes:
+        """RESP of `PUBLISH channel !`: there is something in the log."""
+
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of `XADD key NOMKSTREAM [MINID = min_id] term-first chunk body sequence first+count-1 writer nonce`.
 
@@ -327,11 +331,7 @@ class Window:
         """
 
     def overlaps(self, first: int, last: int) -> bool:
-        """Whether first..last is partly seen, partly new: first <= self.last < last.
-
-        Raises:
-            ValueError, OverflowError: as `offer`.
-        """
+        """Whether first..last is partly seen, partly new: first <= self.last < last. Raises as `offer`."""
 
 @final
 class Rollup:

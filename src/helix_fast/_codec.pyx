@@ -203,7 +203,7 @@ cdef class Batch:
         self.count += 1
         return self.buffer + needed - length
 
-    cdef int put_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1:
+    cdef int append_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1:
         cdef Number stamp
         cdef char* out
         write_number(&stamp, timestamp)
@@ -219,7 +219,7 @@ cdef class Batch:
         """Append one `text_delta`; the new size."""
         cdef Text text
         read_text(&text, delta, "delta")
-        self.put_text(encoder, &text, u64(timestamp, "timestamp"))
+        self.append_text(encoder, &text, u64(timestamp, "timestamp"))
         return self.size
 
     def add(self, chunk):

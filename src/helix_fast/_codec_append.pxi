@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. All else is the subclass's."""
+"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is not here."""
 
 
 cdef enum:
@@ -37,19 +37,25 @@ cdef class Outbox:
 cdef class Write:
     """One awaited write; see the twin."""
 
-    def __cinit__(self, original, Py_ssize_t count, future, owner=None):
+    def __cinit__(self):
+        self.fresh = True
+
+    def __init__(self, original, Py_ssize_t count, future, owner=None):
         self.owner = owner
         self.original = original
         self.count = count
         self.future = future
-        self.fresh = True
 
-    def settle(self, Py_ssize_t chunks, uint64_t last):
-        """`chunks` more of it are stored, the last of them at `last`."""
+    cdef int stored(self, Py_ssize_t chunks, uint64_t last) except -1:
         self.acked += chunks
         self.last = last
         if self.acked == self.count and not self.future.done():
             self.future.set_result(last)
+        return 0
+
+    def settle(self, Py_ssize_t chunks, uint64_t last):
+        """`chunks` more of it are stored, the last of them at `last`."""
+        self.stored(chunks, last)
 
     def fail(self, error):
         """Tell the caller, if it still waits."""
@@ -62,7 +68,7 @@ cdef class Write:
 cdef class Sealed:
     """A batch whose bytes are fixed; see the twin."""
 
-    def __cinit__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
+    def __init__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
         self.body = body
         self.count = count
         self.only = only
@@ -89,6 +95,19 @@ cdef class Sealed:
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
 
 
+@cython.final
+cdef class Listeners:
+    """How many heard the last publication; see the twin."""
+
+    def __cinit__(self):
+        self.count = 1
+
+    def __call__(self, reply):
+        """The reply to a publication; an error tells nothing."""
+        if PyLong_CheckExact(reply):
+            self.count = reply
+
+
 cdef class StraightAppender:
     """See the twin. Owned by one thread."""
 
@@ -106,30 +125,35 @@ cdef class StraightAppender:
         self.linger = linger
         self.make_future = make_future
         self.batch = Batch()
+        self.listeners = Listeners()
 
-    cdef int post(self, frame, slot) except -1:
+    cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
-            # An append does not follow its slot to another node, which may know less: then the stream is looked at.
-            self.topology.send(self.stream_id, frame, slot, follow=slot is None)
+            self.topology.send(self.stream_id, frame, slot, follow=follow)
         elif (<Outbox> self.lane.outbox).put(frame, slot):
             self.lane.wake()
         return 0
 
-    def next_nonce(self):
-        """8 characters that no other batch has."""
+    cdef bytes nonce_of_next(self):
         cdef char text[8]
         cdef int place
+        if PyBytes_GET_SIZE(self.nonce) != 4:
+            raise ValueError("a nonce has 4 characters")
         self.batches += 1
         memcpy(text, PyBytes_AS_STRING(self.nonce), 4)
         for place in range(4):
             text[7 - place] = helix_hex_digits[(self.batches >> (4 * place)) & 15]
         return PyBytes_FromStringAndSize(text, 8)
 
+    def next_nonce(self):
+        """8 characters that no other batch has."""
+        return self.nonce_of_next()
+
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
         """Add a `text_delta` that nobody waits for; see the stub for the contract."""
         cdef Text text
         read_text(&text, delta, "delta")
-        self.batch.put_text(encoder, &text, <uint64_t> (seconds * 1000))
+        self.batch.append_text(encoder, &text, <uint64_t> (seconds * 1000))
         if self.batch.size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
             self.seal()
         if not self.busy and self.scheduled is None:
@@ -149,19 +173,37 @@ cdef class StraightAppender:
             or (self.max_length and self.sequence.last + 1 - self.trimmed >= <uint64_t> self.max_count)
         ):
             return self.put_many((chunk,), original, owner)
-        write = Write(original, 1, self.make_future(), owner)
-        batch = Sealed(chunk, 1, None, self.next_nonce(), write)
-        batch.first = self.sequence.reserve(1)
+        require_bytes(chunk, "chunk")
+        # Filled from here: their __init__ would cost as much again as all of this.
+        write = Write.__new__(Write)
+        write.owner = owner
+        write.original = original
+        write.count = 1
+        write.future = self.make_future()
+        batch = Sealed.__new__(Sealed)
+        batch.body = chunk
+        batch.count = 1
+        batch.nonce = self.nonce_of_next()
+        batch.only = write
+        batch.first = self.sequence.last + 1
         batch.sent = True
+        self.sequence.flying = 1
         self.given += 1
         self.flight = batch
         self.busy = True
         frame = self.framer.append_frame(self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None)
         try:
-            self.post(frame, self)
+            # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+            self.post(frame, self, False)
         except Exception as error:
             self.pause(error)
         return write
+
+    def publication(self, first, last, body):
+        """RESP of the publication of a batch; see the twin."""
+        if not self.listeners.count:
+            return self.framer.look
+        return self.framer.publish(self.terms.number, first, last, body)
 
     def __call__(self, reply):
         """The reply to the batch in flight."""
@@ -174,14 +216,19 @@ cdef class StraightAppender:
             self.replied(reply)
             return
         write = batch.only
-        self.sequence.commit()
+        self.sequence.last += self.sequence.flying
+        self.sequence.flying = 0
         self.collisions = 0
         self.flight = self.trouble_since = None
         self.busy = self.in_trouble = False
         self.trimmed = self.trims
         self.settled += 1
-        write.settle(1, batch.first)
+        write.stored(1, batch.first)
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-        self.post(self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body), None)
+        if self.listeners.count:
+            frame = self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body)
+        else:
+            frame = self.framer.look
+        self.post(frame, self.listeners, True)
         if self.queue or self.batch.count:
             self.pump()

@@ -21,6 +21,7 @@ cdef class AppendFramer:
         self.head = b"*10\r\n" + head
         self.trim_head = b"*13\r\n" + head + bulk(b"MINID") + bulk(b"=")
         self.publish_head = b"*3\r\n" + bulk(publish) + bulk(channel)
+        self.look = self.publish_head + bulk(b"!")
 
     def xadd(self, term, first, count, body, nonce, min_id=None):
         """RESP of the append of one batch; see the stub for the contract."""

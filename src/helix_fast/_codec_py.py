@@ -129,7 +129,7 @@ class Batch:
 class AppendFramer:
     """RESP of one stream's appends. Immutable; may be shared between threads."""
 
-    __slots__ = ("_head", "_publish_head", "_trim_head")
+    __slots__ = ("_head", "_publish_head", "_trim_head", "look")
 
     def __init__(self, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> None:
         head = _bulk(b"XADD", _bytes(key, "key"), b"NOMKSTREAM")
@@ -137,6 +137,7 @@ class AppendFramer:
         self._trim_head = b"*13\r\n" + head + _bulk(b"MINID", b"=")
         channel = _bytes(channel, "channel")
         self._publish_head = b"*3\r\n" + _bulk(_bytes(publish, "publish"), channel)
+        self.look = self._publish_head + _bulk(b"!")
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of the append of one batch; see the stub for the contract."""

@@ -20,6 +20,7 @@ MOST_CALLS = 100
 MOST_OBJECTS = 3
 OBJECTS = ("ChunkEncoder", "Batch", "AppendFramer", "Sequencer", "Window", "Rollup")
 PROPERTIES: dict[str, tuple[str, ...]] = {
+    "AppendFramer": ("look",),
     "ChunkEncoder": ("agent_id", "agent_type"),
     "Batch": ("count", "size"),
     "Sequencer": ("last",),

@@ -112,7 +112,7 @@ def state_of(appender: Any) -> tuple[Any, ...]:
 REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
-    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many",
+    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard",
 ]  # fmt: skip
 
 
@@ -149,6 +149,8 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.observed = print if number % 2 else None
     elif name == "closed" and appender.lane:
         appender.lane.closed = bool(number % 2)
+    elif name == "heard":
+        appender.listeners(number % 2 if number < 8 else ValueError("no right to publish"))
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
     elif name == "collided":
@@ -195,7 +197,24 @@ def test_a_chunk_goes_out_with_the_next_sequence_and_is_published_once_it_is_sto
     appender(b"5-8")
     assert (write.future.result, appender.sequence.last, appender.settled) == (8, 8, 1)
     assert outbox.frames[1:] == [framer.publish(5, 8, 8, b"{}")]
-    assert outbox.slots[1:] == [None]
+    assert outbox.slots[1:] == [appender.listeners]
+
+
+@on_each_twin
+def test_where_nobody_heard_the_last_publication_the_next_one_is_short(codec) -> None:
+    appender, _trace = appender_of(codec, lane=True)
+    framer = codec.AppendFramer(b"k", b"c")
+    assert framer.look == codec.frame_command([b"PUBLISH", b"c", b"!"])
+    assert appender.publication(1, 2, b"[]") == framer.publish(5, 1, 2, b"[]")
+    appender.listeners(0)
+    assert appender.publication(1, 2, b"[]") == framer.look
+    appender.put(b"{}", None, None)
+    appender(b"5-8")
+    assert appender.lane.outbox.frames[1:] == [framer.look]
+    appender.listeners(ValueError("no"))
+    assert appender.publication(1, 2, b"[]") == framer.look
+    appender.listeners(2)
+    assert appender.publication(1, 2, b"[]") == framer.publish(5, 1, 2, b"[]")
 
 
 @on_each_twin

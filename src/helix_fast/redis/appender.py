@@ -240,7 +240,7 @@ class Appender(Intake):
         if publish:
             # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
             last = first + batch.count - 1
-            self.topology.send(self.stream_id, self.framer.publish(self.terms.number, first, last, batch.body))
+            self.topology.send(self.stream_id, self.publication(first, last, batch.body), self.listeners)
         write = batch.only
         if write is not None:
             write.settle(1, first)

@@ -169,7 +169,14 @@ class Feed:
             elif self._pushed:
                 decoded = self._take()
             else:
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                self._waiting_since = self._loop.time()
+                if self._timer is None:
+                    self._timer = self._loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
                 continue
             if decoded is not None and decoded[1]:
                 return decoded
@@ -351,16 +358,6 @@ class Feed:
             return None
         self._entry = payload[: payload.index(b":")]
         return self._decoder.decode(body, last, seen)
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        self._waiting_since = self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def tick(self) -> None:
         """A block timeout has passed since the timer was set; silence as long as that is looked into."""
