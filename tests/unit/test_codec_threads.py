@@ -280,6 +280,6 @@ def test_the_extension_does_not_switch_the_gil_on() -> None:
     place = importlib.util.find_spec("helix_fast._codec")
     assert place is not None
     assert place.origin is not None
-    # Of the environment nothing: PYTHON_GIL=0 would keep the GIL off whatever the extension says.
-    done = subprocess.run([sys.executable, "-I", "-W", "error", "-c", program, place.origin], env={}, check=False)
+    # -I, as PYTHON_GIL=0 in the environment would keep the GIL off whatever the extension says.
+    done = subprocess.run([sys.executable, "-I", "-W", "error", "-c", program, place.origin], check=False)
     assert done.returncode == 0
