@@ -210,7 +210,7 @@ async def test_a_session_that_another_deleted_does_not_come_back_with_a_repeated
     fault_proxy: FaultProxy, direct: RedisStateStore, name: str
 ) -> None:
     async with RedisStateStore(fault_proxy.url) as store:
-        await store.session_exists("s")
+        await store.create_session("another", agent_type="a")  # the server knows the script now
         fault_proxy.refuse()
         fault_proxy.cut_after_reply_bytes(0)
         write = store.save(AgentState("s", "a")) if name == "save" else store.create_session("s", agent_type="a")
