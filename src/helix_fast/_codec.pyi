@@ -8,6 +8,7 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
+from helix_fast._append_py import Listeners as Listeners
 from helix_fast._append_py import Outbox as Outbox
 from helix_fast._append_py import Sealed as Sealed
 from helix_fast._append_py import StraightAppender as StraightAppender
