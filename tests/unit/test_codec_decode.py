@@ -101,7 +101,7 @@ def test_chunks_are_numbered_from_the_first(codec) -> None:
     found = codec.number_chunks(Place, ["a", None, [1]], 7, "e")
     assert found == [("a", 7, "e"), (None, 8, "e"), ([1], 9, "e")]
     assert all(type(place) is Place for place in found)
-    assert hash(found[0]) == hash(("a", 7, "e"))  # Python 3.14 keeps the hash in the tuple: it must not be filled in as 0
+    assert hash(found[0]) == hash(("a", 7, "e"))  # Python 3.14 keeps it in the tuple, where 0 is no "not yet"
     assert [gc.is_tracked(found[2])] == [True]  # a list may lead back to it
     assert codec.number_chunks(Place, [], U64_MAX, "e") == []
     with pytest.raises(OverflowError):
