@@ -11,10 +11,12 @@ import sys
 from collections.abc import AsyncIterator
 
 import pytest
+import typer
 
 from helix_fast import Helix, connect
+from helix_fast.cli.tail import print_stream
 from tests.support.backends import documented_rights
-from tests.support.servers import ServerProcess
+from tests.support.servers import ServerProcess, until
 
 USAGE = {
     "kind": "custom",
@@ -136,6 +138,31 @@ async def test_tail_that_is_stopped_tells_where_to_go_on(helix: Helix, server_ur
         process.send_signal(signal.SIGINT)
         _, told = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, told.decode()) == (130, f"helix-fast: to go on: --from {writer.epoch}:1\n")
+
+
+async def test_tail_that_loses_the_server_tells_where_to_go_on(
+    fresh_server: ServerProcess, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with connect(fresh_server.url, retry_timeout=0.1) as helix:
+        async with await helix.streams.create_writer("open", "agent") as writer:
+            await writer.write({"type": "text_delta", "delta": "so far"})
+        printing = asyncio.ensure_future(print_stream(helix.streams, "open", 0, None))
+        shown = ""
+
+        def printed() -> str:
+            nonlocal shown
+            shown += capfd.readouterr().out
+            return shown
+
+        await until(lambda: printed() == "so far")
+        await fresh_server.stop()
+        with pytest.raises(typer.Exit) as raised:
+            await printing
+        out, told = capfd.readouterr()
+    assert (raised.value.exit_code, out) == (2, "\n")
+    assert told.startswith("helix-fast: ")
+    assert told.endswith(f"to go on: --from {writer.epoch}:1\n")
+    assert told.count("\n") == 1
 
 
 async def test_tail_of_a_failed_stream_prints_its_chunks_and_exits_1(helix: Helix, server_url: str) -> None:

@@ -133,10 +133,13 @@ async def print_stream(
                 show(stored)
                 if not follow and stored.sequence >= info.last_sequence:
                     break
-        except (asyncio.CancelledError, StoreConnectionError):
+        except asyncio.CancelledError:
             printer.finish()
             sys.stderr.write(f"helix-fast: to go on: --from {reader.position}\n")
             raise
+        except StoreConnectionError as error:
+            printer.finish()
+            fail(str(error), f"to go on: --from {reader.position}")
         finally:
             printer.finish()
 
