@@ -105,11 +105,12 @@ async def test_tail_without_follow_stops_where_an_open_stream_is_now(
     assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == sequences
 
 
-async def test_tail_of_the_last_chunks_begins_there(ended_stream: str, server_url: str) -> None:
-    done = command("tail", ended_stream, "--url", server_url, "--json", "--last", "2")
-    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [4, 5]
-    done = command("tail", ended_stream, "--url", server_url, "--json", "--last", "99")
-    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2, 3, 4, 5]
+@pytest.mark.parametrize(("last", "sequences"), [(2, [4, 5]), (99, [1, 2, 3, 4, 5]), (0, [])])
+async def test_tail_of_the_last_chunks_begins_there(
+    helix: Helix, ended_stream: str, capfd: pytest.CaptureFixture[str], last: int, sequences: list[int]
+) -> None:
+    await print_stream(helix.streams, ended_stream, 0, None, last=last, json=True)
+    assert [json.loads(line)["sequence"] for line in capfd.readouterr().out.splitlines()] == sequences
 
 
 async def test_tail_from_a_position_that_cannot_be_is_told(ended_stream: str, server_url: str) -> None:
