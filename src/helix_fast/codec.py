@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        Listeners,
         Outbox,
         Rollup,
         Sealed,
@@ -53,6 +54,7 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
+    Listeners = _chosen.Listeners
     Outbox = _chosen.Outbox
     Rollup = _chosen.Rollup
     Sealed = _chosen.Sealed
@@ -75,6 +77,7 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "Listeners",
     "Outbox",
     "Rollup",
     "Sealed",
