@@ -19,7 +19,7 @@ from helix_fast.schemas.locks import LockInfo, decode_record
 from helix_fast.transport.retry import Retry
 from helix_fast.transport.topology import Topology
 
-from .scripts import Argument, Script, script
+from .scripts import Argument, script
 from .store import ConnectionOptions, RedisStore
 
 if TYPE_CHECKING:
@@ -226,38 +226,34 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
         self, name: str, tag: str, keys: Sequence[bytes], args: Sequence[Argument], patience: float | None
     ) -> tuple[float, Any]:
         """Run a script, and tell when the attempt that succeeded was sent. ``patience`` None: one attempt."""
-        request = self._try(script(name), tag, keys, args, patience)
-        return await request if self._topology.observer is None else await self.observed(request, tag, "EVALSHA", name)
-
-    async def _try(
-        self, wanted: Script, tag: str, keys: Sequence[bytes], args: Sequence[Argument], patience: float | None
-    ) -> tuple[float, Any]:
-        topology, frame = self._topology, wanted.frame(keys, args)
+        wanted = script(name)
+        frame = wanted.frame(keys, args)
         failure: HelixError | None = None
+        if self._topology.observer is None and not self._closed:
+            sent = self.clock()
+            try:
+                return sent, await self._topology.call(tag, frame)  # nearly always all that it takes
+            except HelixError as error:
+                failure = error
 
         async def attempt() -> tuple[float, Any]:
             nonlocal failure
             error, failure = failure, None
-            if error is not None:
-                raise error
-            if self._closed:
-                raise StoreClosedError("the store is closed")
-            sent = self.clock()
             try:
-                return sent, await topology.call(tag, frame)
+                if error is not None:
+                    raise error
+                if self._closed:
+                    raise StoreClosedError("the store is closed")
+                sent = self.clock()
+                return sent, await self._topology.call(tag, frame)
             except StoreResponseError as refused:
                 if refused.server_code != "NOSCRIPT":
                     raise
             sent = self.clock()
-            return sent, await topology.call(tag, wanted.frame(keys, args, by_text=True))
+            return sent, await self._topology.call(tag, wanted.frame(keys, args, by_text=True))
 
-        try:
-            return await attempt()  # nearly always all that it takes
-        except HelixError as error:
-            if patience is None:
-                raise
-            failure = error
-        return await Retry(patience).run(attempt, lambda: topology.reached(tag))
+        request = attempt() if patience is None else Retry(patience).run(attempt, lambda: self._topology.reached(tag))
+        return await self.observed(request, tag, "EVALSHA", name)
 
 
 @lru_cache(maxsize=64)
