@@ -16,6 +16,8 @@ from tests.fuzz.codec_target import SIGNATURES, CodecTarget, DifferenceError
 from tests.fuzz.engines import with_hypothesis
 from tests.unit.codec_twins import TWINS, compared
 
+# They read no bytes: they hand batches to a lane and wait for its replies, which programs of calls cannot do yet.
+NOT_FUZZED = {"Listeners", "Outbox", "Sealed", "StraightAppender", "Write"}
 STUB = Path(helix_fast.__file__).with_name("_codec.pyi")
 
 
@@ -23,6 +25,8 @@ def declared() -> set[str]:
     """Every public name of the stub: functions, classes as their constructors, methods and properties."""
     names = set()
     for node in ast.parse(STUB.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            names.update(alias.name for alias in node.names if alias.asname == alias.name)
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
@@ -40,7 +44,7 @@ def run_random(target: CodecTarget, programs: int) -> None:
 def test_every_public_name_of_the_codec_is_fuzzed_with_arguments_that_it_takes() -> None:
     target = CodecTarget(_codec_py, _codec_py)
     run_random(target, 400)
-    assert set(target.returned) == declared()
+    assert set(target.returned) == declared() - NOT_FUZZED
     fallible = {name for name, arguments in SIGNATURES.items() if arguments}
     assert fallible - set(target.raised) <= {"select_entries"}  # it refuses nothing but what is no bytes at all
 
