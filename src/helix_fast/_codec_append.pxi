@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is not here."""
+"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is elsewhere."""
 
 
 cdef enum:
@@ -108,6 +108,7 @@ cdef class Listeners:
             self.count = reply
 
 
+@cython.nonecheck(True)
 cdef class StraightAppender:
     """See the twin. Owned by one thread."""
 
@@ -130,7 +131,7 @@ cdef class StraightAppender:
     cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
             self.topology.send(self.stream_id, frame, slot, follow=follow)
-        elif (<Outbox> self.lane.outbox).put(frame, slot):
+        elif (<Outbox?> self.lane.outbox).put(frame, slot):
             self.lane.wake()
         return 0
 

@@ -22,12 +22,22 @@ cdef extern from *:
             default: return 0;
         }
     }
+
+    /* Since 3.14 a tuple keeps its hash, and -1 says that there is none yet: the allocator leaves 0. */
+    #if PY_VERSION_HEX >= 0x030E0000
+    #define helix_forget_hash(made) (((PyTupleObject *)(made))->ob_hash = -1)
+    #else
+    #define helix_forget_hash(made) ((void)(made))
+    #endif
     """
+    void helix_forget_hash(object made)
     char helix_unescape(char c) noexcept nogil
     object PyObject_Vectorcall(object make, PyObject** values, size_t flags, object names)
     object PyUnicode_New(Py_ssize_t length, Py_UCS4 largest)
     object PyType_GenericAlloc(PyTypeObject* type_of, Py_ssize_t places)
     bint PyObject_IS_GC(object value)
+    bint PyType_Check(object value)
+    bint PyType_IsSubtype(PyTypeObject* one, PyTypeObject* other)
     void PyObject_GC_UnTrack(object value)
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
@@ -191,7 +201,7 @@ def number_chunks(make, chunks, first, epoch):
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
     # No __new__ and no dict: then the object is its three places, and they may be filled from here.
     if (
-        not (isinstance(make, type) and issubclass(make, tuple))
+        not (PyType_Check(make) and PyType_IsSubtype(type_of, <PyTypeObject*> tuple))
         or make.__basicsize__ != tuple.__basicsize__ or make.__dictoffset__
     ):
         raise TypeError("make must be a subclass of tuple without attributes")
@@ -200,6 +210,7 @@ def number_chunks(make, chunks, first, epoch):
     plain = not PyObject_IS_GC(epoch)
     for chunk in <list> chunks:
         values = PyType_GenericAlloc(type_of, 3)
+        helix_forget_hash(values)
         number: object = sequence
         Py_INCREF(chunk)
         PyTuple_SET_ITEM(values, 0, chunk)

@@ -268,9 +268,11 @@ def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
         if type(entry) is not list or len(entry) != 2 or type(entry[1]) is not list or len(entry[1]) != 6:
             break
         name, body, second, digits, third, _nonce = entry[1]
-        if (name, second, third) != (b"chunk", b"sequence", b"writer") or type(body) is not bytes or not body:
+        if any(type(field) is not bytes for field in (name, body, second, digits, third)) or not body:
             break
-        if type(digits) is not bytes or not _EXACT.fullmatch(digits) or int(digits) - last != body.count(b"\n") + 1:
+        if (name, second, third) != (b"chunk", b"sequence", b"writer"):
+            break
+        if not _EXACT.fullmatch(digits) or int(digits) - last != body.count(b"\n") + 1:
             break
         bodies.append(body)
         last = int(digits)
