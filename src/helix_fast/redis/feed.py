@@ -27,6 +27,7 @@ from helix_fast.schemas.chunks import Decoded, LineDecoder
 from helix_fast.transport.topology import Topology
 
 from .entries import chunk_fields
+from .far_pages import FarPages
 from .scripts import script
 from .store import RedisStore
 
@@ -35,7 +36,7 @@ MAX_PUSHED_ENTRIES: Final = 512
 MAX_PUSHED_BYTES: Final = 1 << 20
 MIN_PAGE: Final = 64
 MAX_PAGE: Final = 1024
-PAGE_BYTES: Final = 1 << 20
+PAGE_BYTES: Final = 256 << 10
 
 
 class Source(NamedTuple):
@@ -73,6 +74,7 @@ class Feed:
         self.skip_gaps = skip_gaps
         self._window = codec.Window(after)
         self._decoder = LineDecoder()
+        self._pages = FarPages(source.store, stream_id, keys.stream)
         self._entry = b""  # id of the last entry read from the log or taken from a push
         self._opened = False
         self._page = MIN_PAGE
@@ -247,16 +249,16 @@ class Feed:
         """
         self._far = False
         page = self._page
-        entries: list[list[Any]] = await self._source.store.command(
-            self.stream_id, b"XRANGE", self._keys.stream, b"(" + self._entry, b"+", b"COUNT", page
-        )
+        entries = await self._pages.read(self._entry, page)
         seen = self._window.last
         taken, last, body = codec.merge_entries(entries, seen)
         if not taken:
             return None
+        self._resize(taken, len(body))
+        if taken == page:
+            await self._pages.ask(entries[-1][0], self._page)
         self._dirty = True
         self._far = taken == page
-        self._resize(taken, len(body))
         self._entry = entries[taken - 1][0]
         self._window = codec.Window(last)
         return self._decoder.decode(body, last, seen)

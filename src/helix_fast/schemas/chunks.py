@@ -293,6 +293,9 @@ Decoded = tuple[int, list[Union[StreamChunk, MalformedChunkError]], bool]  # noq
 """Sequence of the first chunk; the chunks, an error in the place of bytes that are none; whether there are errors."""
 
 
+_TEXT_HEAD: Final = b'{"type":"text_delta",'
+
+
 class LineDecoder:
     """Decodes the chunks of one stream. Text of the agent whose text came last is decoded in one go by the codec."""
 
@@ -303,6 +306,8 @@ class LineDecoder:
 
     def decode(self, body: bytes, last: int, after: int) -> Decoded:
         """Decode the chunks of an entry that come after sequence ``after``; ``last`` is that of its last chunk."""
+        if self._encoder is None and body.startswith(_TEXT_HEAD):
+            self._learn(body.partition(b"\n")[0])
         if self._encoder is not None:
             first, texts, others = codec.decode_texts(self._encoder, body, last, after, TextDeltaChunk)
             chunks = cast("list[StreamChunk | MalformedChunkError]", texts)
@@ -315,11 +320,14 @@ class LineDecoder:
                         chunks[index] = _decode_or_error(line, first + index)
                 return first, chunks, _any_error(chunks)
         first, chunks, faulty = decode_lines(body, last, after)
-        for chunk in reversed(chunks):
-            if type(chunk) is TextDeltaChunk and chunk.agent_id is not None:
-                self._encoder = _encoder(chunk.agent_id, chunk.agent_type)
-                break
+        self._encoder = None  # none of it is that agent's
         return first, chunks, faulty
+
+    def _learn(self, line: bytes) -> None:
+        """Take the encoder of this line, where it is an agent's plain text."""
+        chunk = _decode_or_error(line, 0)
+        if type(chunk) is TextDeltaChunk and chunk.agent_id is not None:
+            self._encoder = _encoder(chunk.agent_id, chunk.agent_type)
 
 
 def decode_lines(body: bytes, last: int, after: int) -> Decoded:
