@@ -195,9 +195,13 @@ class Measure(abc.ABC):
 
 
 async def timed_run(run: Run) -> float:
-    """One run; the garbage of the one before it is not on its bill."""
+    """One run; the garbage of the one before it, and looking through all that lives already, is not on its bill."""
     gc.collect()
-    return await run()
+    gc.freeze()
+    try:
+        return await run()
+    finally:
+        gc.unfreeze()
 
 
 async def take_pairs(ours: Run, baseline: Run, runs: int) -> list[Pair]:
