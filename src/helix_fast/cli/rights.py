@@ -15,7 +15,7 @@ from .findings import Finding
 # would change it is of the wrong type then, and is refused for that, not for want of rights.
 _FORMS: Final = """
 ping; time; eval return+1 0; evalsha 0000000000000000000000000000000000000000 0; publish CHANNEL doctor
-copy KEY KEY:copy; incr KEY; pexpire KEY 60000; set KEY 1 XX KEEPTTL; get KEY; exists KEY; ttl KEY; pttl KEY
+copy KEY KEY:copy; incr KEY; pexpire KEY 60000; set KEY 1 XX KEEPTTL; get KEY; mget KEY; exists KEY; ttl KEY; pttl KEY
 xadd KEY NOMKSTREAM * f v; xrange KEY - + COUNT 1; xrevrange KEY + - COUNT 1; xtrim KEY MAXLEN 0
 hget KEY f; hgetall KEY; hmget KEY f; hset KEY f v; hsetnx KEY f v; hdel KEY f; hlen KEY; hincrby KEY f 1
 lindex KEY 0; llen KEY; lrange KEY 0 0; ltrim KEY 0 0; rpush KEY v; sadd KEY m; scard KEY; smembers KEY; srem KEY m
