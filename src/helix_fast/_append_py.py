@@ -306,9 +306,11 @@ class StraightAppender:
         self.busy = self.in_trouble = False
         self.trimmed = self.trims
         self.settled += 1
-        write.settle(1, batch.first)
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-        self._post(self.publication(batch.first, batch.first, batch.body), self.listeners, follow=True)
+        try:
+            self._post(self.publication(batch.first, batch.first, batch.body), self.listeners, follow=True)
+        finally:
+            write.settle(1, batch.first)
         if self.queue or self.batch.count:
             self.pump()
 

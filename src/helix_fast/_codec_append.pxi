@@ -224,12 +224,14 @@ cdef class StraightAppender:
         self.busy = self.in_trouble = False
         self.trimmed = self.trims
         self.settled += 1
-        write.stored(1, batch.first)
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         if self.listeners.count:
             frame = self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body)
         else:
             frame = self.framer.look
-        self.post(frame, self.listeners, True)
+        try:
+            self.post(frame, self.listeners, True)     # before the writer goes on, which may take its time
+        finally:
+            write.stored(1, batch.first)
         if self.queue or self.batch.count:
             self.pump()
