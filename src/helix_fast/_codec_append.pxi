@@ -166,7 +166,8 @@ cdef class StraightAppender:
         cdef Sealed batch
         if (
             self.busy or self.linger or self.flight is not None or self.batch.count or self.assisted_batches
-            or self.dead is not None or self.sequence.flying or self.queue or self.raised.writes
+            or self.dead is not None or self.sequence.flying or self.sequence.last == UINT64_MAX
+            or self.queue or self.raised.writes
             or self.topology.observer is not None
             or self.generation != (
                 self.lane.upcoming if self.lane is not None else self.topology.generation(self.stream_id)
@@ -192,8 +193,10 @@ cdef class StraightAppender:
         self.given += 1
         self.flight = batch
         self.busy = True
-        frame = self.framer.append_frame(self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None)
         try:
+            frame = self.framer.append_frame(
+                self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None
+            )
             # An append does not follow its slot to another node, which may know less: then the stream is looked at.
             self.post(frame, self, False)
         except Exception as error:
@@ -225,11 +228,11 @@ cdef class StraightAppender:
         self.trimmed = self.trims
         self.settled += 1
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-        if self.listeners.count:
-            frame = self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body)
-        else:
-            frame = self.framer.look
         try:
+            if self.listeners.count:
+                frame = self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body)
+            else:
+                frame = self.framer.look
             self.post(frame, self.listeners, True)     # before the writer goes on, which may take its time
         finally:
             write.stored(1, batch.first)

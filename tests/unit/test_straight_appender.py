@@ -231,6 +231,20 @@ def test_a_refusal_is_left_to_the_appender_and_keeps_the_batch(codec) -> None:
 
 
 @on_each_twin
+def test_a_frame_that_cannot_be_made_leaves_nobody_waiting(codec) -> None:
+    appender, trace = appender_of(codec, lane=True)
+    appender.terms.number = -1
+    appender.put(b"{}", "original", "owner")
+    assert trace[-1][0] == "pause"
+    appender, trace = appender_of(codec, lane=True)
+    write = appender.put(b"{}", "original", "owner")
+    appender.terms.number = -1
+    with pytest.raises(OverflowError):
+        appender(b"5-8")
+    assert (write.future.result, appender.busy, appender.flight) == (8, False, None)
+
+
+@on_each_twin
 @pytest.mark.parametrize("frame", [None, "text", bytearray(b"x")])
 def test_an_outbox_takes_bytes(codec, frame) -> None:
     outbox = codec.Outbox()

@@ -237,14 +237,12 @@ class Appender(Intake):
         if self.observed is not None:
             self.observed.done()
         first = batch.first
-        if publish:
-            # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-            last = first + batch.count - 1
-            self.topology.send(self.stream_id, self.publication(first, last, batch.body), self.listeners)
-        write = batch.only
-        if write is not None:
-            write.settle(1, first)
-        else:
+        try:
+            if publish:
+                # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
+                last = first + batch.count - 1
+                self.topology.send(self.stream_id, self.publication(first, last, batch.body), self.listeners)
+        finally:
             for write, count, end in batch.writes:
                 write.settle(count, first + end - 1)
         self.settled += batch.count
