@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,6 @@ from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.servers import ServerProcess
 from tests.support.tls import TlsFront
 from tests.support.tour import tour
-
-
-@pytest.fixture
-async def cluster(short_path: Path) -> AsyncIterator[ClusterProcess]:
-    process = ClusterProcess(short_path)
-    try:
-        await process.start()
-        yield process
-    finally:
-        await process.stop()
 
 
 async def all_stores_over(client: Any) -> None:

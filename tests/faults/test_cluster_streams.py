@@ -24,17 +24,6 @@ LONGEST_MOVE = 5.0
 
 
 @pytest.fixture
-async def cluster(short_path: Path) -> AsyncIterator[ClusterProcess]:
-    """Three primaries."""
-    process = ClusterProcess(short_path)
-    try:
-        await process.start()
-        yield process
-    finally:
-        await process.stop()
-
-
-@pytest.fixture
 async def replicated(short_path: Path) -> AsyncIterator[ClusterProcess]:
     """Three primaries with a replica each."""
     process = ClusterProcess(short_path, replicas=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,6 @@ from tests.support.tour import byways, tour
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 CLUSTER_RIGHTS = ("+cluster|slots", "+asking", "+spublish", "+ssubscribe", "+sunsubscribe")
 OLD_CLUSTER_RIGHTS = ("+cluster", "+asking")  # of Redis 6.2
-
-
-@pytest.fixture
-async def cluster(short_path: Path) -> AsyncIterator[ClusterProcess]:
-    process = ClusterProcess(short_path)
-    try:
-        await process.start()
-        yield process
-    finally:
-        await process.stop()
 
 
 def as_helix(url: str) -> str:

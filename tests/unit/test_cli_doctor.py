@@ -20,18 +20,8 @@ from helix_fast.cli.diagnosis import clients, memory, persistence, replication, 
 from helix_fast.cli.findings import Finding
 from helix_fast.cli.rights import TRIED, look_at_rights
 from tests.support.backends import documented_rights
+from tests.support.cli import command
 from tests.support.servers import ServerProcess, free_port
-
-
-def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "helix_fast.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
 
 
 def findings(*arguments: str) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,20 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import command
 from tests.support.servers import ServerProcess, free_port
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "helix_fast.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import typer
 from helix_fast import Helix, connect
 from helix_fast.cli.tail import print_stream
 from tests.support.backends import documented_rights
+from tests.support.cli import command
 from tests.support.servers import ServerProcess, until
 
 USAGE = {
@@ -30,17 +30,6 @@ USAGE = {
     "value": 3,
     "unit": "page",
 }
-
-
-def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "helix_fast.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str, code: int = 2) -> None:

@@ -197,8 +197,7 @@ class Appender(Intake):
         batch.first = first = self.sequence.reserve(batch.count)
         batch.sent = True
         last = first + batch.count - 1
-        cut = self.cut(last) if self.max_length and last - self.trimmed >= self.max_count else None
-        frame = self.framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, cut)
+        frame = self.framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, self.cut(last))
         try:
             self.topology.send(self.stream_id, frame, self, follow=False)
         except HelixError as error:  # the connections are closed

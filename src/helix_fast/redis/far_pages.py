@@ -8,6 +8,7 @@ from typing import Any
 
 from helix_fast import codec
 from helix_fast.errors import HelixError
+from helix_fast.transport.lane import settle
 
 from .store import RedisStore
 
@@ -34,7 +35,9 @@ class FarPages:
         """Ask for the ``count`` entries behind ``entry``, which will be read next; waits until that has left."""
         ahead: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._store.topology.send(self._stream_id, self._frame(entry, count), partial(_settle, ahead))
+            self._store.topology.send(
+                self._stream_id, codec.frame_command(self._command(entry, count)), partial(settle, ahead)
+            )
         except HelixError:
             return  # closed: whoever reads is told
         self._asked, self._ahead = (entry, count), ahead
@@ -52,15 +55,8 @@ class FarPages:
             if isinstance(entries, list):
                 return entries
             # What went wrong there is no matter: it is asked for as usual, with all that is done about faults.
-        found: list[list[Any]] = await self._store.command(
-            self._stream_id, b"XRANGE", self._key, b"(" + entry, b"+", b"COUNT", count
-        )
+        found: list[list[Any]] = await self._store.command(self._stream_id, *self._command(entry, count))
         return found
 
-    def _frame(self, entry: bytes, count: int) -> bytes:
-        return codec.frame_command((b"XRANGE", self._key, b"(" + entry, b"+", b"COUNT", count))
-
-
-def _settle(future: asyncio.Future[Any], reply: Any) -> None:
-    if not future.done():
-        future.set_result(reply)
+    def _command(self, entry: bytes, count: int) -> tuple[bytes | int, ...]:
+        return b"XRANGE", self._key, b"(" + entry, b"+", b"COUNT", count

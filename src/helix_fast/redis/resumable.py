@@ -26,6 +26,7 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys, check_id
 from helix_fast.schemas.chunks import StreamChunk, encode_chunk
 from helix_fast.schemas.streams import StoredChunk, StreamInfo
+from helix_fast.transport.lane import settle
 
 from .entries import sequence_of
 from .feed import Feed
@@ -223,7 +224,7 @@ class RedisResumableStorage(RedisStreamManager):
             top = loop.create_future()
             keys = StreamKeys(self.key_prefix, stream_id)
             frame = codec.frame_command((b"XREVRANGE", keys.stream, b"+", b"-", b"COUNT", b"1"))
-            self._topology.send(stream_id, frame, partial(_settle, top))
+            self._topology.send(stream_id, frame, partial(settle, top))
         handle = Unsubscribe()
         deliver = self._deliver(stream_id, callback, from_sequence, top, handle)
         handle._task = loop.create_task(deliver, name=f"subscription {stream_id}")
@@ -319,11 +320,6 @@ def _is_cancelled() -> bool:
         asyncio.current_task(), "cancelling", None
     )  # Python 3.11; before, one cannot be told from the other
     return cancelling is None or cancelling() > 0
-
-
-def _settle(future: asyncio.Future[Any], reply: Any) -> None:
-    if not future.done():
-        future.set_result(reply)
 
 
 def _entries(encoded: Sequence[bytes], longest: int) -> list[bytes | int]:

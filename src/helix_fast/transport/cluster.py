@@ -23,7 +23,7 @@ from helix_fast.errors import (
     StoreResponseError,
 )
 from helix_fast.transport.cluster_hub import Address, ClusterHub
-from helix_fast.transport.lane import Lane, OnReply
+from helix_fast.transport.lane import Lane, OnReply, settle
 from helix_fast.transport.link import Connector, establish, logger
 from helix_fast.transport.observer import Observable
 from helix_fast.transport.sentinel import is_unknown_command, no_store
@@ -279,18 +279,13 @@ class Cluster(Observable):
         """Send a request, following redirects, and wait for the reply; see Topology."""
         await self.ready()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def settle(reply: Any) -> None:
-            if not future.done():
-                future.set_result(reply)
-
         slot = self.slot(tag)
         lane = self._lane(slot)
         await lane.room()
         if lane.closed:
             lane = self._lane(slot)  # its node left meanwhile
         self.requests += 1
-        lane.send(frame, partial(self._answered, slot, frame, settle, _REDIRECTS, True))
+        lane.send(frame, partial(self._answered, slot, frame, partial(settle, future), _REDIRECTS, True))
         reply = await future
         if isinstance(reply, HelixError):
             raise reply

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -30,6 +31,12 @@ from .link import INCOMPLETE, Connector, Link, logger
 OnReply = Callable[[Any], None]
 """Given the reply, or the exception that stands for it: StoreResponseError from the server, StoreConnectionError when
 the connection broke (the request may or may not have been executed)."""
+
+
+def settle(future: asyncio.Future[Any], reply: Any) -> None:
+    """Give a reply to whoever may still wait for it."""
+    if not future.done():
+        future.set_result(reply)
 
 
 class Lane(Link):
@@ -102,12 +109,7 @@ class Lane(Link):
         """
         await self.room()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def settle(reply: Any) -> None:
-            if not future.done():
-                future.set_result(reply)
-
-        self.send(frame, settle)
+        self.send(frame, partial(settle, future))
         reply = await future
         if isinstance(reply, HelixError):
             raise reply
