@@ -141,21 +141,30 @@ class Sealed:
 
 @final
 class Listeners:
-    """How many heard a stream's last publication: takes the replies to them. Where nobody did, the next one is short.
+    """Whether anybody beside this process hears a stream's channel: takes the replies to publications.
 
-    It then tells to look into the log, as after an end or a reset: whoever begins to listen between two publications
-    misses nothing.
+    Args:
+        audience: its ``here`` names the channels that are heard in this process, each with ``heard``: whether the
+            server counts that; ``blind`` says that its counts mean nothing.
+        channel: the stream's.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ("_audience", "channel", "elsewhere")
 
-    def __init__(self) -> None:
-        self.count = 1
+    def __init__(self, audience: Any, channel: bytes) -> None:
+        self._audience = audience
+        self.channel = channel
+        self.elsewhere = True
+
+    def others(self, count: int) -> bool:
+        """Whether so many subscriptions are more than this process's own."""
+        entry = self._audience.here.get(self.channel)
+        return count > (entry is not None and entry.heard)
 
     def __call__(self, reply: Any) -> None:
         """The reply to a publication; an error tells nothing."""
-        if type(reply) is int:
-            self.count = reply
+        if type(reply) is int and not self._audience.blind:
+            self.elsewhere = self.others(reply)
 
 
 class StraightAppender:
@@ -165,7 +174,7 @@ class StraightAppender:
 
     Args:
         stream_id: names the stream.
-        topology: sends; its ``lane``, where it has one, takes everything.
+        topology: sends; its ``lane``, where it has one, takes everything. Its ``audience`` knows who listens.
         framer: makes the requests.
         terms: ``number`` is the current term.
         last: the stream's last sequence.
@@ -224,7 +233,9 @@ class StraightAppender:
         self.flushes: deque[tuple[int, Any]] = None  # type: ignore[assignment]
         self.raised: Any = None
         self.scheduled: Any = None
-        self.listeners = Listeners()
+        self.listeners = Listeners(topology.audience, framer.channel)
+        self.silent = False
+        """Something was not published, as nobody elsewhere listened; the server is asked whether that is so still."""
 
     def _post(self, frame: bytes, slot: Callable[[Any], None], *, follow: bool) -> None:
         if self.lane is None or self.lane.closed:
@@ -285,11 +296,21 @@ class StraightAppender:
             self.pause(error)
         return write
 
-    def publication(self, first: int, last: int, body: bytes) -> bytes:
-        """RESP of the publication of a batch: all of it, or that there is something in the log, if nobody listens."""
-        if not self.listeners.count:
-            return self.framer.look
-        return self.framer.publish(self.terms.number, first, last, body)
+    def announce(self, first: int, last: int, body: bytes) -> None:
+        """Hand a stored batch to whoever listens: here at once, elsewhere by a publication."""
+        listeners, number = self.listeners, self.terms.number
+        entry = self.topology.audience.here.get(listeners.channel)
+        if entry is not None:
+            entry.push(self.framer.payload(number, first, last, body))
+        if listeners.elsewhere:
+            self._post(self.framer.publish(number, first, last, body), listeners, follow=True)
+        elif not self.silent:
+            self.silent = True
+            self.topology.audience.ask(self)
+
+    def look(self) -> None:
+        """Tell whoever listens to look into the log."""
+        self._post(self.framer.look, self.listeners, follow=True)
 
     def __call__(self, reply: Any) -> None:
         """The reply to the batch in flight."""
@@ -308,7 +329,7 @@ class StraightAppender:
         self.settled += 1
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
-            self._post(self.publication(batch.first, batch.first, batch.body), self.listeners, follow=True)
+            self.announce(batch.first, batch.first, batch.body)
         finally:
             write.settle(1, batch.first)
         if self.queue or self.batch.count:

@@ -45,15 +45,17 @@ cdef class Batch:
 
 
 cdef class AppendFramer:
+    cdef readonly bytes channel
     cdef bytes head             # RESP of 'XADD key NOMKSTREAM', with the count of 10 arguments
     cdef bytes trim_head        # the same with 13 arguments and 'MINID ='
     cdef bytes publish_head     # RESP of 'PUBLISH channel', with the count of 3 arguments
 
     cdef readonly bytes look    # RESP of 'PUBLISH channel !'
 
-    # What `xadd` and `publish` return, their arguments checked.
+    # What `xadd`, `publish` and `payload` return, their arguments checked.
     cdef bytes append_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
     cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
+    cdef bytes push_payload(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
 
 
 cdef class Sequencer:
@@ -90,7 +92,10 @@ cdef class Sealed:
 
 
 cdef class Listeners:
-    cdef public Py_ssize_t count
+    cdef object audience
+    cdef dict here              # channel -> who hears it in this process
+    cdef readonly bytes channel
+    cdef public bint elsewhere
 
 
 cdef class StraightAppender:
@@ -106,15 +111,26 @@ cdef class StraightAppender:
     cdef public object flight       # Sealed | None
     cdef public object queue, flushes, raised, make_future, observed, scheduled
     cdef public double linger
-    cdef public bint busy, in_trouble
+    cdef public bint busy, in_trouble, silent
 
     # To the stream's server, by the shortest way.
     cdef int post(self, object frame, object slot, bint follow) except -1
+    cdef int tell(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)
 
 
 cdef class Window:
     cdef readonly uint64_t last     # sequence last seen
+
+
+cdef class Items:
+    cdef public list _items
+    cdef public Py_ssize_t _index, _clean
+
+
+cdef class _Step:
+    cdef Items source           # None once it has begun
+    cdef object waiting         # the coroutine, where nothing was at hand
 
 
 # ---------------------------------------------------------------- usage: JSON scanned, sums kept

@@ -13,6 +13,7 @@ from helix_fast._append_py import Outbox as Outbox
 from helix_fast._append_py import Sealed as Sealed
 from helix_fast._append_py import StraightAppender as StraightAppender
 from helix_fast._append_py import Write as Write
+from helix_fast._items_py import Items as Items
 
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
@@ -118,12 +119,13 @@ class AppendFramer:
         key: the stream's key.
         channel: the channel on which its entries are published.
         publish: the publishing command, b"PUBLISH" or b"SPUBLISH".
-
-    Raises:
-        TypeError: an argument is not bytes.
     """
 
     def __new__(cls, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> AppendFramer: ...
+    @property
+    def channel(self) -> bytes:
+        """As given."""
+
     @property
     def look(self) -> bytes:
         """RESP of `PUBLISH channel !`: there is something in the log."""
@@ -142,17 +144,13 @@ class AppendFramer:
         Raises:
             ValueError: first or count is 0.
             OverflowError: a number, or first + count - 1, is out of range.
-            TypeError: an argument is of another type.
         """
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        r"""RESP of `PUBLISH channel "<term>-<first>:<last>\n<body>"`; the payload is what `parse_push` reads.
+        """RESP of `PUBLISH channel payload`. Raises as `payload`."""
 
-        Raises:
-            ValueError: last is below first.
-            OverflowError: a number is out of range.
-            TypeError: an argument is of another type.
-        """
+    def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
+        r"""`<term>-<first>:<last>\n<body>`, which `parse_push` reads. ValueError where last is below first."""
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
     r"""Any command as RESP: bytes as they are, str as UTF-8, int in decimal, float as its repr.
@@ -187,8 +185,6 @@ def split_lines(body: bytes, last: int, after: int) -> tuple[int, list[bytes]]:
 
     Raises:
         ValueError: the body has more lines than there are sequences up to `last`.
-        OverflowError: a number is out of range.
-        TypeError: an argument is of another type.
 
     >>> split_lines(b"1\n2\n3", 12, 10)
     (11, [b'2', b'3'])

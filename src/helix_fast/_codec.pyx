@@ -9,7 +9,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsUnsignedLongLong, PyLong_Check, PyLong_CheckExact
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy
@@ -272,6 +272,7 @@ include "_codec_lines.pxi"
 include "_codec_decode.pxi"
 include "_codec_finite.pxi"
 include "_codec_sequence.pxi"
+include "_codec_items.pxi"
 include "_codec_append.pxi"
 include "_codec_scan.pxi"
 include "_codec_entry.pxi"

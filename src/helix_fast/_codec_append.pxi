@@ -97,15 +97,23 @@ cdef class Sealed:
 
 @cython.final
 cdef class Listeners:
-    """How many heard the last publication; see the twin."""
+    """Whether anybody elsewhere hears a stream's channel; see the twin."""
 
-    def __cinit__(self):
-        self.count = 1
+    def __init__(self, audience, bytes channel not None):
+        self.audience = audience
+        self.here = audience.here
+        self.channel = channel
+        self.elsewhere = True
+
+    def others(self, count):
+        """Whether so many subscriptions are more than this process's own; see the twin."""
+        entry = self.here.get(self.channel)
+        return count > (entry is not None and entry.heard)
 
     def __call__(self, reply):
         """The reply to a publication; an error tells nothing."""
-        if PyLong_CheckExact(reply):
-            self.count = reply
+        if PyLong_CheckExact(reply) and not self.audience.blind:
+            self.elsewhere = self.others(reply)
 
 
 @cython.nonecheck(True)
@@ -126,7 +134,7 @@ cdef class StraightAppender:
         self.linger = linger
         self.make_future = make_future
         self.batch = Batch()
-        self.listeners = Listeners()
+        self.listeners = Listeners(topology.audience, framer.channel)
 
     cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
@@ -203,11 +211,25 @@ cdef class StraightAppender:
             self.pause(error)
         return write
 
-    def publication(self, first, last, body):
-        """RESP of the publication of a batch; see the twin."""
-        if not self.listeners.count:
-            return self.framer.look
-        return self.framer.publish(self.terms.number, first, last, body)
+    cdef int tell(self, uint64_t first, uint64_t last, bytes body) except -1:
+        cdef Listeners listeners = self.listeners
+        cdef object entry = listeners.here.get(listeners.channel)
+        if entry is not None:
+            entry.push(self.framer.push_payload(self.terms.number, first, last, body))
+        if listeners.elsewhere:
+            self.post(self.framer.push_frame(self.terms.number, first, last, body), listeners, True)
+        elif not self.silent:
+            self.silent = True
+            listeners.audience.ask(self)
+        return 0
+
+    def announce(self, first, last, bytes body not None):
+        """Hand a stored batch to whoever listens; see the twin."""
+        self.tell(u64(first, "first"), u64(last, "last"), body)
+
+    def look(self):
+        """Tell whoever listens to look into the log; see the twin."""
+        self.post(self.framer.look, self.listeners, True)
 
     def __call__(self, reply):
         """The reply to the batch in flight."""
@@ -229,11 +251,7 @@ cdef class StraightAppender:
         self.settled += 1
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
-            if self.listeners.count:
-                frame = self.framer.push_frame(self.terms.number, batch.first, batch.first, batch.body)
-            else:
-                frame = self.framer.look
-            self.post(frame, self.listeners, True)     # before the writer goes on, which may take its time
+            self.tell(batch.first, batch.first, batch.body)     # before the writer goes on, which may take its time
         finally:
             write.stored(1, batch.first)
         if self.queue or self.batch.count:

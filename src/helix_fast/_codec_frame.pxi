@@ -3,10 +3,33 @@
 
 cdef enum:
     LINE = DIGITS + 3           # a RESP length line at its longest: mark, digits, CRLF
+    POSITION = 3 * DIGITS + 3   # what stands before the body of a publication, at its longest
 
 
 cdef bytes bulk(bytes part):
     return b"$%d\r\n%b\r\n" % (len(part), part)
+
+
+cdef inline int check_push(uint64_t first, uint64_t last, object body) except -1:
+    require_bytes(body, "body")
+    if last < first:
+        raise ValueError("last is below first")
+    return 0
+
+
+cdef char* put_position(char* out, uint64_t term, uint64_t first, uint64_t last) noexcept nogil:
+    """`<term>-<first>:<last>` and a line end."""
+    cdef Number number
+    write_number(&number, term)
+    out = put_number(out, &number)
+    out[0] = c"-"
+    write_number(&number, first)
+    out = put_number(out + 1, &number)
+    out[0] = c":"
+    write_number(&number, last)
+    out = put_number(out + 1, &number)
+    out[0] = c"\n"
+    return out + 1
 
 
 @cython.final
@@ -18,6 +41,7 @@ cdef class AppendFramer:
         require_bytes(channel, "channel")
         require_bytes(publish, "publish")
         head = bulk(b"XADD") + bulk(key) + bulk(b"NOMKSTREAM")
+        self.channel = channel
         self.head = b"*10\r\n" + head
         self.trim_head = b"*13\r\n" + head + bulk(b"MINID") + bulk(b"=")
         self.publish_head = b"*3\r\n" + bulk(publish) + bulk(channel)
@@ -87,29 +111,30 @@ cdef class AppendFramer:
     def publish(self, term, first, last, body):
         """RESP of the publication of one batch; see the stub for the contract."""
         cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
-        require_bytes(body, "body")
-        if stop < start:
-            raise ValueError("last is below first")
+        check_push(start, stop, body)
         return self.push_frame(number, start, stop, body)
 
+    def payload(self, term, first, last, body):
+        """What `publish` publishes; see the stub for the contract."""
+        cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
+        check_push(start, stop, body)
+        return self.push_payload(number, start, stop, body)
+
+    cdef bytes push_payload(self, uint64_t term, uint64_t first, uint64_t last, bytes body):
+        cdef char position[POSITION]
+        cdef char* end = put_position(position, term, first, last)
+        cdef bytes payload = PyBytes_FromStringAndSize(NULL, (end - position) + PyBytes_GET_SIZE(body))
+        cdef char* out = put(PyBytes_AS_STRING(payload), position, end - position)
+        put(out, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        return payload
+
     cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body):
-        cdef Number number
-        cdef char position[3 * DIGITS + 3]
+        cdef char position[POSITION]
         cdef char line[LINE]
-        cdef char* end
+        cdef char* end = put_position(position, term, first, last)
         cdef char* line_end
         cdef char* out
         cdef bytes frame
-        write_number(&number, term)
-        end = put_number(position, &number)
-        end[0] = c"-"
-        write_number(&number, first)
-        end = put_number(end + 1, &number)
-        end[0] = c":"
-        write_number(&number, last)
-        end = put_number(end + 1, &number)
-        end[0] = c"\n"
-        end += 1
         line_end = put_length(line, c"$", (end - position) + PyBytes_GET_SIZE(body))
         frame = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(self.publish_head) + (line_end - line)
                                           + (end - position) + PyBytes_GET_SIZE(body) + 2)

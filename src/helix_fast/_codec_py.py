@@ -13,6 +13,7 @@ from typing import Any, final
 
 from helix_fast._append_py import Listeners, Outbox, Sealed, StraightAppender, Write  # noqa: F401
 from helix_fast._finite_py import check_finite  # noqa: F401  parts of the codec that stand apart
+from helix_fast._items_py import Items  # noqa: F401
 from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401
 
 U64_MAX = 18446744073709551615
@@ -129,13 +130,13 @@ class Batch:
 class AppendFramer:
     """RESP of one stream's appends. Immutable; may be shared between threads."""
 
-    __slots__ = ("_head", "_publish_head", "_trim_head", "look")
+    __slots__ = ("_head", "_publish_head", "_trim_head", "channel", "look")
 
     def __init__(self, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> None:
         head = _bulk(b"XADD", _bytes(key, "key"), b"NOMKSTREAM")
         self._head = b"*10\r\n" + head
         self._trim_head = b"*13\r\n" + head + _bulk(b"MINID", b"=")
-        channel = _bytes(channel, "channel")
+        self.channel = _bytes(channel, "channel")
         self._publish_head = b"*3\r\n" + _bulk(_bytes(publish, "publish"), channel)
         self.look = self._publish_head + _bulk(b"!")
 
@@ -156,11 +157,15 @@ class AppendFramer:
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
         """RESP of the publication of one batch; see the stub for the contract."""
+        return self._publish_head + _bulk(self.payload(term, first, last, body))
+
+    def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
+        """What ``publish`` publishes; see the stub for the contract."""
         term, first, last = _u64(term, "term"), _u64(first, "first"), _u64(last, "last")
         _bytes(body, "body")
         if last < first:
             raise ValueError("last is below first")
-        return self._publish_head + _bulk(b"%d-%d:%d\n%b" % (term, first, last, body))
+        return b"%d-%d:%d\n%b" % (term, first, last, body)
 
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        Items,
         Listeners,
         Outbox,
         Rollup,
@@ -54,6 +55,7 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
+    Items = _chosen.Items
     Listeners = _chosen.Listeners
     Outbox = _chosen.Outbox
     Rollup = _chosen.Rollup
@@ -77,6 +79,7 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "Items",
     "Listeners",
     "Outbox",
     "Rollup",

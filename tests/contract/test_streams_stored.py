@@ -18,6 +18,7 @@ from helix_fast import (
     TextDeltaChunk,
 )
 from helix_fast.testing.contract.fixtures import MakeStreams
+from tests.support.servers import until
 from tests.support.streams import number, number_of, numbers, sequences, take
 
 STREAM = "helix:stream:{s}"
@@ -96,6 +97,23 @@ async def test_pushes_are_the_documented_ones(streams: RedisStreamManager, raw: 
     term = (await raw.hget(STREAM + ":meta", "term")).decode()
     assert await pushes == [f"{term}-1:2\n".encode() + b'{"type":"number","n":0}\n{"type":"number","n":1}', b"!"]
     assert await control == [b"stop\nwhy\ns"]
+
+
+async def test_whoever_begins_to_listen_is_counted_and_told_to_look(streams: RedisStreamManager, raw: Any) -> None:
+    writer = await streams.create_writer("s", "a")
+    if streams.topology.audience.blind:
+        pytest.skip("a cluster without sharded pub/sub counts no listeners: it publishes everything")
+    word = "SSUBSCRIBE" if await streams.publish_word() == b"SPUBLISH" else "SUBSCRIBE"
+    await writer.write(number(1))
+    await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens")
+    await writer.write(number(2))
+    pushes = await heard(raw, STREAM + ":push", word, 2)
+    await until(lambda: writer._appender.listeners.elsewhere, what="the answer that somebody does")
+    await writer.write(number(3))
+    term = (await raw.hget(STREAM + ":meta", "term")).decode()
+    assert await pushes == [b"!", f"{term}-3:3\n".encode() + b'{"type":"number","n":3}']
+    await writer.write(number(4))
+    await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens any more")
 
 
 # interop

@@ -35,6 +35,7 @@ class FlakyTopology:
         inner = topology_for(url, timeout=5, retry_timeout=retry_timeout)
         assert isinstance(inner, Standalone)
         self._inner = inner
+        self.audience = inner.audience
         self.retry_timeout = retry_timeout
         self.faults: deque[str] = deque()
         self.met = 0

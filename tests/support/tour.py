@@ -7,6 +7,7 @@ from typing import Any
 
 from helix_fast import MergeChanges, RedisResumableStorage, RedisStateStore, RedisUsageStore, StagedChanges
 from helix_fast.connect import Helix
+from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import Following, delta, text
 from tests.support.usage import sub_agent, tokens
 
@@ -52,6 +53,20 @@ async def byways(helix: Helix) -> None:
     assert after is not None
     assert after.fencing_token == ahead + 1
     assert await after.release()
+    await _unheard(helix)
+
+
+async def _unheard(helix: Helix) -> None:
+    """Write what nobody listens to, and wait until the server has been asked whether somebody does."""
+    async with await helix.streams.create_writer("unheard", "agent") as writer:
+        appender = writer._appender
+        await writer.write(text(1))
+        if not helix.streams.topology.audience.blind:
+            await until(lambda: not appender.listeners.elsewhere, what="the answer that nobody listens")
+            await writer.write(text(2))
+            assert appender.silent
+            await until(lambda: not appender.silent, what="the question whether somebody does")
+    assert await helix.streams.delete_stream("unheard")
 
 
 async def _streams(helix: Helix) -> None:

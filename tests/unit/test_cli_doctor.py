@@ -113,7 +113,7 @@ async def test_doctor_tries_sharded_publishing_on_a_cluster(fresh_server: Server
         await helix.state.command("", b"ACL", b"SETUSER", *documented_rights())
     async with connect(fresh_server.url.replace("//", "//helix:password@", 1)) as helix:
         found = await look_at_rights(helix.state, "helix:{doctor}", b"helix:{doctor}:push", cluster=True)
-    assert found.hint == "ACL SETUSER <user> +spublish"
+    assert found.hint == "ACL SETUSER <user> +spublish +pubsub|shardnumsub"
 
 
 def test_doctor_names_the_server_that_is_not_as_the_others() -> None:

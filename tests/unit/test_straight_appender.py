@@ -44,10 +44,29 @@ class Lane:
         self.outbox.scheduled = True
 
 
+class Audience:
+    """Knows who listens here, and writes down who is to be asked for."""
+
+    def __init__(self, trace: list[Any]) -> None:
+        self.here: dict[bytes, Any] = {}
+        self.blind = False
+        self.trace = trace
+
+    def ask(self, publisher: Any) -> None:
+        self.trace.append(("ask", publisher.stream_id, publisher.silent))
+
+    def listen(self, *, heard: bool) -> None:
+        def push(payload: bytes) -> None:
+            self.trace.append(("push", payload))
+
+        self.here[b"c"] = SimpleNamespace(push=push, heard=heard)
+
+
 class Topology:
     observer: Any = None
 
     def __init__(self, lane: Lane | None, trace: list[Any]) -> None:
+        self.audience = Audience(trace)
         if lane is not None:
             self.lane = lane
         self.moved = 0
@@ -106,13 +125,15 @@ def state_of(appender: Any) -> tuple[Any, ...]:
     return (
         appender.busy, sealed, appender.sequence.last, appender.given, appender.settled, appender.batches,
         appender.trimmed, appender.collisions, appender.in_trouble, appender.trouble_since, appender.batch.size, out,
+        appender.silent, appender.listeners.elsewhere,
     )  # fmt: skip
 
 
 REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
-    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard",
+    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard", "here", "asked",
+    "blind", "look",
 ]  # fmt: skip
 
 
@@ -150,7 +171,17 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
     elif name == "closed" and appender.lane:
         appender.lane.closed = bool(number % 2)
     elif name == "heard":
-        appender.listeners(number % 2 if number < 8 else ValueError("no right to publish"))
+        return appender.listeners(number % 3 if number < 8 else ValueError("no right to publish"))
+    elif name == "look":
+        return appender.look()
+    elif name == "asked":
+        appender.silent = False
+    elif name == "blind":
+        appender.topology.audience.blind = bool(number % 2)
+    elif name == "here" and number < 3:
+        appender.topology.audience.here.clear()
+    elif name == "here":
+        appender.topology.audience.listen(heard=bool(number % 2))
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
     elif name == "collided":
@@ -201,20 +232,46 @@ def test_a_chunk_goes_out_with_the_next_sequence_and_is_published_once_it_is_sto
 
 
 @on_each_twin
-def test_where_nobody_heard_the_last_publication_the_next_one_is_short(codec) -> None:
-    appender, _trace = appender_of(codec, lane=True)
-    framer = codec.AppendFramer(b"k", b"c")
-    assert framer.look == codec.frame_command([b"PUBLISH", b"c", b"!"])
-    assert appender.publication(1, 2, b"[]") == framer.publish(5, 1, 2, b"[]")
+def test_where_nobody_elsewhere_listens_nothing_is_published_and_the_server_is_asked_once(codec) -> None:
+    appender, trace = appender_of(codec, lane=True)
+    framer, frames = codec.AppendFramer(b"k", b"c"), appender.lane.outbox.frames
+    appender.announce(1, 2, b"[]")
+    assert frames == [framer.publish(5, 1, 2, b"[]")]
     appender.listeners(0)
-    assert appender.publication(1, 2, b"[]") == framer.look
+    appender.announce(3, 4, b"[]")
+    appender.announce(5, 6, b"[]")
+    appender.listeners(ValueError("no"))
+    appender.announce(7, 7, b"[]")
+    assert frames == [framer.publish(5, 1, 2, b"[]")]
+    assert trace == ["wake", ("ask", "s", True)]
+    appender.silent = False
+    appender.announce(8, 8, b"[]")
+    assert trace[2:] == [("ask", "s", True)]
+    appender.listeners(1)
+    appender.announce(9, 9, b"[]")
+    appender.look()
+    assert frames[1:] == [framer.publish(5, 9, 9, b"[]"), framer.look]
+    assert framer.look == codec.frame_command([b"PUBLISH", b"c", b"!"])
+
+
+@on_each_twin
+def test_listeners_of_this_process_get_what_is_stored_and_count_for_nobody_else(codec) -> None:
+    appender, trace = appender_of(codec, lane=True)
+    audience, framer = appender.topology.audience, codec.AppendFramer(b"k", b"c")
+    audience.listen(heard=True)
+    appender.listeners(1)
     appender.put(b"{}", None, None)
     appender(b"5-8")
-    assert appender.lane.outbox.frames[1:] == [framer.look]
-    appender.listeners(ValueError("no"))
-    assert appender.publication(1, 2, b"[]") == framer.look
+    assert trace == ["wake", ("push", framer.payload(5, 8, 8, b"{}")), ("ask", "s", True), ("result", 8)]
+    assert len(appender.lane.outbox.frames) == 1
     appender.listeners(2)
-    assert appender.publication(1, 2, b"[]") == framer.publish(5, 1, 2, b"[]")
+    assert appender.listeners.elsewhere
+    audience.listen(heard=False)  # the server does not count it yet: the one that it counts is another's
+    appender.listeners(1)
+    assert appender.listeners.elsewhere
+    audience.blind = True  # its counts mean nothing
+    appender.listeners(0)
+    assert appender.listeners.elsewhere
 
 
 @on_each_twin

@@ -15,6 +15,7 @@ from .findings import Finding
 # would change it is of the wrong type then, and is refused for that, not for want of rights.
 _FORMS: Final = """
 ping; time; eval return+1 0; evalsha 0000000000000000000000000000000000000000 0; publish CHANNEL doctor
+pubsub|numsub CHANNEL
 copy KEY KEY:copy; incr KEY; pexpire KEY 60000; set KEY 1 XX KEEPTTL; get KEY; mget KEY; exists KEY; ttl KEY; pttl KEY
 xadd KEY NOMKSTREAM * f v; xrange KEY - + COUNT 1; xrevrange KEY + - COUNT 1; xtrim KEY MAXLEN 0
 hget KEY f; hgetall KEY; hmget KEY f; hset KEY f v; hsetnx KEY f v; hdel KEY f; hlen KEY; hincrby KEY f 1
@@ -24,8 +25,8 @@ zrevrange KEY 0 0; zrevrangebyscore KEY 0 0; zscore KEY m
 persist KEY; expire KEY 60; expireat KEY 1; unlink KEY:copy; del KEY
 """
 TRIED: Final = tuple(form.split() for line in _FORMS.strip().splitlines() for form in line.split("; "))
-"""Command and arguments of each. SUBSCRIBE and UNSUBSCRIBE are tried by reading a stream live."""
-SHARDED: Final = ("spublish", "CHANNEL", "doctor")
+"""Command, with its subcommand, and arguments of each. (UN)SUBSCRIBE are tried by reading a stream live."""
+SHARDED: Final = (("spublish", "CHANNEL", "doctor"), ("pubsub|shardnumsub", "CHANNEL"))
 """Tried on clusters. One that is refused is noticed by nobody: readers look into the log then, only later."""
 
 
@@ -36,10 +37,13 @@ async def look_at_rights(store: RedisStore, name: str, channel: bytes, *, cluste
         name: a key that nobody uses; ``channel``: one that nobody hears.
         cluster: whether the server is a node of one.
     """
-    forms = (*TRIED, SHARDED) if cluster else TRIED
+    forms = (*TRIED, *SHARDED) if cluster else TRIED
     words = {"KEY": name.encode(), "KEY:copy": f"{name}:copy".encode(), "CHANNEL": channel, "return+1": b"return 1"}
     answers = await asyncio.gather(
-        *(store.command(name, *(words.get(word, word.encode()) for word in form)) for form in forms),
+        *(
+            store.command(name, *command.split("|"), *(words.get(word, word.encode()) for word in arguments))
+            for command, *arguments in forms
+        ),
         return_exceptions=True,
     )
     missing: list[str] = []

@@ -239,8 +239,7 @@ class Appender(Intake):
         try:
             if publish:
                 # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-                last = first + batch.count - 1
-                self.topology.send(self.stream_id, self.publication(first, last, batch.body), self.listeners)
+                self.announce(first, first + batch.count - 1, batch.body)
         finally:
             for write, count, end in batch.writes:
                 write.settle(count, first + end - 1)
@@ -253,6 +252,7 @@ class Appender(Intake):
     # trouble
 
     def _recover(self, reply: object) -> None:
+        self.listeners.elsewhere = True  # after a failover, say, others may listen that no count has told of
         refused = isinstance(reply, StoreResponseError) and str(reply).startswith(REFUSED)
         cause = reply if isinstance(reply, HelixError) and not refused else None
         if refused:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from helix_fast import codec
 from helix_fast.errors import MalformedChunkError, ReaderBusyError
@@ -16,12 +16,16 @@ T = TypeVar("T")
 Self = TypeVar("Self", bound="_Reader[Any]")
 
 
-class _Reader(Generic[T]):
+class _Reader(codec.Items, Generic[T]):
     """What both readers share. One task at a time may iterate."""
+
+    if TYPE_CHECKING:
+
+        def __aiter__(self: Self) -> Self: ...
+        def __anext__(self) -> Coroutine[Any, Any, T]: ...
 
     def __init__(self, feed: Feed, first_page: Decoded) -> None:
         self._feed = feed
-        self._index = 0
         self._busy = False
         self._take(first_page)
 
@@ -59,17 +63,12 @@ class _Reader(Generic[T]):
         """The position after the last chunk handed out: what a client keeps to resume."""
         return StreamPosition(self._feed.epoch, self._first + self._index - 1)
 
-    def __aiter__(self: Self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        """The next item."""
+    async def _more(self) -> T:
+        await self._advance()
         index = self._index
-        if index >= self._clean:
-            await self._advance()
-            index = self._index
         self._index = index + 1
-        return self._items[index]
+        item: T = self._items[index]
+        return item
 
     async def _advance(self) -> None:
         """Wait until there is an item; raises what stands in its place."""

@@ -22,6 +22,7 @@ from helix_fast.errors import (
     StoreConnectionError,
     StoreResponseError,
 )
+from helix_fast.transport.audience import Audience
 from helix_fast.transport.cluster_hub import Address, ClusterHub
 from helix_fast.transport.lane import Lane, OnReply, settle
 from helix_fast.transport.link import Connector, establish, logger
@@ -72,6 +73,7 @@ class Cluster(Observable):
         self._slots: dict[int, Address] = {}
         self._moves: dict[int, int] = {}
         self._slot_of: dict[str, int] = {}
+        self.audience = Audience(self)
         self._hubs = ClusterHub(self)
         self._early: list[tuple[str, bytes, OnReply | None, bool]] = []
         self._retiring: dict[asyncio.Task[None], Lane] = {}
@@ -159,6 +161,8 @@ class Cluster(Observable):
                 slots = _parse_slots(await lane.call(_SLOTS), address)
                 if not self.publish:
                     self.publish = await _publish_command(lane)
+                    # A plain publication reaches the listeners of all nodes, and the node counts its own alone.
+                    self.audience.blind = self.publish != b"SPUBLISH"
             except StoreResponseError as error:  # noqa: PERF203
                 if "cluster support disabled" in str(error):
                     raise StoreResponseError(
@@ -328,6 +332,7 @@ class Cluster(Observable):
         """Close all lanes and hubs."""
         if self._closed:
             return
+        await self.audience.close()  # a second call that comes meanwhile does no harm
         self._closed = True
         task = self._refreshing
         if task is not None:

@@ -31,26 +31,57 @@ class Listener(Protocol):
         """Messages may have been missed."""
 
 
-class _Channel:
-    __slots__ = ("confirmed", "listeners")
+class Channel:
+    """A channel that listeners of this process hear, or wait to hear.
+
+    Attributes:
+        heard: the server counts this process among the channel's subscribers.
+    """
+
+    __slots__ = ("confirmed", "heard", "listeners")
 
     def __init__(self, confirmed: asyncio.Future[None]) -> None:
         self.listeners: list[weakref.ref[Listener]] = []
         self.confirmed = confirmed
+        self.heard = False
+
+    def push(self, payload: bytes) -> None:
+        """Hand a message to its listeners."""
+        for ref in self.listeners:
+            listener = ref()
+            if listener is not None:
+                listener.pushed(payload)
+
+    def resync(self) -> None:
+        """Tell its listeners that they may have missed something."""
+        for ref in self.listeners:
+            listener = ref()
+            if listener is not None:
+                listener.resync()
 
 
 class Hub(Link):
     """Subscriptions of one process on one node.
 
     Listeners are held weakly: one that is collected is unsubscribed. ``sharded`` takes SSUBSCRIBE for SUBSCRIBE.
+    ``here`` is where all hubs of a topology enter their channels.
     """
 
     purpose = "subscriptions"
 
-    def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0, sharded: bool = False) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        target: str,
+        *,
+        timeout: float = 5.0,
+        sharded: bool = False,
+        here: dict[bytes, Channel] | None = None,
+    ) -> None:
         super().__init__(connector, target, timeout=timeout)
         self.sharded = sharded
-        self._channels: dict[bytes, _Channel] = {}
+        self._channels: dict[bytes, Channel] = {}
+        self._here = {} if here is None else here
         self._joining: list[bytes] = []
         self._leaving: set[bytes] = set()
         self._flush_scheduled = False
@@ -76,7 +107,7 @@ class Hub(Link):
         loop = asyncio.get_running_loop()
         entry = self._channels.get(channel)
         if entry is None:
-            entry = self._channels[channel] = _Channel(loop.create_future())
+            entry = self._enter(channel, Channel(loop.create_future()))
             self._leaving.discard(channel)  # where it stands there, its UNSUBSCRIBE has not been sent
             self._joining.append(channel)
         entry.listeners.append(weakref.ref(listener, _Forget(self, loop, channel)))
@@ -102,11 +133,21 @@ class Hub(Link):
         if entry is not None:
             self._keep(channel, entry, [ref for ref in entry.listeners if ref() is not None])
 
-    def _keep(self, channel: bytes, entry: _Channel, listeners: list[weakref.ref[Listener]]) -> None:
+    def _enter(self, channel: bytes, entry: Channel) -> Channel:
+        self._channels[channel] = self._here[channel] = entry
+        return entry
+
+    def _remove(self, channel: bytes) -> Channel | None:
+        entry = self._channels.pop(channel, None)
+        if entry is not None and self._here.get(channel) is entry:
+            del self._here[channel]
+        return entry
+
+    def _keep(self, channel: bytes, entry: Channel, listeners: list[weakref.ref[Listener]]) -> None:
         entry.listeners = listeners
         if listeners:
             return
-        del self._channels[channel]
+        self._remove(channel)
         if not entry.confirmed.done():
             entry.confirmed.cancel()
         if channel in self._joining:
@@ -167,11 +208,12 @@ class Hub(Link):
         self._joining.clear()
         self._leaving.clear()
         for channel, entry in list(self._channels.items()):
+            entry.heard = False
             if not entry.confirmed.done() and not self.generation:
                 # Never reached: whoever opens a reader is told at once.
                 entry.confirmed.set_exception(error)
                 entry.confirmed.exception()
-                self._channels.pop(channel, None)
+                self._remove(channel)
         if self.closed:
             for entry in self._channels.values():
                 if not entry.confirmed.done():
@@ -214,25 +256,20 @@ class Hub(Link):
         if kind == b"message" or kind == b"smessage":
             entry = self._channels.get(channel)
             if entry is not None:
-                for ref in entry.listeners:
-                    listener = ref()
-                    if listener is not None:
-                        listener.pushed(payload)
+                entry.push(payload)
         elif kind == b"subscribe" or kind == b"ssubscribe":
             entry = self._channels.get(channel)
             if entry is not None:
+                entry.heard = True
                 if not entry.confirmed.done():
                     entry.confirmed.set_result(None)
                 # Also for a late answer to an earlier SUBSCRIBE of this channel: an UNSUBSCRIBE stood between them.
-                for ref in entry.listeners:
-                    listener = ref()
-                    if listener is not None:
-                        listener.resync()
-
+                entry.resync()
         elif kind == b"sunsubscribe":
             entry = self._channels.get(channel)
             if entry is not None and entry.confirmed.done() and self.on_moved is not None:
                 # Not asked for: the slot has moved to another node.
+                entry.heard = False
                 entry.confirmed = asyncio.get_running_loop().create_future()
                 self.on_moved()
 
@@ -249,14 +286,14 @@ class Hub(Link):
         """Whether anyone hears the channel here."""
         return channel in self._channels
 
-    def release(self, channel: bytes) -> _Channel | None:
+    def release(self, channel: bytes) -> Channel | None:
         """Give a channel and its listeners away, to ``adopt`` of another hub."""
-        entry = self._channels.pop(channel, None)
+        entry = self._remove(channel)
         if entry is not None and channel in self._joining:
             self._joining.remove(channel)
         return entry
 
-    def adopt(self, channel: bytes, entry: _Channel | None) -> None:
+    def adopt(self, channel: bytes, entry: Channel | None) -> None:
         """Take over what another hub released. Who waits for the subscription goes on waiting; the others resync."""
         if entry is None:
             return
@@ -265,7 +302,8 @@ class Hub(Link):
             entry.confirmed = loop.create_future()
         listeners = [listener for ref in entry.listeners if (listener := ref()) is not None]
         entry.listeners = [weakref.ref(listener, _Forget(self, loop, channel)) for listener in listeners]
-        self._channels[channel] = entry
+        entry.heard = False
+        self._enter(channel, entry)
         self._joining.append(channel)
         self._schedule()
 
@@ -279,7 +317,8 @@ class Hub(Link):
     async def close(self) -> None:
         """Close the connection and drop every subscription. Safe to call twice."""
         await super().close()
-        self._channels.clear()
+        for channel in list(self._channels):
+            self._remove(channel)
 
 
 class _Forget:

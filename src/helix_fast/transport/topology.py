@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 
+from .audience import Audience
 from .hub import Hub, Listener
 from .lane import Lane, OnReply
 from .link import Connector
@@ -40,6 +41,8 @@ class Topology(Protocol):
     """Seconds for which an operation is tried again after a passing fault."""
     observer: Observer | None
     """Who watches, if anyone does."""
+    audience: Audience
+    """Who hears what is published."""
 
     @property
     def requests(self) -> int:
@@ -98,8 +101,9 @@ class Standalone(Observable):
         self.lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
         self.lane.on_readonly = self._readonly
         self.lane.on_opened = self.opened
+        self.audience = Audience(self)
         self._hub: Hub | None = None
-        self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout)
+        self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout, here=self.audience.here)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _check_loop(self) -> None:
@@ -181,6 +185,7 @@ class Standalone(Observable):
             if self._hub is not None:
                 stack.push_async_callback(self._hub.close)
             stack.push_async_callback(self.lane.close)
+            stack.push_async_callback(self.audience.close)
             if self._watch is not None:
                 stack.push_async_callback(self._watch.close)
             if self._watching is not None:

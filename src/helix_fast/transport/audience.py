@@ -1,0 +1,105 @@
+"""Who hears the channels that this process publishes on: listeners in it, and anyone elsewhere.
+
+What is stored is handed to the process's own listeners without a detour by the server. Where nobody else listens,
+nothing need be published, so publishers fall silent, and the server is asked now and then, once for all of them,
+whether somebody has come. Whoever came is told to look into the log, where everything is that was not published. It
+makes no difference who they are: the server counts all subscriptions, also those of clients that are none of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from helix_fast import codec
+from helix_fast.errors import HelixError, StoreResponseError
+
+if TYPE_CHECKING:
+    from .hub import Channel
+    from .topology import Topology
+
+ASK_SECONDS: Final = 0.02
+"""How long a newcomer may wait for the first chunk after those it has read: once, where the stream had no listeners."""
+MAX_ASKED: Final = 1000
+"""Channels of one question: the server does nothing else meanwhile."""
+
+
+class Publisher(Protocol):
+    """Publishes on one channel, or is silent."""
+
+    stream_id: str
+    listeners: codec.Listeners
+    silent: bool
+    """It has not published something, and the server is to be asked."""
+
+    def look(self) -> None:
+        """Tell whoever listens to look into the log."""
+
+
+class Audience:
+    """See the module. One for each topology, used from its event loop.
+
+    Attributes:
+        here: the channels that listeners of this process hear, or are about to.
+        blind: counts of the server mean nothing, or it gives none: then everything is published.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self.here: dict[bytes, Channel] = {}
+        self.blind = False
+        self._topology = topology
+        self._silent: list[Publisher] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self, publisher: Publisher) -> None:
+        """Have the server asked whether somebody hears a publisher that is silent."""
+        self._silent.append(publisher)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(ASK_SECONDS, self._ask)
+
+    def _taken(self) -> list[Publisher]:
+        self._timer = None
+        silent, self._silent = self._silent, []
+        for publisher in silent:
+            publisher.silent = False
+        return silent
+
+    def _ask(self) -> None:
+        by_server: dict[str, list[Publisher]] = {}
+        for publisher in self._taken():
+            by_server.setdefault(self._topology.server(publisher.stream_id), []).append(publisher)
+        word = b"SHARDNUMSUB" if self._topology.publish == b"SPUBLISH" else b"NUMSUB"
+        for publishers in by_server.values():
+            for start in range(0, len(publishers), MAX_ASKED):
+                part = publishers[start : start + MAX_ASKED]
+                if self.blind:
+                    _tell(part)
+                    continue
+                frame = codec.frame_command([b"PUBSUB", word, *(one.listeners.channel for one in part)])
+                with contextlib.suppress(HelixError):  # closed: whoever listens finds out by itself
+                    self._topology.send(part[0].stream_id, frame, partial(self._answered, part))
+
+    def _answered(self, part: list[Publisher], reply: Any) -> None:
+        if isinstance(reply, list):
+            _tell(one for one, count in zip(part, reply[1::2], strict=True) if one.listeners.others(count))
+            return
+        if isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:
+            self.blind = True  # no such command, or no right to ask: the next question would end in the same way
+        _tell(part)
+
+    async def close(self) -> None:
+        """Ask no more; whoever may have come is told to look while there is still a connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            _tell(self._taken())
+            await asyncio.sleep(0)  # on the next turn of the event loop that leaves
+
+
+def _tell(publishers: Iterable[Publisher]) -> None:
+    for publisher in publishers:
+        publisher.listeners.elsewhere = True
+        with contextlib.suppress(HelixError):
+            publisher.look()
