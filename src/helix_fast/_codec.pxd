@@ -128,6 +128,18 @@ cdef class Items:
     cdef public Py_ssize_t _index, _clean
 
 
+cdef class Inbox:
+    cdef public bint closed, ended, live, dirty
+    cdef public object error, waiter, decoder, entry
+    cdef public Window window
+    cdef public list pushes
+    cdef public Py_ssize_t pushed_bytes
+
+    cdef int wake(self) except -1
+    cdef int mark_dirty(self) except -1
+    cdef bint taking(self) noexcept
+
+
 cdef class _Step:
     cdef Items source           # None once it has begun
     cdef object waiting         # the coroutine, where nothing was at hand

@@ -13,7 +13,8 @@ from helix_fast._append_py import Outbox as Outbox
 from helix_fast._append_py import Sealed as Sealed
 from helix_fast._append_py import StraightAppender as StraightAppender
 from helix_fast._append_py import Write as Write
-from helix_fast._items_py import Items as Items
+from helix_fast._reader_py import Inbox as Inbox
+from helix_fast._reader_py import Items as Items
 
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])

@@ -221,19 +221,26 @@ cdef const char* parse_number(const char* at, const char* end, char stop, uint64
     return at + 1
 
 
+cdef const char* parse_position(bytes payload, uint64_t* term, uint64_t* first, uint64_t* last):
+    """Reads what stands before the body of a published payload; returns where that begins, NULL: malformed."""
+    cdef const char* at = PyBytes_AS_STRING(payload)
+    cdef const char* end = at + PyBytes_GET_SIZE(payload)
+    at = parse_number(at, end, c"-", term)
+    if at != NULL:
+        at = parse_number(at, end, c":", first)
+    if at != NULL:
+        at = parse_number(at, end, c"\n", last)
+    return NULL if at == NULL or last[0] < first[0] else at
+
+
 def parse_push(payload):
     """(term, first, last, body) of a published payload; see the stub for the contract."""
     cdef uint64_t term = 0, first = 0, last = 0
-    cdef const char* at
-    cdef const char* end
+    cdef const char* body
     require_bytes(payload, "payload")
-    at = PyBytes_AS_STRING(payload)
-    end = at + PyBytes_GET_SIZE(payload)
-    at = parse_number(at, end, c"-", &term)
-    if at != NULL:
-        at = parse_number(at, end, c":", &first)
-    if at != NULL:
-        at = parse_number(at, end, c"\n", &last)
-    if at == NULL or last < first:
+    body = parse_position(payload, &term, &first, &last)
+    if body == NULL:
         raise ValueError("malformed push payload")
-    return term, first, last, PyBytes_FromStringAndSize(at, end - at)
+    return term, first, last, PyBytes_FromStringAndSize(
+        body, PyBytes_AS_STRING(payload) + PyBytes_GET_SIZE(payload) - body
+    )

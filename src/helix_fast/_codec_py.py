@@ -13,7 +13,7 @@ from typing import Any, final
 
 from helix_fast._append_py import Listeners, Outbox, Sealed, StraightAppender, Write  # noqa: F401
 from helix_fast._finite_py import check_finite  # noqa: F401  parts of the codec that stand apart
-from helix_fast._items_py import Items  # noqa: F401
+from helix_fast._reader_py import Inbox, Items  # noqa: F401
 from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401
 
 U64_MAX = 18446744073709551615

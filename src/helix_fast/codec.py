@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        Inbox,
         Items,
         Listeners,
         Outbox,
@@ -55,6 +56,7 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
+    Inbox = _chosen.Inbox
     Items = _chosen.Items
     Listeners = _chosen.Listeners
     Outbox = _chosen.Outbox
@@ -79,6 +81,7 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "Inbox",
     "Items",
     "Listeners",
     "Outbox",

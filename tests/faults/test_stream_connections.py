@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from helix_fast import connect
+from helix_fast import _reader_py, connect
 from helix_fast.keys import StreamKeys
 from helix_fast.redis import feed as feeds
 from helix_fast.redis.resumable import RedisResumableStorage
@@ -122,9 +122,9 @@ async def test_slow_reader_holds_little_and_slows_nobody(server_url: str, size: 
             if n % 2:
                 await writer.flush()
             feed = slow._feed
-            assert len(feed._pushed) <= feeds.MAX_PUSHED_ENTRIES + 1
-            assert feed._pushed_bytes <= feeds.MAX_PUSHED_BYTES + (1 << 17)
-            assert sum(map(len, feed._pushed)) == feed._pushed_bytes
+            assert len(feed.pushes) <= _reader_py.MAX_PUSHED_ENTRIES + 1
+            assert feed.pushed_bytes <= _reader_py.MAX_PUSHED_BYTES + (1 << 17)
+            assert sum(map(len, feed.pushes)) == feed.pushed_bytes
         await writer.flush()
         await until(lambda: len(fast.chunks) == count + 1)
         assert slow._feed.last == 1

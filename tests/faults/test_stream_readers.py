@@ -82,7 +82,7 @@ class TestBrokenWays:
             reader = await follow(store, "s")
             await subscribed(direct)
             feed = reader.reader._feed
-            await until(lambda: feed._waiter is not None and not feed._dirty, what="a reader that only listens")
+            await until(lambda: feed.waiting and not feed.dirty, what="a reader that only listens")
             fault_proxy.drop_replies()
             await writer.write(text("unheard"))
             await asyncio.sleep(0.1)
@@ -199,7 +199,7 @@ class TestNothingHangs:
             assert reader is not None
             step = asyncio.ensure_future(reader.__anext__())
             await subscribed(direct)
-            await until(lambda: reader._feed._waiter is not None and not reader._feed._dirty)
+            await until(lambda: reader._feed.waiting and not reader._feed.dirty)
             fault_proxy.stall()
             body = b'{"type":"text_delta","delta":"a"}'
             await direct.command(

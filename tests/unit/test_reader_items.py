@@ -1,4 +1,4 @@
-"""What a reader has at hand: a step is what a coroutine would be, in both codecs."""
+"""What a reader has at hand, in both codecs: a step is what a coroutine would be, and no push is taken twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from helix_fast import _reader_py
 from tests.unit.codec_twins import on_each_twin
 
 pytestmark = on_each_twin
@@ -23,12 +24,11 @@ def items_of(codec: Any, *at_hand: Any, clean: int | None = None) -> Any:
             self.gate = asyncio.Event()
             self.pages = [["x", "y", "z"]]
 
-        async def _more(self) -> Any:
+        async def _advance(self) -> None:
             await self.gate.wait()
             if not self.pages:
                 raise StopAsyncIteration
-            self._items, self._index, self._clean = self.pages.pop(), 1, 3
-            return self._items[0]
+            self._items, self._index, self._clean = self.pages.pop(), 0, 3
 
     return Pages()
 
@@ -135,3 +135,111 @@ class Last:
 
     def __del__(self) -> None:
         self.gone.append(1)
+
+
+# the inbox
+
+
+class Decoder:
+    """Tells what it was given."""
+
+    def decode(self, body: bytes, last: int, after: int) -> Any:
+        return body, last, after
+
+
+class Waiter:
+    def __init__(self) -> None:
+        self.woken = False
+
+    def done(self) -> bool:
+        return self.woken
+
+    def set_result(self, _result: None) -> None:
+        assert not self.woken
+        self.woken = True
+
+
+def inbox_of(codec: Any, seen: int = 5) -> Any:
+    inbox = codec.Inbox()
+    inbox.window, inbox.decoder, inbox.live = codec.Window(seen), Decoder(), True
+    return inbox
+
+
+def push(first: int, last: int, body: bytes = b"{}") -> bytes:
+    return b"9-%d:%d\n%b" % (first, last, body)
+
+
+async def test_pushes_that_continue_what_was_seen_are_taken_in_order(codec) -> None:
+    inbox = inbox_of(codec)
+    waiter = inbox.waiter = Waiter()
+    assert inbox.waits()
+    for first, last in ((1, 5), (4, 7), (8, 8), (6, 8), (9, 12)):  # seen, half seen, new, seen, new
+        inbox.pushed(push(first, last))
+    assert waiter.woken
+    assert not inbox.waits()
+    assert [inbox.at_hand() for _ in range(4)] == [(b"{}", 7, 5), (b"{}", 8, 7), (b"{}", 12, 8), None]
+    assert (inbox.window.last, inbox.entry, inbox.pushes, inbox.pushed_bytes) == (12, b"9-9", [], 0)
+    assert inbox.waits()
+
+
+@pytest.mark.parametrize("payload", [b"!", push(7, 7), b"", b"nonsense", push(0, 6), push(9, 8), b"9-6:6"])
+async def test_what_does_not_continue_has_the_log_read(codec, payload) -> None:
+    inbox = inbox_of(codec)
+    inbox.pushed(payload)
+    waiter = inbox.waiter = Waiter()
+    inbox.pushed(push(6, 6))
+    assert waiter.woken
+    assert inbox.at_hand() is None
+    assert inbox.dirty
+    assert (inbox.pushes, inbox.pushed_bytes, inbox.window.last, inbox.waits()) == ([], 0, 5, False)
+    inbox.dirty = False
+    inbox.pushed(push(6, 6))
+    assert inbox.at_hand() == (b"{}", 6, 5)
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 10_000])
+async def test_a_reader_that_does_not_come_holds_only_so_much(codec, body) -> None:
+    inbox = inbox_of(codec)
+    most = 0
+    for n in range(6, 2000):
+        inbox.pushed(push(n, n, body))
+        assert sum(map(len, inbox.pushes)) == inbox.pushed_bytes
+        most = max(most, len(inbox.pushes))
+    assert inbox.dirty
+    assert most == (_reader_py.MAX_PUSHED_ENTRIES if not body else _reader_py.MAX_PUSHED_BYTES // len(push(6, 6, body)))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"), [("live", False), ("closed", True), ("ended", True), ("error", KeyError()), ("dirty", True)]
+)
+async def test_nothing_is_at_hand_where_nothing_is_to_be_taken(codec, attribute, value) -> None:
+    inbox = inbox_of(codec)
+    inbox.pushed(push(6, 6))
+    setattr(inbox, attribute, value)
+    assert inbox.at_hand() is None
+    assert not inbox.waits()
+    assert inbox.window.last == 5
+
+
+async def test_whoever_waits_is_woken_once_by_whatever_happens(codec) -> None:
+    for happens in ("look", "resync", "rouse"):
+        inbox = inbox_of(codec)
+        getattr(inbox, happens)()
+        waiter = inbox.waiter = Waiter()
+        getattr(inbox, happens)()
+        getattr(inbox, happens)()
+        assert waiter.woken
+        assert inbox.dirty == (happens != "rouse")
+
+
+async def test_an_inbox_takes_bytes_and_knows_what_it_lacks(codec) -> None:
+    inbox = inbox_of(codec)
+    for payload in (None, "text", bytearray(b"!")):
+        with pytest.raises(TypeError):
+            inbox.pushed(payload)
+    assert (inbox.pushes, inbox.dirty) == ([], False)
+    unfinished = codec.Inbox()
+    unfinished.live = True
+    unfinished.pushed(push(1, 1))
+    with pytest.raises((AttributeError, TypeError)):
+        unfinished.at_hand()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import deque
 from typing import Any, Final, NamedTuple
 
 from helix_fast import codec
@@ -32,8 +31,6 @@ from .scripts import script
 from .store import RedisStore
 
 _READ: Final = script("stream_read")
-MAX_PUSHED_ENTRIES: Final = 512
-MAX_PUSHED_BYTES: Final = 1 << 20
 MIN_PAGE: Final = 64
 MAX_PAGE: Final = 1024
 PAGE_BYTES: Final = 256 << 10
@@ -49,7 +46,7 @@ class Source(NamedTuple):
     """Seconds of silence after which a feed looks into the log."""
 
 
-class Feed:
+class Feed(codec.Inbox):
     """One reader's view of one stream. See the module.
 
     Args:
@@ -65,71 +62,38 @@ class Feed:
         self, source: Source, stream_id: str, keys: StreamKeys, *, after: int = 0, epoch: str | None, skip_gaps: bool
     ) -> None:
         self._loop = asyncio.get_running_loop()  # kept: asking asks the kernel for a process id before Python 3.12
+        super().__init__()
         self.stream_id = stream_id
         self.epoch = epoch or ""
-        self.closed = False
         self._source = source
         self._keys = keys
         self._after = after
         self.skip_gaps = skip_gaps
-        self._window = codec.Window(after)
-        self._decoder = LineDecoder()
+        self.window = codec.Window(after)
+        self.decoder: LineDecoder = LineDecoder()
         self._pages = FarPages(source.store, stream_id, keys.stream)
-        self._entry = b""  # id of the last entry read from the log or taken from a push
         self._opened = False
         self._page = MIN_PAGE
         self._far = False  # the last page was full: the end of the log is not near
-        self._live = False  # subscribed, and everything before the pushes has been read
-        self._dirty = False  # the log must be looked at
         self._stored_all = False  # the last page ended where the log ended then
-        self._end: HelixError | None = None
-        self._ended = False
-        self._pushed: deque[bytes] = deque()
-        self._pushed_bytes = 0
         self._subscribed = False
-        self._waiter: asyncio.Future[None] | None = None
         self._waiting_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def last(self) -> int:
         """Sequence of the last chunk handed out."""
-        return self._window.last
+        return self.window.last
 
     @property
     def reading(self) -> bool:
         """Whether there may be more to come."""
-        return not self.closed and not self._ended and self._end is None
+        return not self.closed and not self.ended and self.error is None
 
-    # Listener
-
-    def pushed(self, payload: bytes) -> None:
-        """A message of the stream's channel."""
-        if not self._dirty:
-            if payload == b"!":
-                self._look()
-                return
-            self._pushed.append(payload)
-            self._pushed_bytes += len(payload)
-            if len(self._pushed) > MAX_PUSHED_ENTRIES or self._pushed_bytes > MAX_PUSHED_BYTES:
-                # A slow reader holds no more than this; the rest it reads from the log, when it gets there.
-                self._look()
-                return
-        self._wake()
-
-    def resync(self) -> None:
-        """Messages may have been missed."""
-        self._look()
-
-    def _look(self) -> None:
-        self._dirty = True
-        self._pushed.clear()
-        self._pushed_bytes = 0
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    @property
+    def waiting(self) -> bool:
+        """Whether its reader waits for something to happen."""
+        return self.waiter is not None and not self.waiter.done()
 
     # reading
 
@@ -142,7 +106,7 @@ class Feed:
             StreamResetError, SequenceGapError: see ``ResumableReader``.
         """
         decoded = await self._read()
-        if self._stored_all and not self._ended and self._end is None:
+        if self._stored_all and not self.ended and self.error is None:
             await self._subscribe()
         return decoded
 
@@ -157,40 +121,43 @@ class Feed:
         while True:
             if self.closed:
                 return None
-            if self._end is not None:
+            if self.error is not None:
                 await self.close(keep_end=True)
-                raise self._end
-            if self._ended:
+                raise self.error
+            if self.ended:
                 await self.close(keep_end=True)
                 return None
-            if not self._live and self._stored_all:
+            if not self.live and self._stored_all:
                 await self._subscribe()
                 continue
-            if not self._live or self._dirty:
+            if not self.live or self.dirty:
                 decoded = await self._catch_up()
-            elif self._pushed:
-                decoded = self._take()
-            else:
-                self._waiter = self._loop.create_future()
-                self._waiting_since = self._loop.time()
-                if self._timer is None:
-                    self._timer = self._loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
-                try:
-                    await self._waiter
-                finally:
-                    self._waiter = None
+            elif self.waits():
+                await self.arrival()
                 continue
+            else:
+                decoded = self.at_hand()
             if decoded is not None and decoded[1]:
                 return decoded
+
+    def arrival(self) -> asyncio.Future[None]:
+        """A future that is done when something happens: a push, a word of the hub, too long a silence, the end."""
+        loop = self._loop
+        waiter: asyncio.Future[None] = loop.create_future()
+        self.waiter = waiter
+        self._waiting_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._source.block_timeout, _tick, weakref.ref(self))
+        return waiter
 
     async def _catch_up(self) -> Decoded | None:
         try:
             decoded = await self._read()
         except BaseException:
-            self._dirty = True  # also where the reader was cancelled: what was to be looked at still is
+            self.dirty = True  # also where the reader was cancelled: what was to be looked at still is
             raise
         if decoded is None:
-            self._end = StreamDeletedError(self.stream_id)
+            self.error = StreamDeletedError(self.stream_id)
         return decoded
 
     async def stored(self) -> Decoded | None:
@@ -210,14 +177,14 @@ class Feed:
         source, keys = self._source, self._keys
         page = self._page
         publish = await source.store.publish_word()
-        self._dirty = False  # before the request: what is pushed from now on may be newer than its answer
+        self.dirty = False  # before the request: what is pushed from now on may be newer than its answer
         reply = await source.store.run(
             _READ,
             self.stream_id,
             (keys.stream, keys.meta, keys.lease),
             (
-                self._window.last,
-                self._entry,
+                self.window.last,
+                self.entry,
                 self.epoch,
                 page,
                 source.ttl,
@@ -235,9 +202,9 @@ class Feed:
             self._begin(epoch.decode(), int(base))
         decoded = self._merge(entries)
         if len(entries) >= page:
-            self._dirty = self._far = True
+            self.dirty = self._far = True
             self._resize(page, sum(len(fields[1]) for _entry, fields in entries))
-        elif not self._dirty:
+        elif not self.dirty:
             self._stored_all = True
         return decoded
 
@@ -249,19 +216,19 @@ class Feed:
         """
         self._far = False
         page = self._page
-        entries = await self._pages.read(self._entry, page)
-        seen = self._window.last
+        entries = await self._pages.read(self.entry, page)
+        seen = self.window.last
         taken, last, body = codec.merge_entries(entries, seen)
         if not taken:
             return None
         self._resize(taken, len(body))
         if taken == page:
             await self._pages.ask(entries[-1][0], self._page)
-        self._dirty = True
+        self.dirty = True
         self._far = taken == page
-        self._entry = entries[taken - 1][0]
-        self._window = codec.Window(last)
-        return self._decoder.decode(body, last, seen)
+        self.entry = entries[taken - 1][0]
+        self.window = codec.Window(last)
+        return self.decoder.decode(body, last, seen)
 
     def _resize(self, entries: int, size: int) -> None:
         """Choose the next page's length by the size of so many entries."""
@@ -269,7 +236,7 @@ class Feed:
 
     def _begin(self, epoch: str, base: int) -> None:
         if self._after == 0:
-            self._window = codec.Window(base)
+            self.window = codec.Window(base)
         elif self._after < base:
             # Sequences never go back, so a position below the epoch's first one is of an older epoch.
             raise self._finish(StreamResetError(epoch))
@@ -277,7 +244,7 @@ class Feed:
         self._opened = True
 
     def _finish(self, error: HelixError) -> HelixError:
-        self._end = error
+        self.error = error
         return error
 
     async def _subscribe(self) -> None:
@@ -287,12 +254,12 @@ class Feed:
             await self._source.store.retrying(lambda: hub.subscribe(self._keys.channel, self), self.stream_id)
             self._subscribed = True
         if not self.closed:
-            self._live = True
-            self._look()
+            self.live = True
+            self.look()
 
     def _merge(self, entries: list[list[Any]]) -> Decoded:
         """Decode the entries of a page as one run of chunks. A hole ends the page: the run before it comes first."""
-        after = last = self._window.last
+        after = last = self.window.last
         bodies: list[bytes] = []
         at = 0
         while at < len(entries):
@@ -300,7 +267,7 @@ class Feed:
             if taken:
                 bodies.append(usual)
                 at += taken
-                self._entry = entries[at - 1][0]
+                self.entry = entries[at - 1][0]
                 continue
             entry, fields = entries[at]
             at += 1
@@ -309,12 +276,12 @@ class Feed:
             first = sequence - count + 1
             if first > last + 1:
                 if bodies:
-                    self._dirty = True  # the hole comes up when this entry is read again
+                    self.dirty = True  # the hole comes up when this entry is read again
                     break
                 if not self.skip_gaps:
                     raise self._finish(SequenceGapError(last, first))
                 after = last = first - 1
-            self._entry = entry
+            self.entry = entry
             if body is None:
                 if self._over(fields):
                     break
@@ -324,9 +291,9 @@ class Feed:
                 # an empty body is a line as well, though no chunk
                 bodies.append((body.replace(b"\n", b" ") if foreign else body) or b" ")
                 last = sequence
-        if last > self._window.last:
-            self._window = codec.Window(last)
-        return self._decoder.decode(b"\n".join(bodies), last, after) if bodies else (last + 1, [], False)
+        if last > self.window.last:
+            self.window = codec.Window(last)
+        return self.decoder.decode(b"\n".join(bodies), last, after) if bodies else (last + 1, [], False)
 
     def _over(self, fields: list[bytes]) -> bool:
         """Whether an entry without chunks ends the stream; then remember how."""
@@ -334,61 +301,43 @@ class Feed:
         kind = values.get(b"event", b"")
         error = values.get(b"error", b"").decode(errors="replace")
         if kind == b"ended":
-            self._ended = True
+            self.ended = True
         elif kind == b"failed":
-            self._end = StreamFailedError(error)
+            self.error = StreamFailedError(error)
         elif kind == b"lost":
-            self._end = ProducerLostError(error)
+            self.error = ProducerLostError(error)
         else:
             return False
         return True
 
-    def _take(self) -> Decoded | None:
-        """The next push, where it follows what was seen."""
-        payload = self._pushed.popleft()
-        self._pushed_bytes -= len(payload)
-        try:
-            _term, first, last, body = codec.parse_push(payload)
-            seen = self._window.last
-            drop = self._window.offer(first, last)
-        except (ValueError, OverflowError):
-            self._look()  # nothing of ours: the log is the truth
-            return None
-        if drop < 0:
-            if drop == -2:
-                self._look()
-            return None
-        self._entry = payload[: payload.index(b":")]
-        return self._decoder.decode(body, last, seen)
-
     def tick(self) -> None:
         """A block timeout has passed since the timer was set; silence as long as that is looked into."""
         self._timer = None
-        if self._waiter is None or self.closed:
+        if not self.waiting or self.closed:
             return
         loop = self._loop
         left = self._waiting_since + self._source.block_timeout - loop.time()
         if left <= 0.001:
-            self._look()
+            self.look()
         else:
             self._timer = loop.call_later(left, _tick, weakref.ref(self))
 
     def abort(self) -> None:
         """The manager is closed."""
-        if self._end is None:
-            self._end = StoreClosedError("the store was closed under a reader")
-        self._wake()
+        if self.error is None:
+            self.error = StoreClosedError("the store was closed under a reader")
+        self.rouse()
 
     async def close(self, *, keep_end: bool = False) -> None:
         """Unsubscribe. Safe to call twice."""
         if not keep_end:
             self.closed = True
-            self._wake()
+            self.rouse()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._subscribed:
-            self._subscribed = self._live = False
+            self._subscribed = self.live = False
             if not self._source.store.closed:
                 self._source.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self)
 

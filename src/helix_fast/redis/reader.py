@@ -63,23 +63,19 @@ class _Reader(codec.Items, Generic[T]):
         """The position after the last chunk handed out: what a client keeps to resume."""
         return StreamPosition(self._feed.epoch, self._first + self._index - 1)
 
-    async def _more(self) -> T:
-        await self._advance()
-        index = self._index
-        self._index = index + 1
-        item: T = self._items[index]
-        return item
-
     async def _advance(self) -> None:
         """Wait until there is an item; raises what stands in its place."""
-        if self._feed.closed:
+        feed = self._feed
+        if feed.closed:
             raise StopAsyncIteration
         while self._index >= len(self._chunks):
             if self._busy:
                 raise ReaderBusyError(self.stream_id)
             self._busy = True
             try:
-                decoded = await self._feed.next()
+                if feed.waits():  # awaited from here: a coroutine more is what a live chunk would feel
+                    await feed.arrival()
+                decoded = feed.at_hand() or await feed.next()
             finally:
                 self._busy = False
             if decoded is None:
