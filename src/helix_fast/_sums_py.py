@@ -124,7 +124,7 @@ class Slot:
     def restore(cls, values: SlotSums) -> Slot:
         """The slot that has exported these."""
         slot = cls()
-        slot.count, slot.integers = values.count, list(values.integers)
+        slot.count, slot.integers = values.entries, list(values.integers)
         slot.whole_count, slot.whole_sum, slot.low, slot.high = values.whole
         slot.real_count, slot.real_sum, slot.real_rest, slot.real_low, slot.real_high = values.real
         return slot
@@ -135,7 +135,7 @@ class SlotSums(NamedTuple):
 
     group: int
     name: str
-    count: int
+    entries: int
     integers: tuple[int, ...]
     whole: tuple[int, int, int | None, int | None]
     real: tuple[int, float, float, float | None, float | None]
@@ -170,7 +170,7 @@ def check_sums(exported: object) -> Sums:
             raise TypeError(f"a group must be a dict, not {type(names).__name__}")
         slots += [_slot(group, name, values) for name, values in names.copy().items()]
     # Every entry that counts does so under one name.
-    if _count(entry_count) != sum(slot.count for slot in slots):
+    if _count(entry_count) != sum(slot.entries for slot in slots):
         raise ValueError(f"{entry_count} entries are not as many as their names have")
     if type(children) is not list:
         raise TypeError(f"children must be a list, not {type(children).__name__}")
@@ -215,7 +215,7 @@ def _real(value: object) -> float:
     return value
 
 
-def _span(low: Any, high: Any, kind: type, what: str) -> None:
+def _span(low: Any, high: Any, kind: type[int | float], what: str) -> None:
     """Least and greatest: both None, or both of their kind and in this order."""
     if low is None and high is None:
         return
