@@ -10,7 +10,7 @@ import pytest
 from helix_fast import codec
 from helix_fast.redis.usage_totals import FORMAT, MAX_NAMES, dump, load
 
-ENTRIES = [
+ENTRIES: list[dict[str, Any]] = [
     {"kind": "tokens", "model": "é", "timestamp": 7, "tokens": {"prompt": 2**70, "completion": 9, "reasoning": 4}},
     {"kind": "tokens", "model": "é", "timestamp": 5, "tokens": {"prompt": 2, "completion": 1, "reasoning": 4}},
     {"kind": "tokens", "tokens": {"total": 3, "cached": 1}},

@@ -144,9 +144,11 @@ class Pages:
             self._plain = False
         asked = place.read
         count = FIRST_PAGE if self._plain else PAGE
-        keys, args = self._keys, [asked, place.nonce, place.digest, count]
+        keys = self._keys
+        args: list[bytes | int] = [asked, place.nonce, place.digest, count]
         if self._totals and not asked:
-            keys, args = keys + self._totals, [*args, usage_totals.FORMAT]
+            keys = keys + self._totals
+            args.append(usage_totals.FORMAT)
         reply: Any = await self._store.run(READ, self._session_id, keys, args)
         if reply is None:
             return None

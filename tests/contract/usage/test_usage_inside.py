@@ -41,6 +41,7 @@ async def test_entries_that_another_store_has_added_are_not_read(
         assert not await reading.exists("another")
         before = requests_of(reading)
         rollup = await reading.get_rollup("s")
+        assert known is not None
         assert rollup is not None
         assert rollup.entry_count == known.entry_count + 1
         assert requests_of(reading) == before + 1
