@@ -249,4 +249,5 @@ cdef class Rollup:
     cdef int add_usual(self, const Entry* entry) except -1
     cdef int add_unusual(self, object reading) except -1
     cdef int merge_slot(self, const Slot* source) except -1
+    cdef int restore_slot(self, object sums) except -1
     cdef tuple export_slot(self, Py_ssize_t at)

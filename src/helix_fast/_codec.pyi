@@ -335,9 +335,8 @@ class Window:
 class Rollup:
     """Sums of usage entries, read from their raw JSON; can be continued, merged and copied.
 
-    What an entry counts for is decided by `_rollup_py.read_entry`, which the compiled scanner agrees with. Sums of
-    integers are exact, whatever their size; fractions are added with Neumaier's compensation. Owned by one thread at a
-    time; without the GIL a race can mix up sums, never corrupt memory.
+    `_rollup_py.read_entry` decides what an entry counts for. Sums of integers are exact, whatever their size; fractions
+    are added with Neumaier's compensation. Owned by one thread at a time; else a race mixes up sums, never memory.
     """
 
     def __new__(cls) -> Rollup: ...
@@ -347,24 +346,23 @@ class Rollup:
 
     @property
     def malformed_count(self) -> int:
-        """Entries that could not be counted: no JSON object, no kind, negative or fractional tokens and the like."""
+        """Those that could not be counted: no JSON object, no kind, negative or fractional tokens and the like."""
 
     def add(self, entries: list[bytes]) -> None:
-        """Add entries, each one JSON object.
-
-        Raises:
-            TypeError: no list, or an element is no bytes; the entries before it have been added.
-        """
+        """Add entries, each one JSON object. TypeError: no list, or not all are bytes; those before have been added."""
 
     def merge(self, other: Rollup) -> None:
-        """Add all that another rollup has summed up; the other stays as it is.
-
-        Raises:
-            TypeError: other is no Rollup.
-        """
+        """Add all that another rollup has summed up, which stays as it is. TypeError: it is no Rollup."""
 
     def copy(self) -> Rollup:
         """The same sums in an object of their own."""
+
+    @staticmethod
+    def restore(exported: object) -> Rollup:
+        """The rollup that has exported this, to the last bit; lists, which JSON makes of tuples, are as good.
+
+        TypeError, ValueError: what no rollup of at most 2**32 entries can have exported.
+        """
 
     def export(self) -> tuple[Any, ...]:
         """The sums: (entry_count, malformed_count, first time or None, last time or None, groups, children).

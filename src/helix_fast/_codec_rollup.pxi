@@ -272,6 +272,50 @@ cdef class Rollup:
                 slot = &other.slots[<Py_ssize_t> place]
                 self.put_large(self.find(slot.group, slot.name, slot.length), field, value)
 
+    cdef int restore_slot(self, object sums) except -1:
+        """Sums of one name, which the plain twin has checked."""
+        group, name, count, integers, whole, real = sums
+        cdef bytes key = (<str> name).encode()
+        cdef Py_ssize_t at = self.find(group, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        cdef Slot* slot = &self.slots[at]
+        cdef int field = 0
+        slot.count = count
+        slot.real_count, slot.real_sum, slot.real_rest = real[:3]
+        if real[3] is not None:
+            slot.real_low, slot.real_high = real[3:]
+        slot.whole_count = whole[0]
+        for value in (*integers, whole[1]):
+            if -LARGE_SUM < value < LARGE_SUM:
+                slot.integers[field] = value
+            else:
+                self.put_large(at, field, value)
+            field += 1
+        for value in whole[2:]:
+            if value is None:
+                continue
+            if -LARGE_SUM < value < LARGE_SUM:
+                spread(slot, value, value)
+            else:
+                self.put_large(at, LOWEST, value)
+                self.put_large(at, HIGHEST, value)
+        return 0
+
+    @staticmethod
+    def restore(exported):
+        """The rollup that has exported these sums; see the stub for the contract."""
+        cdef Rollup made = Rollup()
+        cdef bytes key
+        entry_count, malformed_count, first, last, slots, children = plain_twin().check_sums(exported)
+        made.entry_count, made.malformed_count = entry_count, malformed_count
+        if first is not None:
+            made.put_time(first, last)
+        for sums in slots:
+            made.restore_slot(sums)
+        for child in children:
+            key = (<str> child).encode()
+            made.find(CHILDREN, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return made
+
     def copy(self):
         """The same sums in an object of their own."""
         cdef Rollup twin = Rollup()

@@ -15,14 +15,20 @@ from typing import Any, NamedTuple, NoReturn, Union, final
 
 import msgspec
 
-TOKENS, TOOLS, SUB_AGENTS, CUSTOM, OTHER, CHILDREN = range(6)
-GROUPS = 6
-# Meaning of the seven integers of an entry in TOKENS. TOOLS and SUB_AGENTS use the first two: success, failure.
-PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE = range(7)
-INTEGERS = 7
+from helix_fast._sums_py import (
+    CHILDREN,
+    CUSTOM,
+    GROUPS,
+    MAX_TIME,
+    OTHER,
+    SUB_AGENTS,
+    TOKENS,
+    TOOLS,
+    Slot,
+    check_sums,
+)
+
 UNNAMED = "unknown"
-# A time beyond this is no time in milliseconds; also keeps every time within 64 bits.
-MAX_TIME = 10**18
 
 Number = Union[int, float]  # noqa: UP007
 _decode = msgspec.json.Decoder().decode
@@ -203,96 +209,6 @@ def select_entries(
     return found
 
 
-class _Slot:
-    """The sums of one name in one group."""
-
-    __slots__ = (
-        "count",
-        "high",
-        "integers",
-        "low",
-        "real_count",
-        "real_high",
-        "real_low",
-        "real_rest",
-        "real_sum",
-        "whole_count",
-        "whole_sum",
-    )
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.integers = [0] * INTEGERS
-        self.whole_count = self.whole_sum = 0
-        self.low: int | None = None
-        self.high: int | None = None
-        self.real_count = 0
-        self.real_sum = self.real_rest = 0.0
-        self.real_low: float | None = None
-        self.real_high: float | None = None
-
-    def add_real(self, number: float) -> None:
-        # Neumaier's compensated sum: a hundred thousand prices of 0.1 add up to 10000, not nearly so.
-        total = self.real_sum + number
-        if abs(self.real_sum) >= abs(number):
-            self.real_rest += (self.real_sum - total) + number
-        else:
-            self.real_rest += (number - total) + self.real_sum
-        self.real_sum = total
-
-    def add(self, reading: Reading) -> None:
-        self.count += 1
-        self.integers = [a + b for a, b in zip(self.integers, reading.integers, strict=True)]
-        number = reading.number
-        if isinstance(number, int):
-            self.whole_count += 1
-            self.whole_sum += number
-            self.spread(number, number)
-        elif number is not None:
-            self.real_count += 1
-            self.add_real(number)
-            self.spread_real(number, number)
-
-    def spread(self, low: int | None, high: int | None) -> None:
-        if low is not None and (self.low is None or low < self.low):
-            self.low = low
-        if high is not None and (self.high is None or high > self.high):
-            self.high = high
-
-    def spread_real(self, low: float | None, high: float | None) -> None:
-        if low is not None and (self.real_low is None or low < self.real_low):
-            self.real_low = low
-        if high is not None and (self.real_high is None or high > self.real_high):
-            self.real_high = high
-
-    def merge(self, other: _Slot) -> None:
-        self.count += other.count
-        self.integers = [a + b for a, b in zip(self.integers, other.integers, strict=True)]
-        self.whole_count += other.whole_count
-        self.whole_sum += other.whole_sum
-        self.spread(other.low, other.high)
-        self.spread_real(other.real_low, other.real_high)
-        self.real_count += other.real_count
-        rest = other.real_rest
-        self.add_real(other.real_sum)
-        self.real_rest += rest
-
-    def export(self) -> tuple[Any, ...]:
-        return (
-            self.count,
-            *self.integers,
-            self.whole_count,
-            self.whole_sum,
-            self.low,
-            self.high,
-            self.real_count,
-            self.real_sum,
-            self.real_rest,
-            self.real_low,
-            self.real_high,
-        )
-
-
 @final
 class Rollup:
     """Sums of usage entries that can be continued; see the stub for the contract."""
@@ -304,7 +220,7 @@ class Rollup:
         self.malformed_count = 0
         self._first: int | None = None
         self._last: int | None = None
-        self._groups: list[dict[str, _Slot]] = [{} for _ in range(GROUPS)]
+        self._groups: list[dict[str, Slot]] = [{} for _ in range(GROUPS)]
 
     def add(self, entries: Iterable[bytes]) -> None:
         """Add entries; see the stub for the contract."""
@@ -321,11 +237,11 @@ class Rollup:
             if reading.child is not None:
                 self._slot(CHILDREN, reading.child).count += 1
 
-    def _slot(self, group: int, name: str) -> _Slot:
+    def _slot(self, group: int, name: str) -> Slot:
         slots = self._groups[group]
         slot = slots.get(name)
         if slot is None:
-            slot = slots[name] = _Slot()
+            slot = slots[name] = Slot()
         return slot
 
     def _span(self, first: int | None, last: int | None) -> None:
@@ -344,6 +260,19 @@ class Rollup:
         for group, slots in enumerate(other._groups):
             for name, slot in slots.items():
                 self._slot(group, name).merge(slot)
+
+    @staticmethod
+    def restore(exported: object) -> Rollup:
+        """The rollup that has exported these sums; see the stub for the contract."""
+        sums = check_sums(exported)
+        made = Rollup()
+        made.entry_count, made.malformed_count = sums.entry_count, sums.malformed_count
+        made._span(sums.first, sums.last)
+        for slot in sums.slots:
+            made._groups[slot.group][slot.name] = Slot.restore(slot)
+        for child in sums.children:
+            made._slot(CHILDREN, child)
+        return made
 
     def copy(self) -> Rollup:
         """The same sums in an object of their own."""

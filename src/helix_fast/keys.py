@@ -103,16 +103,18 @@ class UsageKeys:
     """Names of one session's usage, as bytes. ``prefix`` has no trailing colon here, as on the reference page.
 
     ``entries`` LIST of JSON; ``ids`` HASH of entry id -> call that recorded it, and of '' -> the list's nonce;
-    ``deleted`` ZSET: the calls that deleted them in the last minute.
+    ``deleted`` ZSET: the calls that deleted them in the last minute; ``totals`` HASH: what the first entries add up to,
+    as some reader has stored it.
     """
 
-    __slots__ = ("deleted", "entries", "ids")
+    __slots__ = ("deleted", "entries", "ids", "totals")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         tag = f"{{{check_id(session_id, 'session_id')}}}"
         self.entries = f"{prefix}:usage:entries:{tag}".encode()
         self.ids = f"{prefix}:usage:ids:{tag}".encode()
         self.deleted = f"{prefix}:usage:deleted:{tag}".encode()
+        self.totals = f"{prefix}:usage:totals:{tag}".encode()
 
 
 def usage_shard(session_id: str) -> int:

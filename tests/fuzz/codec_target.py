@@ -6,6 +6,7 @@ they have kept are found too. An engine (see `engines`) only has to bring bytes.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -185,6 +186,15 @@ def _body(target: CodecTarget, material: Material) -> Any:
     return b"\n".join(lines)
 
 
+def _exported(target: CodecTarget, material: Material) -> Any:
+    """The sums of some rollup, some of them damaged; rarely anything."""
+    twins = target._some("Rollup", material)
+    if twins is None or material.rarely():
+        return material.tree()
+    exported = twins.sides[1].export()
+    return material.damaged(json.loads(json.dumps(exported)) if material.below(2) else exported)
+
+
 MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "number": lambda _, material: material.u64(),
     "text": lambda _, material: material.text(),
@@ -207,6 +217,7 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "page": lambda _, material: material.page(),
     "encoder": _object("ChunkEncoder"),
     "rollup": _object("Rollup"),
+    "exported": _exported,
 }
 # What every entry point is called with: names of MAKERS; a range is two numbers.
 SIGNATURES: dict[str, tuple[str, ...]] = {
@@ -232,6 +243,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "Rollup.add": ("entries",),
     "Rollup.merge": ("rollup",),
     "Rollup.copy": (),
+    "Rollup.restore": ("exported",),
     "Rollup.export": (),
     "frame_command": ("arguments",),
     "parse_push": ("payload",),

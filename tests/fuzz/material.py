@@ -16,6 +16,7 @@ import msgspec
 T = TypeVar("T")
 
 U64_MAX = 2**64 - 1
+LARGE = 2**70
 HARD_TEXT = [
     "a",
     '"',
@@ -299,6 +300,45 @@ class Material:
         if way == 1:
             return data[:at] + data[at + 1 :]
         return data[:at] + self.pick(SPLINTERS) + data[at + (way & 1) :]
+
+    def damaged(self, value: Any) -> Any:
+        """A tree of lists, tuples and dicts; rarely with something else somewhere in it."""
+        if self.below(4) != 3:
+            return value
+        return self._damaged(value)
+
+    def _damaged(self, value: Any) -> Any:
+        way = self.below(12)
+        if way == 0 or not isinstance(value, (list, tuple, dict)) or not value:
+            wrong = [
+                None,
+                -1,
+                0,
+                2**32,
+                2**63,
+                LARGE,
+                -LARGE,
+                0.5,
+                -0.0,
+                math.nan,
+                math.inf,
+                True,
+                "",
+                "\ud800",
+                [],
+                {},
+            ]
+            return self.pick(wrong)
+        if isinstance(value, dict):
+            name = self.pick(list(value)[:200])
+            return {**value, (self._key() if way == 1 else name): self._damaged(value[name])}
+        parts = list(value)
+        at = self.below(min(len(parts), 200))
+        if way == 1:
+            del parts[at]
+        else:
+            parts[at] = self._damaged(parts[at])
+        return type(value)(parts)
 
     def bounds(self) -> tuple[int | None, int | None]:
         """A filter's least and greatest value."""

@@ -169,7 +169,15 @@ async def _usage(helix: Helix) -> None:
     assert await usage.get_entry_count("tour") == 2
     assert await usage.exists("tour")
     assert sorted(await usage.find_session_ids(limit=10)) == ["child", "tour"]
+    assert await usage.record_entries([tokens("tour", id=f"many-{n}") for n in range(600)]) == 600
+    rollup = await usage.get_rollup("tour")
+    assert rollup is not None
+    totals = "helix:usage:totals:{tour}"
+    assert await usage.command("tour", "HGET", totals, "place") == b"602"
+    unread = RedisUsageStore(topology=usage._topology)
+    assert await unread.get_rollup("tour") == rollup
     assert await usage.delete("tour")
+    assert not await usage.command("tour", "EXISTS", totals)
     assert await usage.delete("child")
 
 

@@ -107,6 +107,14 @@ def calls(codec: ModuleType) -> dict[str, Call]:
         own.merge(own)
         own.copy().export()
 
+    exported = rollup.export()
+    damaged = (*exported[:-1], [plain, wide, None])
+
+    def restored(sums: Any) -> None:
+        own = codec.Rollup.restore(sums)
+        own.add(UNUSUAL)
+        own.export()
+
     return {
         "encode": Call(encoder.encode_text, (plain, stamp)),
         "encode with escapes": Call(encoder.encode_text, (hard, stamp)),
@@ -155,6 +163,8 @@ def calls(codec: ModuleType) -> dict[str, Call]:
         "rollup of unusual entries": Call(rolled, (UNUSUAL,), 40),
         "rollup refused": Call(refused(rollup.add), ([*USUAL[:2], None],), 2),
         "rollup that goes on": Call(rollup.add, ([*USUAL, LARGE],), 10),
+        "rollup restored": Call(restored, (exported,), 5),
+        "rollup not restored": Call(refused(codec.Rollup.restore), (damaged,), 5),
         "select": Call(codec.select_entries, (USUAL, [b"tool"], (None, None), (0, stamp), 9), 10),
         "select unusual": Call(codec.select_entries, (UNUSUAL, None, (None, 5), (None, None), 9), 20),
         "select refused": Call(

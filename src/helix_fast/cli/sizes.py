@@ -29,7 +29,7 @@ async def sizes_of(helix: Helix, prefix: str, session: str) -> dict[str, int] | 
         "staging": await staged(store, session, state),
         "operations": state.operations,
         "stream": (stream.stream, stream.meta, stream.lease),
-        "usage": (usage.entries, usage.ids, usage.deleted),
+        "usage": (usage.entries, usage.ids, usage.deleted, usage.totals),
         "lock": (lock.lock, lock.fence, lock.queue, lock.alive),
     }
     try:

@@ -22,7 +22,8 @@ local length = redis.call('LLEN', entries)
 local nonce = redis.call('HGET', ids, '')
 if index then redis.call('ZCARD', index) end
 if length == 0 and redis.call('EXISTS', ids) == 1 then
-  -- the list was deleted by someone who does not know the ids, or evicted: they belong to entries that are gone
+  -- the list was deleted by someone who does not know the ids, or evicted: they belong to entries that are gone.
+  -- So do stored totals, which have a TTL and, with another nonce, are not believed any more
   redis.call('DEL', ids)
   nonce = false
 end

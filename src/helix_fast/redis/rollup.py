@@ -1,31 +1,41 @@
-"""Rollups of sessions and of trees of sessions: what was added once is kept, only what is new is read."""
+"""Rollups of sessions and of trees of sessions: what was added once is kept, only what is new is read.
+
+It is kept in the process, and on the server for processes that have added nothing yet: see usage_totals.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from typing import Final
 
 from helix_fast import codec
-from helix_fast.errors import InvalidIdError, StoreError
+from helix_fast.errors import HelixError, InvalidIdError, StoreError
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.schemas.rollup import UsageRollup, build_rollup
 
+from . import usage_totals
 from .store import RedisStore
-from .usage_pages import Pages, Place
+from .usage_pages import FIRST_PAGE, Pages, Place, Totals
 
 # A list that is made anew more often than this while it is being read belongs to somebody with another problem.
 MAX_RESTARTS: Final = 100
+# Entries beyond those stored totals cover from which on new totals are stored: so what they do not cover, but for what
+# was recorded since, always fits in the first page of whoever reads them. Fewer save next to nothing.
+STORE_EVERY: Final = FIRST_PAGE
 
 
 class _Sums:
     """What has been added of one session."""
 
-    __slots__ = ("place", "rollup")
+    __slots__ = ("place", "rollup", "stored")
 
-    def __init__(self) -> None:
-        self.place = Place()
-        self.rollup = codec.Rollup()
+    def __init__(self, totals: Totals | None = None) -> None:
+        self.place = Place() if totals is None else totals.place
+        self.rollup = codec.Rollup() if totals is None else totals.rollup
+        self.stored = self.place.read
+        """Entries that stored totals cover, as far as is known here, or that storing them was tried for."""
 
 
 class RollupReader:
@@ -56,7 +66,7 @@ class RollupReader:
         """
         keys = UsageKeys(self._prefix, session_id)
         sums = self._kept.get(session_id) or _Sums()
-        pages = Pages(self._store, session_id, keys)
+        pages = Pages(self._store, session_id, keys, totals=True)
         restarts = 0
         while restarts < MAX_RESTARTS:
             page = await pages.next(sums.place)
@@ -66,14 +76,26 @@ class RollupReader:
             if page.anew:  # another list: deleted, expired or made anew
                 sums = _Sums()
                 restarts += 1
+            if page.totals is not None:
+                sums = _Sums(page.totals)
             read = sums.place.read - page.start
             fresh = page.entries[read:] if read else page.entries
             sums.rollup.add(fresh)
             sums.place.move(page.nonce, fresh)
             self._keep(session_id, sums)
             if sums.place.read >= page.length:
+                if sums.place.read - sums.stored >= STORE_EVERY:
+                    self._store_totals(session_id, keys, sums)
                 return sums.rollup.copy()
         raise StoreError(f"the usage of {session_id!r} is deleted again and again while it is being read")
+
+    def _store_totals(self, session_id: str, keys: UsageKeys, sums: _Sums) -> None:
+        """Have the totals stored, without waiting for it: whether that is done matters to no result."""
+        sums.stored = sums.place.read  # also where it fails: as many entries later, not sooner, it is tried again
+        frame = usage_totals.frame(keys, sums.place, sums.rollup)
+        if frame is not None:
+            with contextlib.suppress(HelixError):  # closed meanwhile
+                self._store.topology.send(session_id, frame)
 
     def _keep(self, session_id: str, sums: _Sums) -> None:
         self._kept[session_id] = sums

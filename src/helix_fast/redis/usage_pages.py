@@ -18,6 +18,7 @@ from helix_fast import codec
 from helix_fast.errors import HelixError
 from helix_fast.keys import UsageKeys
 
+from . import usage_totals
 from .scripts import script
 from .store import RedisStore
 
@@ -53,6 +54,14 @@ class Place:
             self.digest = hashlib.sha1(self.first + entries[-1], usedforsecurity=False).hexdigest().encode()
 
 
+class Totals(NamedTuple):
+    """What somebody has added up before."""
+
+    place: Place
+    """Behind the last entry that they cover."""
+    rollup: codec.Rollup
+
+
 class Page(NamedTuple):
     """Entries that follow each other."""
 
@@ -62,8 +71,10 @@ class Page(NamedTuple):
     length: int
     """Of the whole list."""
     start: int
-    """Place of the first of the entries; never beyond the place that was asked for."""
+    """Place of the first of the entries; beyond the place that was asked for only where there are totals."""
     entries: list[bytes]
+    totals: Totals | None = None
+    """What the entries before the page add up to, where the list was to be read from its beginning."""
 
 
 class _Plain:
@@ -96,12 +107,18 @@ class _Plain:
 
 
 class Pages:
-    """The pages of one session's entries, for one reader from its first page to its last."""
+    """The pages of one session's entries, for one reader from its first page to its last.
 
-    def __init__(self, store: RedisStore, session_id: str, keys: UsageKeys) -> None:
+    Args:
+        store: the way to the server. session_id, keys: whose entries.
+        totals: whether stored totals will do in place of the entries that they cover.
+    """
+
+    def __init__(self, store: RedisStore, session_id: str, keys: UsageKeys, *, totals: bool = False) -> None:
         self._store = store
         self._session_id = session_id
         self._keys = [keys.entries, keys.ids]
+        self._totals = [keys.totals] if totals else []  # where they are wanted
         self._flying: deque[_Plain] = deque()
         self._plain = True
         # of the plain pages: what tells their list from another, its length, the next entry to ask for, the last had
@@ -127,13 +144,22 @@ class Pages:
             self._plain = False
         asked = place.read
         count = FIRST_PAGE if self._plain else PAGE
-        reply: Any = await self._store.run(
-            READ, self._session_id, self._keys, [asked, place.nonce, place.digest, count]
-        )
+        keys = self._keys
+        args: list[bytes | int] = [asked, place.nonce, place.digest, count]
+        if self._totals and not asked:
+            keys = keys + self._totals
+            args.append(usage_totals.FORMAT)
+        reply: Any = await self._store.run(READ, self._session_id, keys, args)
         if reply is None:
             return None
-        nonce, length, start, entries = reply
-        page = Page(start < asked, nonce, length, start, entries)
+        nonce, length, start, entries, *stored = reply
+        totals = None
+        if stored:
+            totals = _restored(nonce, start, *stored)
+            if totals is None:  # of no use: all is read, and they are not asked for again
+                self._totals = []
+                return await self.next(place)
+        page = Page(start < asked, nonce, length, start, entries, totals)
         if self._plain and entries and start + len(entries) < length:
             self._take_off(place, page)
         return page
@@ -142,7 +168,7 @@ class Pages:
         """Ask for the pages after this one."""
         reached = Place()
         if page.start:
-            reached.first, reached.read = place.first, page.start
+            reached.first, reached.read = (page.totals.place if page.totals else place).first, page.start
         reached.move(page.nonce, page.entries)
         self._check = [reached.read, reached.nonce, reached.digest, 0]
         self._length, self._next, self._last = page.length, reached.read, page.entries[-1]
@@ -183,3 +209,12 @@ class Pages:
         self._length = check[1]
         self._ask()
         return Page(False, check[0], check[1], plain.start, entries)
+
+
+def _restored(nonce: bytes, count: int, sums: bytes, digest: bytes, first: bytes) -> Totals | None:
+    rollup = usage_totals.load(sums, count)
+    if rollup is None:
+        return None
+    place = Place()
+    place.read, place.nonce, place.digest, place.first = count, nonce, digest, first
+    return Totals(place, rollup)

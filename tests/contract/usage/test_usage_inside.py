@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from helix_fast.testing.contract.fixtures import RequestsOf
@@ -25,6 +26,40 @@ async def test_only_new_entries_are_read_again(make_usage_store: MakeUsageStore)
     await other.record_entry(tokens())
     assert await total(store) == 150_150
     assert (asked, store._rollups._kept["s"].place.read) == (1000, 1001)
+
+
+async def test_entries_that_another_store_has_added_are_not_read(
+    make_usage_store: MakeUsageStore, requests_of: RequestsOf
+) -> None:
+    store = make_usage_store()
+    await store.record_entries([tokens(id=str(n)) for n in range(20_000)])
+    for more in (0, 499, 1, 500):
+        await store.record_entries([tokens() for _ in range(more)])
+        known = await store.get_rollup("s")
+        await store.record_entries([tokens()])  # by the same way as what was just stored, and after it
+        reading = make_usage_store()
+        assert not await reading.exists("another")
+        before = requests_of(reading)
+        rollup = await reading.get_rollup("s")
+        assert known is not None
+        assert rollup is not None
+        assert rollup.entry_count == known.entry_count + 1
+        assert requests_of(reading) == before + 1
+        await reading.close()
+
+
+async def test_nothing_is_stored_for_a_few_new_entries(
+    make_usage_store: MakeUsageStore, requests_of: RequestsOf
+) -> None:
+    store = make_usage_store()
+    await store.record_entry(tokens())
+    assert await total(store) == 150  # the server knows the scripts now
+    for size, expected in ((498, 1), (1, 2), (499, 1), (1, 2)):
+        await store.record_entries([tokens() for _ in range(size)])
+        before = requests_of(store)
+        await store.get_rollup("s")
+        await asyncio.sleep(0)
+        assert requests_of(store) == before + expected
 
 
 async def test_sums_of_few_sessions_are_kept(make_usage_store: MakeUsageStore) -> None:

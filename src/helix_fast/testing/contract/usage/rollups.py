@@ -110,6 +110,59 @@ async def test_sums_stay_right_while_others_write_delete_and_read(make_usage_sto
             assert {value or 0 for value in found} == {sums[session]}, f"seed {seed}, step {step}"
 
 
+MIXED = [
+    tokens(tokens={"prompt": 2**70, "completion": 1, "reasoning": 2, "cached": 3}),
+    {"kind": "tool", "sessionId": "s", "stepCount": 1, "toolName": "search", "durationMs": 12.5, "success": False},
+    {"kind": "custom", "sessionId": "s", "stepCount": 1, "type": "cost", "value": 0.1},
+    {"kind": "custom", "sessionId": "s", "stepCount": 1, "type": "credits", "value": -(2**70)},
+    {"kind": "embedding", "sessionId": "s", "stepCount": 1, "timestamp": 5},
+    sub_agent("s", "child"),
+]
+
+
+async def test_what_others_have_added_up_is_the_same_to_the_last_digit(make_usage_store: MakeUsageStore) -> None:
+    recording, knowing = make_usage_store(), make_usage_store()
+    for size in (200, 1, 150, 7):
+        await recording.record_entries(MIXED * size)
+        known = await knowing.get_rollup("s")
+        for reading in (make_usage_store(), make_usage_store()):
+            for session_id in ("s", "s"):
+                assert await reading.get_rollup(session_id) == known
+
+
+async def test_what_others_have_added_up_of_what_was_deleted_is_forgotten(make_usage_store: MakeUsageStore) -> None:
+    recording = make_usage_store()
+    entries = [tokens(id=str(n)) for n in range(1200)]
+    for count in (7, 8):
+        await recording.record_entries(entries)
+        assert await total(make_usage_store()) == 150 * 1200
+        await recording.delete("s")
+        assert await total(make_usage_store()) is None
+        # as many of them, the first and the last as before
+        others = [tokens(id=str(n), tokens={"total": count}) for n in range(1, 1199)]
+        await recording.record_entries([entries[0], *others, entries[-1]])
+        assert await total(make_usage_store()) == 300 + 1198 * count
+        await recording.delete("s")
+
+
+async def test_sums_stay_right_while_long_lists_come_and_go(make_usage_store: MakeUsageStore) -> None:
+    seed = random.randrange(2**32)
+    choose = random.Random(seed)
+    kept = [make_usage_store(), make_usage_store(rollup_sessions=0)]
+    expected = 0
+    for step in range(40):
+        store = choose.choice(kept)
+        if choose.random() < 0.15:
+            await store.delete("s")
+            expected = 0
+        else:
+            count, size = choose.randrange(1, 100), choose.choice([1, 40, 499, 500, 501, 1300])
+            await store.record_entries([tokens(tokens={"total": count})] * size)
+            expected += count * size
+        found = await asyncio.gather(*(total(one) for one in (*kept, make_usage_store(), make_usage_store())))
+        assert {value or 0 for value in found} == {expected}, f"seed {seed}, step {step}"
+
+
 async def test_a_list_of_several_pages_adds_up(usage_store: UsageStore) -> None:
     await usage_store.record_entries([tokens(id=str(n)) for n in range(25_000)])
     assert await total(usage_store) == 25_000 * 150
@@ -117,6 +170,22 @@ async def test_a_list_of_several_pages_adds_up(usage_store: UsageStore) -> None:
 
 
 # trees
+
+
+async def test_a_tree_of_long_lists_is_the_same_for_who_has_read_none(make_usage_store: MakeUsageStore) -> None:
+    store = make_usage_store()
+    for name, child in (("root", "a"), ("a", "b")):
+        await store.record_entries([sub_agent(name, child), *(tokens(name) for _ in range(700))])
+    await store.record_entries([tokens("b") for _ in range(1500)])
+    known = await store.get_rollup("root", include_sub_agents=True)
+    assert known is not None
+    assert known.tokens.total == 2900 * 150
+    assert await make_usage_store().get_rollup("root", include_sub_agents=True) == known
+    await store.record_entries([tokens("b"), sub_agent("b", "c")])
+    for reading in (make_usage_store(), store):
+        rollup = await reading.get_rollup("root", include_sub_agents=True)
+        assert rollup is not None
+        assert (rollup.tokens.total, rollup.missing_sessions) == (2901 * 150, ["c"])
 
 
 async def record_tree(store: UsageStore, edges: list[tuple[str, str]], names: set[str] | None = None) -> None:
