@@ -201,7 +201,7 @@ def append(keys: Keyspace, args: Arguments) -> int:
 def added(stored: bytes | None, by: int, wrong: str = NOT_AN_INTEGER) -> int:
     """A stored counter, and so much more."""
     try:
-        total = integer(stored or b"0") + by
+        total = integer(b"0" if stored is None else stored) + by
     except CommandError:
         raise CommandError(wrong) from None
     if not -(1 << 63) <= total < 1 << 63:
