@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import redis.asyncio as redis
 
+from helix_fast import codec
 from helix_fast.redis.locks import RedisLockManager
 
-from .measure import Measure, check
+from .awake import POSSIBLE, awake
+from .measure import Measure, Run, check
 from .targets import TARGETS
 from .under_pytest import benchmark_of
 
@@ -33,6 +36,30 @@ class AcquireRelease(Measure):
     async def clean(self) -> None:
         await self.locks.close()
         await self.client.aclose()
+
+    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        if not self.size.full:
+            return
+        yield "two bare PINGs, in place of ours", self._pings, self.baseline
+        if POSSIBLE:
+            yield "cores kept awake", self._ours_awake, self._baseline_awake
+
+    async def _pings(self) -> float:
+        """What two round trips take that do nothing: no lock is faster."""
+        call, ping = self.locks.topology.call, codec.frame_command([b"PING"])
+        began = time.perf_counter()
+        for _ in range(self.pairs):
+            await call("", ping)
+            await call("", ping)
+        return self.pairs / (time.perf_counter() - began)
+
+    async def _ours_awake(self) -> float:
+        with awake():
+            return await self.ours()
+
+    async def _baseline_awake(self) -> float:
+        with awake():
+            return await self.baseline()
 
     async def ours(self) -> float:
         name = self.fresh("lock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import statistics
 import time
 from collections.abc import Iterator
@@ -10,17 +11,19 @@ from typing import Any
 
 import msgspec
 
+from helix_fast import codec
 from helix_fast.keys import UsageKeys
 from helix_fast.redis.usage import RedisUsageStore
 
 from .baselines.pydantic_store import PydanticStore
-from .measure import Also, Measure, check
+from .measure import Also, Measure, Run, check
 from .payloads import TIMESTAMP
 from .targets import TARGETS, WARM_ROLLUP_MS
 from .under_pytest import benchmark_of
 
 SESSION = "run-abc123"
-TOTALS = UsageKeys("helix", SESSION).totals
+ENTRIES, TOTALS = UsageKeys("helix", SESSION).entries, UsageKeys("helix", SESSION).totals
+PAGE, PAGES_AHEAD = 2_500, 2  # some 460 KB
 NEW_ENTRIES = 100
 WARM_ROLLUPS = 5
 MODELS = ("gpt-4o", "claude-sonnet", "gemini-pro")
@@ -141,6 +144,34 @@ class Rollup(Measure):
         seconds = time.perf_counter() - began
         check(sums.entries, self.count, "entries that the baseline added")
         return self.count / seconds
+
+    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        if self.size.full:
+            yield "pages thrown away as they come, in place of ours", self._unread, self.baseline
+
+    async def _unread(self) -> float:
+        """What the server and the socket take for all entries: nothing that reads them is faster."""
+        pages: list[tuple[bytes, int]] = []  # requests, and where the replies to them end, in bytes
+        end = 0
+        for start in range(0, self.count, PAGE):
+            command: tuple[bytes | int, ...] = (b"LRANGE", ENTRIES, start, min(start + PAGE, self.count) - 1)
+            reply = self.probe.command(*command)
+            end += len(codec.frame_command(reply))  # an array of strings, as a command is
+            pages.append((codec.frame_command(command), end))
+        buffer = bytearray(1 << 20)
+        with socket.socket(socket.AF_UNIX) as sink:
+            sink.connect(self.server.socket_path)
+            began = time.perf_counter()
+            for _ in range(self.times):
+                came = 0
+                for number, (request, _end) in enumerate(pages):
+                    sink.sendall(request)
+                    while number >= PAGES_AHEAD and came < pages[number - PAGES_AHEAD][1]:
+                        came += sink.recv_into(buffer)
+                while came < end:
+                    came += sink.recv_into(buffer)
+                check(came, end, "bytes of all pages")
+            return self.count * self.times / (time.perf_counter() - began)
 
     def also(self) -> Iterator[Also]:
         yield Also("cold, totals stored (median)", statistics.median(self.stored_ms), "ms")

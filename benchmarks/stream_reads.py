@@ -12,7 +12,7 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from helix_fast import StreamWriter, TextDeltaChunk, connect
+from helix_fast import RedisStreamManager, StreamWriter, TextDeltaChunk, connect
 from helix_fast._append_py import MAX_BATCH_BYTES
 
 from .baselines.pydantic_store import PydanticStore, TextDelta
@@ -174,6 +174,8 @@ class LiveLatency(Measure):
         self.each = self.size.pick(100, 10, 5)
         self.baseline_count = self.size.pick(2_000, 300, 50)
         self.rates: list[float] = []
+        self.acknowledged: list[float] = []
+        self.acknowledged_p99: list[float] = []
         self.medians: dict[str, list[float]] = {"ours": [], "baseline": []}
         self.connections: list[int] = []
         self.use = Use(self.probe)
@@ -181,46 +183,70 @@ class LiveLatency(Measure):
     async def ours(self) -> float:
         before = self.probe.connections()
         async with connect(self.server.url) as helix:
-            prefix = self.fresh("live")
-            names = [f"{prefix}-{number}" for number in range(self.streams)]
-            writers = await open_writers(helix.streams, names)
-            readers = await open_readers(helix.streams, names)
-            sent: list[list[float]] = [[] for _ in names]
-            latencies: list[float] = []
-
-            async def read(number: int) -> None:
-                times = sent[number]
-                count = 0
-                async for stored in readers[number]:
-                    latencies.append(time.perf_counter() - times[stored.sequence - 1])
-                    count += 1
-                check(count, self.each, f"chunks that reader {number} got")
-
-            reading = asyncio.gather(*map(read, range(self.streams)))
-            await reached(lambda: self.probe.channels(f"*{{{prefix}-*") >= self.streams, "readers that wait")
-            with self.use.of(self.streams * self.each):
-                begin = time.perf_counter() + 0.05
-                turns = (self._write(writer, number, begin, sent[number]) for number, writer in enumerate(writers))
-                await asyncio.gather(*turns)
-                seconds = time.perf_counter() - begin
-            self.connections.append(self.probe.connections() - before)
-            await asyncio.gather(*map(helix.streams.end_stream, names))
-            await asyncio.wait_for(reading, PATIENCE)
-            check(len(latencies), self.streams * self.each, "chunks that arrived")
-            self.rates.append(self.streams * self.each / seconds)
-            self.medians["ours"].append(statistics.median(latencies) * 1000)
-            await close_and_delete(helix.streams, names, writers)
+            latencies, rate, connections = await self._live(helix.streams, helix.streams, self.each, self.use)
+        self.connections.append(connections - before)
+        self.rates.append(rate)
+        self.acknowledged_p99.append(percentile(self.acknowledged, 0.99) * 1000)
+        self.medians["ours"].append(statistics.median(latencies) * 1000)
         return percentile(latencies, 0.99) * 1000
 
-    async def _write(self, writer: StreamWriter, number: int, begin: float, times: list[float]) -> None:
+    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        if self.size.full:
+            yield "readers on connections of their own, as in another process", self._apart, self.baseline
+
+    async def _apart(self) -> float:
+        """What readers get that the writers' process knows nothing of: all of it by the server."""
+        async with connect(self.server.url) as writing, connect(self.server.url) as reading:
+            latencies, _rate, _connections = await self._live(
+                writing.streams, reading.streams, self.each // 2, Use(self.probe)
+            )
+        return percentile(latencies, 0.99) * 1000
+
+    async def _live(
+        self, writing: RedisStreamManager, reading: RedisStreamManager, each: int, use: Use
+    ) -> tuple[list[float], float, int]:
+        """The latency of each chunk in seconds, chunks written a second, and connections to the server."""
+        prefix = self.fresh("live")
+        names = [f"{prefix}-{number}" for number in range(self.streams)]
+        writers = await open_writers(writing, names)
+        readers = await open_readers(reading, names)
+        sent: list[list[float]] = [[] for _ in names]
+        latencies: list[float] = []
+        self.acknowledged = []
+
+        async def read(number: int) -> None:
+            times = sent[number]
+            count = 0
+            async for stored in readers[number]:
+                latencies.append(time.perf_counter() - times[stored.sequence - 1])
+                count += 1
+            check(count, each, f"chunks that reader {number} got")
+
+        all_read = asyncio.gather(*map(read, range(self.streams)))
+        await reached(lambda: self.probe.channels(f"*{{{prefix}-*") >= self.streams, "readers that wait")
+        with use.of(self.streams * each):
+            begin = time.perf_counter() + 0.05
+            turns = (self._write(writer, number, begin, each, sent[number]) for number, writer in enumerate(writers))
+            await asyncio.gather(*turns)
+            seconds = time.perf_counter() - begin
+        connections = self.probe.connections()
+        await asyncio.gather(*map(writing.end_stream, names))
+        await asyncio.wait_for(all_read, PATIENCE)
+        check(len(latencies), self.streams * each, "chunks that arrived")
+        await close_and_delete(writing, names, writers)
+        return latencies, self.streams * each / seconds, connections
+
+    async def _write(self, writer: StreamWriter, number: int, begin: float, each: int, times: list[float]) -> None:
         """On a timetable that does not slip where a write takes long; agents are spread evenly over the period."""
-        for turn in range(self.each):
+        for turn in range(each):
             due = begin + (turn + number / self.streams) / self.per_second
             wait = due - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)
-            times.append(time.perf_counter())
+            now = time.perf_counter()
+            times.append(now)
             await writer.write(TextDeltaChunk(delta=self.text))
+            self.acknowledged.append(time.perf_counter() - now)
 
     async def baseline(self) -> float:
         key = self.fresh("idle")
@@ -261,6 +287,7 @@ class LiveLatency(Measure):
         wanted = 0.95 * self.streams * self.per_second
         yield Also("chunks/s that were really written", statistics.median(self.rates), "chunks/s", wanted, "at least")
         yield Also("p50 ours", statistics.median(self.medians["ours"]), "ms")
+        yield Also("p99 of the acknowledgement, ours", statistics.median(self.acknowledged_p99), "ms")
         yield Also("p50 baseline", statistics.median(self.medians["baseline"]), "ms")
         server, client, sent = self.use.medians()
         yield Also("server CPU a chunk (INFO cpu), ours", server, "µs")
