@@ -29,7 +29,42 @@ cdef extern from *:
     #else
     #define helix_forget_hash(made) ((void)(made))
     #endif
+    static inline int helix_is_tail(unsigned char c) {
+        return (c & 0xc0) == 0x80;
+    }
+
+    /* UTF-8 as numbers of characters, of which `out` has room for one a byte; how many, or -1 where it is none. */
+    static inline Py_ssize_t helix_characters(Py_UCS4 *out, const char *text, Py_ssize_t length) {
+        const unsigned char *at = (const unsigned char *)text, *end = at + length;
+        const Py_UCS4 *start = out;
+        while (at < end) {
+            Py_UCS4 c = *at++;
+            if (c >= 0xf0) {
+                if (end - at < 3 || !helix_is_tail(at[0]) || !helix_is_tail(at[1]) || !helix_is_tail(at[2]))
+                    return -1;
+                c = (c & 0x0f) << 18 | (Py_UCS4)(at[0] & 0x3f) << 12 | (Py_UCS4)(at[1] & 0x3f) << 6 | (at[2] & 0x3f);
+                if (c < 0x10000 || c > 0x10ffff)
+                    return -1;
+                at += 3;
+            } else if (c >= 0xe0) {
+                if (end - at < 2 || !helix_is_tail(at[0]) || !helix_is_tail(at[1]))
+                    return -1;
+                c = (c & 0x0f) << 12 | (Py_UCS4)(at[0] & 0x3f) << 6 | (at[1] & 0x3f);
+                if (c < 0x800 || (c & 0xf800) == 0xd800)
+                    return -1;
+                at += 2;
+            } else if (c >= 0x80) {
+                if (c < 0xc2 || end == at || !helix_is_tail(at[0]))
+                    return -1;
+                c = (c & 0x1f) << 6 | (*at++ & 0x3f);
+            }
+            *out++ = c;
+        }
+        return out - start;
+    }
     """
+    Py_ssize_t helix_characters(Py_UCS4* out, const char* text, Py_ssize_t length) noexcept nogil
+    object PyUnicode_FromKindAndData(int kind, const void* data, Py_ssize_t length)
     void helix_forget_hash(object made)
     char helix_unescape(char c) noexcept nogil
     object PyObject_Vectorcall(object make, PyObject** values, size_t flags, object names)
@@ -44,6 +79,7 @@ cdef extern from *:
 
 cdef enum:
     SHORT_TEXT = 4096           # bytes of a text with escapes that are put together on the stack
+    SHORT_UNICODE = 512         # bytes of a text beyond ASCII that is decoded here
     MAX_EXACT_DIGITS = 16    # of sequences and timestamps: what readers in other languages hold exactly
 
 
@@ -53,10 +89,16 @@ cdef tuple TYPED_TEXT_FIELDS = ("delta", "agent_id", "timestamp", "agent_type")
 
 cdef object whole_text(const char* text, Py_ssize_t length):
     """UTF-8 as str, None where it is none."""
+    cdef Py_UCS4 characters[SHORT_UNICODE]
+    cdef Py_ssize_t count
     if length and is_ascii(text, length):
         plain = PyUnicode_New(length, 127)
         memcpy(PyUnicode_1BYTE_DATA(plain), text, <size_t> length)
         return plain
+    # The interpreter guesses the kind and the length of a str and makes it anew where that was wrong: 40 ns a text.
+    if length <= SHORT_UNICODE:
+        count = helix_characters(characters, text, length)
+        return PyUnicode_FromKindAndData(4, characters, count) if count >= 0 else None
     try:
         return PyUnicode_DecodeUTF8(text, length, NULL)
     except UnicodeDecodeError:
