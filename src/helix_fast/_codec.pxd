@@ -13,6 +13,7 @@ cdef enum:
     DIGITS = 20                 # decimal digits of the largest unsigned 64-bit integer
     MAX_DEPTH = 512             # levels of nesting that check_finite follows
     FIRST_CAPACITY = 1024       # bytes of a batch's first buffer: some eight chunks
+    UNCOUNTED = 65536           # bytes of text with escapes that get room for the worst: six bytes each
     KEPT_CAPACITY = 262144      # take() frees a larger buffer, so one huge chunk does not pin its memory
 
 
@@ -24,7 +25,8 @@ cdef struct Number:             # a number as decimal text
 cdef struct Text:               # a str as UTF-8; the bytes belong to the str and live as long as it does
     const char* data
     Py_ssize_t length
-    Py_ssize_t escaped          # its length inside a JSON string; `length` where nothing wants escaping
+    Py_ssize_t clean            # bytes before the first that JSON wants escaped
+    Py_ssize_t room             # bytes that it takes inside a JSON string at most; exactly `length` where all is clean
 
 
 cdef class ChunkEncoder:
@@ -39,6 +41,7 @@ cdef class Batch:
     cdef readonly Py_ssize_t count      # chunks in it
 
     # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
+    # Who writes fewer puts `size` right.
     # NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
     cdef int append_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1

@@ -9,6 +9,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsUnsignedLongLong, PyLong_Check, PyLong_CheckExact
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -16,6 +17,18 @@ from libc.string cimport memchr, memcpy
 
 
 cdef extern from "Python.h":
+    """
+    /* Gives back what a new bytes object has behind `end`; takes the reference over. */
+    static inline PyObject *helix_cut_bytes(PyObject *made, const char *end) {
+        const Py_ssize_t length = end - PyBytes_AS_STRING(made);
+        if (length != PyBytes_GET_SIZE(made))
+            _PyBytes_Resize(&made, length);
+        return made;
+    }
+    """
+    object helix_cut_bytes(PyObject* made, const char* end)
+    PyObject* helix_new_bytes "PyBytes_FromStringAndSize" (const char* data, Py_ssize_t length) except NULL
+    char* helix_bytes "PyBytes_AS_STRING" (PyObject* made) noexcept
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     void* PyUnicode_1BYTE_DATA(object text)
@@ -68,7 +81,12 @@ cdef inline int read_text(Text* out, object text, str name) except -1:
         out.data = PyUnicode_AsUTF8AndSize(text, &out.length)
     if out.length > PY_SSIZE_T_MAX // 8:    # six bytes a character at worst: only 32-bit machines can come here
         raise OverflowError(f"{name} is too long")
-    out.escaped = escaped_length(out.data, out.length)
+    out.clean = clean_length(out.data, out.length)
+    # Counting what escapes add takes as long as writing them: where the worst is not much, room is made for that.
+    out.room = out.length + (
+        5 * (out.length - out.clean) if out.length - out.clean <= UNCOUNTED
+        else escapes_add(out.data + out.clean, out.length - out.clean)
+    )
     return 0
 
 
@@ -78,9 +96,10 @@ include "_codec_escape.pxi"
 
 
 cdef inline char* put_text(char* out, const Text* text) noexcept nogil:
-    if text.escaped == text.length:
-        return put(out, text.data, text.length)
-    return put_escaped(out, text.data, text.length)
+    out = put(out, text.data, text.clean)
+    if text.clean == text.length:
+        return out
+    return put_escaped(out, text.data + text.clean, text.length - text.clean)
 
 
 cdef inline void write_number(Number* number, uint64_t value) noexcept nogil:
@@ -133,17 +152,16 @@ cdef inline char* put_chunk(char* out, const Text* delta, bytes tail, const Numb
     return out + 1
 
 
-cdef inline Py_ssize_t chunk_length(const Text* delta, bytes tail, const Number* stamp) noexcept:
-    return TEXT_HEAD_LENGTH + delta.escaped + PyBytes_GET_SIZE(tail) + DIGITS - stamp.start + 1
+cdef inline Py_ssize_t chunk_room(const Text* delta, bytes tail, const Number* stamp) noexcept:
+    return TEXT_HEAD_LENGTH + delta.room + PyBytes_GET_SIZE(tail) + DIGITS - stamp.start + 1
 
 
 cdef bytes escape(object text, str name):
     cdef Text source
-    cdef bytes result
+    cdef PyObject* made
     read_text(&source, text, name)
-    result = PyBytes_FromStringAndSize(NULL, source.escaped)
-    put_text(PyBytes_AS_STRING(result), &source)
-    return result
+    made = helix_new_bytes(NULL, source.room)
+    return helix_cut_bytes(made, put_text(helix_bytes(made), &source))
 
 
 @cython.final
@@ -162,12 +180,11 @@ cdef class ChunkEncoder:
         """One `text_delta` as one line of JSON; see the stub for the contract."""
         cdef Text text
         cdef Number stamp
-        cdef bytes chunk
+        cdef PyObject* made
         read_text(&text, delta, "delta")
         write_number(&stamp, u64(timestamp, "timestamp"))
-        chunk = PyBytes_FromStringAndSize(NULL, chunk_length(&text, self.tail, &stamp))
-        put_chunk(PyBytes_AS_STRING(chunk), &text, self.tail, &stamp)
-        return chunk
+        made = helix_new_bytes(NULL, chunk_room(&text, self.tail, &stamp))
+        return helix_cut_bytes(made, put_chunk(helix_bytes(made), &text, self.tail, &stamp))
 
 
 @cython.final
@@ -208,9 +225,9 @@ cdef class Batch:
         cdef char* out
         write_number(&stamp, timestamp)
         with cython.critical_section(self):
-            out = self.extend(chunk_length(text, encoder.tail, &stamp))
+            out = self.extend(chunk_room(text, encoder.tail, &stamp))
             if out != NULL:
-                put_chunk(out, text, encoder.tail, &stamp)
+                self.size = put_chunk(out, text, encoder.tail, &stamp) - self.buffer
         if out == NULL:
             raise MemoryError
         return 0

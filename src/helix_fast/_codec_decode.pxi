@@ -29,7 +29,42 @@ cdef extern from *:
     #else
     #define helix_forget_hash(made) ((void)(made))
     #endif
+    static inline int helix_is_tail(unsigned char c) {
+        return (c & 0xc0) == 0x80;
+    }
+
+    /* UTF-8 as numbers of characters, of which `out` has room for one a byte; how many, or -1 where it is none. */
+    static inline Py_ssize_t helix_characters(Py_UCS4 *out, const char *text, Py_ssize_t length) {
+        const unsigned char *at = (const unsigned char *)text, *end = at + length;
+        const Py_UCS4 *start = out;
+        while (at < end) {
+            Py_UCS4 c = *at++;
+            if (c >= 0xf0) {
+                if (end - at < 3 || !helix_is_tail(at[0]) || !helix_is_tail(at[1]) || !helix_is_tail(at[2]))
+                    return -1;
+                c = (c & 0x0f) << 18 | (Py_UCS4)(at[0] & 0x3f) << 12 | (Py_UCS4)(at[1] & 0x3f) << 6 | (at[2] & 0x3f);
+                if (c < 0x10000 || c > 0x10ffff)
+                    return -1;
+                at += 3;
+            } else if (c >= 0xe0) {
+                if (end - at < 2 || !helix_is_tail(at[0]) || !helix_is_tail(at[1]))
+                    return -1;
+                c = (c & 0x0f) << 12 | (Py_UCS4)(at[0] & 0x3f) << 6 | (at[1] & 0x3f);
+                if (c < 0x800 || (c & 0xf800) == 0xd800)
+                    return -1;
+                at += 2;
+            } else if (c >= 0x80) {
+                if (c < 0xc2 || end == at || !helix_is_tail(at[0]))
+                    return -1;
+                c = (c & 0x1f) << 6 | (*at++ & 0x3f);
+            }
+            *out++ = c;
+        }
+        return out - start;
+    }
     """
+    Py_ssize_t helix_characters(Py_UCS4* out, const char* text, Py_ssize_t length) noexcept nogil
+    object PyUnicode_FromKindAndData(int kind, const void* data, Py_ssize_t length)
     void helix_forget_hash(object made)
     char helix_unescape(char c) noexcept nogil
     object PyObject_Vectorcall(object make, PyObject** values, size_t flags, object names)
@@ -43,7 +78,8 @@ cdef extern from *:
 
 
 cdef enum:
-    SHORT_TEXT = 512            # bytes of a text with escapes that are put together on the stack
+    SHORT_TEXT = 4096           # bytes of a text with escapes that are put together on the stack
+    SHORT_UNICODE = 512         # bytes of a text beyond ASCII that is decoded here
     MAX_EXACT_DIGITS = 16    # of sequences and timestamps: what readers in other languages hold exactly
 
 
@@ -53,10 +89,16 @@ cdef tuple TYPED_TEXT_FIELDS = ("delta", "agent_id", "timestamp", "agent_type")
 
 cdef object whole_text(const char* text, Py_ssize_t length):
     """UTF-8 as str, None where it is none."""
+    cdef Py_UCS4 characters[SHORT_UNICODE]
+    cdef Py_ssize_t count
     if length and is_ascii(text, length):
         plain = PyUnicode_New(length, 127)
         memcpy(PyUnicode_1BYTE_DATA(plain), text, <size_t> length)
         return plain
+    # The interpreter guesses the kind and the length of a str and makes it anew where that was wrong: 40 ns a text.
+    if length <= SHORT_UNICODE:
+        count = helix_characters(characters, text, length)
+        return PyUnicode_FromKindAndData(4, characters, count) if count >= 0 else None
     try:
         return PyUnicode_DecodeUTF8(text, length, NULL)
     except UnicodeDecodeError:
@@ -64,11 +106,19 @@ cdef object whole_text(const char* text, Py_ssize_t length):
 
 
 cdef inline bint is_ascii(const char* text, Py_ssize_t length) noexcept nogil:
-    cdef uint64_t word, seen = 0
+    cdef uint64_t one, two, seen = 0, more = 0
     cdef Py_ssize_t at = 0
-    while at + 8 <= length:
-        memcpy(&word, text + at, 8)
-        seen |= word
+    # Two words that do not wait for each other: compilers make one vector of them.
+    while at + 16 <= length:
+        memcpy(&one, text + at, 8)
+        memcpy(&two, text + at + 8, 8)
+        seen |= one
+        more |= two
+        at += 16
+    seen |= more
+    if at + 8 <= length:
+        memcpy(&one, text + at, 8)
+        seen |= one
         at += 8
     while at < length:
         seen |= <unsigned char> text[at]
@@ -79,46 +129,57 @@ cdef inline bint is_ascii(const char* text, Py_ssize_t length) noexcept nogil:
 cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcept nogil:
     """Copies a JSON string up to its closing quote, where `place` is then; the length, or -1 for what is unusual.
 
-    `out` has room for all there is and eight bytes more.
+    `out` has room for all there is.
     """
     cdef const char* at = place[0]
+    cdef const char* stop
     cdef char* start = out
     cdef uint64_t marks
     cdef int clean
     while True:
-        if at + 8 <= end:
-            # All eight, and those from the first mark on are overwritten.
-            memcpy(out, at, 8)
-            marks = helix_escapes(at)
-            clean = helix_first(marks) if marks else 8
+        if end - at >= HELIX_BLOCK:
+            # All of it is copied, and what follows a mark overwritten.
+            memcpy(out, at, HELIX_BLOCK)
+            marks = helix_marks(at)
+            stop = at + HELIX_BLOCK
+        elif at < end:
+            out[0] = at[0]
+            marks = 1 if helix_escape(<unsigned char> at[0]) else 0
+            stop = at + 1
+        else:
+            return -1
+        # The marks of a block are found at once, not after each escape anew: that would wait for the one before.
+        while marks:
+            clean = helix_first_mark(marks)
             out += clean
             at += clean
-            if not marks:
-                continue
-        elif at < end and not helix_escape(<unsigned char> at[0]):
-            out[0] = at[0]
+            if at[0] == c'"':
+                place[0] = at
+                return out - start
+            if at[0] != c"\\" or end - at < 2 or not helix_unescape(at[1]):
+                return -1
+            out[0] = helix_unescape(at[1])
             out += 1
-            at += 1
-            continue
-        if at == end:
-            return -1
-        if at[0] == c'"':
-            place[0] = at
-            return out - start
-        if at[0] != c"\\" or end - at < 2 or not helix_unescape(at[1]):
-            return -1
-        out[0] = helix_unescape(at[1])
-        out += 1
-        at += 2
+            at += 2
+            if end - at < HELIX_BLOCK:
+                break
+            memcpy(out, at, HELIX_BLOCK)
+            marks = marks >> (HELIX_BITS * clean) >> 2 * HELIX_BITS
+        else:
+            if at < stop:       # the letter after the last backslash may belong to the next block
+                out += stop - at
+                at = stop
 
 
 cdef object escaped_text(const char** place, const char* end):
     """The text of a JSON string with escapes; its closing quote is at `place` afterwards. None for what is unusual."""
-    cdef char short_text[SHORT_TEXT + 8]
+    cdef char short_text[SHORT_TEXT]
     cdef char* text = short_text
     cdef Py_ssize_t length
     if end - place[0] > SHORT_TEXT:
-        text = <char*> malloc(<size_t> (end - place[0]) + 8)
+        end = line_end(place[0], end)   # no room for all lines that follow
+    if end - place[0] > SHORT_TEXT:
+        text = <char*> malloc(<size_t> (end - place[0]))
         if text == NULL:
             raise MemoryError
     try:

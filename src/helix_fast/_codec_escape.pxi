@@ -1,10 +1,17 @@
-"""What JSON wants escaped in text: found and written, eight bytes at a time."""
+"""What JSON wants escaped in text: found and written, 16 bytes at a time where the machine has such words."""
 
 
 cdef extern from *:
     """
     #if defined(_MSC_VER)
     #include <intrin.h>
+    #endif
+    #if defined(__SSE2__) || defined(_M_X64)
+    #include <emmintrin.h>
+    #define HELIX_SSE2
+    #elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #include <arm_neon.h>
+    #define HELIX_NEON
     #endif
     /* What JSON wants escaped: controls, quote, backslash. 'u': as \\u00XX; else the letter after the backslash. */
     static const char helix_control_escapes[33] = "uuuuuuuubtnufruuuuuuuuuuuuuuuuuu";
@@ -37,19 +44,6 @@ cdef extern from *:
         return helix_zeros(x & (ones * 0xe0)) | helix_zeros(x ^ (ones * 0x22)) | helix_zeros(x ^ (ones * 0x5c));
     }
 
-    /* Bytes that escaping adds to eight. */
-    static inline int helix_more_of_word(const char *p) {
-        const uint64_t ones = 0x0101010101010101ULL;
-        uint64_t x;
-        int at, more = 0;
-        memcpy(&x, p, 8);
-        if (!helix_zeros(x & (ones * 0xe0)))
-            return (int)((((helix_zeros(x ^ (ones * 0x22)) | helix_zeros(x ^ (ones * 0x5c))) >> 7) * ones) >> 56);
-        for (at = 0; at < 8; at++)
-            more += helix_more[(unsigned char)p[at]];
-        return more;
-    }
-
     /* Index of the first byte marked in what these return; the mark is not empty. */
     static inline int helix_first(uint64_t marks) {
     #if defined(_MSC_VER)
@@ -62,40 +56,88 @@ cdef extern from *:
         return __builtin_ctzll(marks) >> 3;
     #endif
     }
+
+    /* A block of text: marks of those of its bytes that JSON wants escaped, the first byte's lowest, HELIX_BITS of each. */
+    #if defined(HELIX_SSE2)
+    #define HELIX_BLOCK 16
+    #define HELIX_BITS 1
+    static inline uint64_t helix_marks(const char *p) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)p);
+        const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+        const __m128i quote = _mm_cmpeq_epi8(x, _mm_set1_epi8('"'));
+        const __m128i backslash = _mm_cmpeq_epi8(x, _mm_set1_epi8('\\\\'));
+        return (uint64_t)(unsigned int)_mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash)));
+    }
+    #elif defined(HELIX_NEON)
+    #define HELIX_BLOCK 16
+    #define HELIX_BITS 4
+    static inline uint64_t helix_marks(const char *p) {
+        const uint8x16_t x = vld1q_u8((const uint8_t *)p);
+        const uint8x16_t quote = vceqq_u8(x, vdupq_n_u8('"')), backslash = vceqq_u8(x, vdupq_n_u8('\\\\'));
+        const uint8x16_t marks = vorrq_u8(vcltq_u8(x, vdupq_n_u8(0x20)), vorrq_u8(quote, backslash));
+        /* NEON has no movemask; this keeps half a byte of each. */
+        return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(marks), 4)), 0);
+    }
+    #else
+    #define HELIX_BLOCK 8
+    #define HELIX_BITS 8
+    static inline uint64_t helix_marks(const char *p) {
+        uint64_t marks = helix_escapes(p);
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        marks = __builtin_bswap64(marks);
+    #endif
+        return marks;
+    }
+    #endif
+
+    /* Index of the first byte of a block that is marked; the marks are not empty. */
+    static inline int helix_first_mark(uint64_t marks) {
+    #if defined(_MSC_VER)
+        unsigned long at;
+        _BitScanForward64(&at, marks);
+        return (int)at / HELIX_BITS;
+    #else
+        return __builtin_ctzll(marks) / HELIX_BITS;
+    #endif
+    }
     """
+    enum:
+        HELIX_BLOCK
+        HELIX_BITS
     const char* helix_hex_digits
     const char* helix_pairs
     const unsigned char* helix_more
     char helix_escape(unsigned char c) noexcept nogil
     uint64_t helix_escapes(const char* p) noexcept nogil
-    int helix_more_of_word(const char* p) noexcept nogil
     int helix_first(uint64_t marks) noexcept nogil
+    uint64_t helix_marks(const char* p) noexcept nogil
+    int helix_first_mark(uint64_t marks) noexcept nogil
 
 
 cdef inline Py_ssize_t clean_length(const char* text, Py_ssize_t length) noexcept nogil:
     """Length of the prefix that needs no escaping."""
     cdef Py_ssize_t at = 0
     cdef uint64_t marks
-    while at + 8 <= length:
+    while at + HELIX_BLOCK <= length:
+        marks = helix_marks(text + at)
+        if marks:
+            return at + helix_first_mark(marks)
+        at += HELIX_BLOCK
+    if at + 8 <= length:
         marks = helix_escapes(text + at)
         if marks:
             return at + helix_first(marks)
         at += 8
-    while at < length and not helix_escape(<unsigned char> text[at]):
+    while at < length and not helix_more[<unsigned char> text[at]]:
         at += 1
     return at
 
 
-cdef inline Py_ssize_t escaped_length(const char* text, Py_ssize_t length) noexcept nogil:
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t total = length
-    while at + 8 <= length:
-        total += helix_more_of_word(text + at)
-        at += 8
-    while at < length:
-        total += helix_more[<unsigned char> text[at]]
-        at += 1
-    return total
+cdef Py_ssize_t escapes_add(const char* text, Py_ssize_t length) noexcept nogil:
+    cdef Py_ssize_t at, more = 0
+    for at in range(length):
+        more += helix_more[<unsigned char> text[at]]
+    return more
 
 
 cdef inline char* put(char* out, const char* data, Py_ssize_t length) noexcept nogil:
@@ -116,20 +158,25 @@ cdef inline char* put_escape(char* out, unsigned char byte) noexcept nogil:
 
 
 cdef char* put_escaped(char* out, const char* text, Py_ssize_t length) noexcept nogil:
-    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t at = 0, stop
     cdef uint64_t marks
     cdef int clean
-    while at + 8 <= length:
-        # All eight are copied, those from the first escape on overwritten: what is left needs as much room at least.
-        memcpy(out, text + at, 8)
-        marks = helix_escapes(text + at)
-        if not marks:
-            out += 8
-            at += 8
-            continue
-        clean = helix_first(marks)
-        out = put_escape(out + clean, <unsigned char> text[at + clean])
-        at += clean + 1
+    while at + HELIX_BLOCK <= length:
+        # All of it is copied, and what follows a mark overwritten: what is left needs as much room at least.
+        memcpy(out, text + at, HELIX_BLOCK)
+        marks = helix_marks(text + at)
+        stop = at + HELIX_BLOCK
+        while marks:
+            clean = helix_first_mark(marks)
+            out = put_escape(out + clean, <unsigned char> text[at + clean])
+            at += clean + 1
+            if at + HELIX_BLOCK > length:
+                break
+            memcpy(out, text + at, HELIX_BLOCK)
+            marks = marks >> (HELIX_BITS * clean) >> HELIX_BITS
+        else:
+            out += stop - at
+            at = stop
     while at < length:
         if helix_escape(<unsigned char> text[at]):
             out = put_escape(out, <unsigned char> text[at])

@@ -230,7 +230,9 @@ cdef const char* parse_position(bytes payload, uint64_t* term, uint64_t* first, 
         at = parse_number(at, end, c":", first)
     if at != NULL:
         at = parse_number(at, end, c"\n", last)
-    return NULL if at == NULL or last[0] < first[0] else at
+    if at == NULL or last[0] < first[0]:
+        return NULL
+    return at
 
 
 def parse_push(payload):

@@ -10,8 +10,8 @@ cdef extern from "Python.h":
 cdef extern from *:
     """
     /* Cython has no name for this slot: by it the interpreter gets a result without an exception to carry it. */
-    static void helix_set_send(PyObject *type_of, int (*send)(PyObject *, PyObject *, PyObject **)) {
-        ((PyTypeObject *)type_of)->tp_as_async->am_send = (sendfunc)(void *)send;
+    static void helix_set_send(PyTypeObject *type_of, int (*send)(PyObject *, PyObject *, PyObject **)) {
+        type_of->tp_as_async->am_send = (sendfunc)(void *)send;
     }
     """
     void helix_set_send(type type_of, int (*send)(object, object, PyObject**) except -1)

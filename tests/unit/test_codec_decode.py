@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import random
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,6 +33,47 @@ def test_lines_that_an_encoder_wrote_come_back_as_msgspec_reads_them(codec, agen
         if chunk is not None:
             assert chunk == decode_chunk(line)
             assert msgspec.json.encode(chunk) == msgspec.json.encode(decode_chunk(line))
+
+
+@on_each_twin
+@pytest.mark.parametrize("length", [*range(70), 2045, 2046, 2047, 2048, 4096, 4097])
+def test_text_full_of_escapes_comes_back_at_every_length(codec, length) -> None:
+    encoder = codec.ChunkEncoder("a")
+    chooser = random.Random(length)
+    deltas = ["".join(chooser.choices(letters, k=length)) for letters in ('a"\\', 'abcdefgh"', '"', "\\", "é\n", "€😀\\")]
+    body = b"\n".join(encoder.encode_text(delta, 1) for delta in deltas)
+    _first, found, others = codec.decode_texts(encoder, body, len(deltas), 0, TextDeltaChunk)
+    assert ([chunk.delta for chunk in found], others) == (deltas, 0)
+
+
+@compared
+@pytest.mark.parametrize("text", ['a"\\\n' * 20, "plain text, then one \\ " * 5, "x" * 100])
+def test_both_codecs_read_every_beginning_of_a_line_alike(text) -> None:
+    from helix_fast import _codec, _codec_py
+
+    line = _codec.ChunkEncoder("a").encode_text(text, 1)
+    for end in range(len(line) + 1):
+        answers = [one.decode_texts(one.ChunkEncoder("a"), line[:end], 1, 0, dict) for one in (_codec_py, _codec)]
+        assert answers[0] == answers[1]
+
+
+@on_each_twin
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_every_mixture_of_telling_bytes_is_read_as_python_does(codec, size) -> None:
+    telling = b"\x41\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xe1\xed\xef\xf0\xf1\xf4\xf5\xf8\xff"
+    encoder = codec.ChunkEncoder("a")
+    head, tail = encoder.encode_text("|", 1).split(b"|")
+    pieces = [bytes(piece) for piece in itertools.product(telling, repeat=size)]
+    body = b"\n".join(head + piece + tail for piece in pieces)
+    found = codec.decode_texts(encoder, body, len(pieces), 0, dict)[1]
+    for piece, chunk in zip(pieces, found, strict=True):
+        try:
+            expected = piece.decode()
+        except UnicodeDecodeError:
+            assert chunk is None
+        else:
+            assert chunk["delta"] == expected
+            assert chunk["delta"].encode() == piece
 
 
 @on_each_twin

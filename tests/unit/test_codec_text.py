@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 
@@ -36,12 +37,25 @@ def test_text_delta_is_byte_for_byte_msgspecs(codec, delta, agent_id, agent_type
 
 
 @on_each_twin
-@pytest.mark.parametrize("before", range(18))
-def test_every_byte_is_escaped_right_at_every_offset_of_a_word(codec, before) -> None:
+@pytest.mark.parametrize("before", range(34))
+def test_every_byte_is_escaped_right_at_every_offset_of_a_block(codec, before) -> None:
     encoder = codec.ChunkEncoder("agent-1")
     for point in [*range(0x120), 0x7FF, 0x800, 0x2028, 0xFFFD, 0xFFFF, 0x10000, 0x10FFFF]:
-        delta = "a" * before + chr(point) + "b" * (17 - before)
+        delta = "a" * before + chr(point) + "b" * (33 - before)
         assert encoder.encode_text(delta, 1) == by_msgspec(delta, 1)
+
+
+@on_each_twin
+@pytest.mark.parametrize("length", [*range(70), 4095, 4096, 4097, 65_535, 65_536, 65_537])
+def test_text_full_of_escapes_is_right_at_every_length(codec, length) -> None:
+    encoder, batch = codec.ChunkEncoder("agent-1"), codec.Batch()
+    chooser = random.Random(length)
+    for letters in ('a"\\\n', 'abcdefgh"', "a\x01", '"', "\0"):
+        delta = "".join(chooser.choices(letters, k=length))
+        expected = by_msgspec(delta, 5)
+        assert encoder.encode_text(delta, 5) == expected
+        assert batch.add_text(encoder, delta, 5) == len(expected)
+        assert batch.take() == expected
 
 
 @on_each_twin
