@@ -10,8 +10,8 @@ import redis.asyncio as redis
 from helix_fast import codec
 from helix_fast.redis.locks import RedisLockManager
 
-from .awake import POSSIBLE, awake
 from .measure import Measure, Run, check
+from .one_core import POSSIBLE, one_core
 from .targets import TARGETS
 from .under_pytest import benchmark_of
 
@@ -42,7 +42,7 @@ class AcquireRelease(Measure):
             return
         yield "two bare PINGs, in place of ours", self._pings, self.baseline
         if POSSIBLE:
-            yield "cores kept awake", self._ours_awake, self._baseline_awake
+            yield "client and server on one core", self._ours_on_one_core, self._baseline_on_one_core
 
     async def _pings(self) -> float:
         """What two round trips take that do nothing: no lock is faster."""
@@ -53,12 +53,12 @@ class AcquireRelease(Measure):
             await call("", ping)
         return self.pairs / (time.perf_counter() - began)
 
-    async def _ours_awake(self) -> float:
-        with awake():
+    async def _ours_on_one_core(self) -> float:
+        with one_core(self.probe.process_id()):
             return await self.ours()
 
-    async def _baseline_awake(self) -> float:
-        with awake():
+    async def _baseline_on_one_core(self) -> float:
+        with one_core(self.probe.process_id()):
             return await self.baseline()
 
     async def ours(self) -> float:

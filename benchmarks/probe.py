@@ -44,6 +44,10 @@ class Probe:
         info = self.info("stats")
         return int(info["total_net_input_bytes"]) + int(info["total_net_output_bytes"])
 
+    def process_id(self) -> int:
+        """The server's."""
+        return int(self.info("server")["process_id"])
+
     def connections(self) -> int:
         """Clients that are connected, without this probe."""
         return int(self.info("clients")["connected_clients"]) - 1

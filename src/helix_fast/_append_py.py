@@ -183,6 +183,7 @@ class StraightAppender:
         max_count: chunks of a batch at most, and between two cuts.
         linger: seconds for which chunks are gathered; with any nothing is straight.
         make_future: makes what an awaited write waits for.
+        call_soon: calls a function behind all that is about to run: the event loop's.
     """
 
     def __init__(
@@ -197,6 +198,7 @@ class StraightAppender:
         max_count: int,
         linger: float,
         make_future: Callable[[], Any],
+        call_soon: Callable[..., Any],
     ) -> None:
         # Here, since the codec imports this module: these are its plain classes, as everything is where this one runs.
         from helix_fast import _codec_py
@@ -214,6 +216,7 @@ class StraightAppender:
         self.max_count = max_count
         self.linger = linger
         self.make_future = make_future
+        self.call_soon = call_soon
         self.batch: Batch = plain.Batch()
         self.busy = False
         """A batch is under way, or a recovery is."""
@@ -296,8 +299,8 @@ class StraightAppender:
             self.pause(error)
         return write
 
-    def announce(self, first: int, last: int, body: bytes) -> None:
-        """Hand a stored batch to whoever listens: here at once, elsewhere by a publication."""
+    def announce(self, first: int, last: int, body: bytes) -> bool:
+        """Hand a stored batch to whoever listens: here at once, elsewhere by a publication. Whether anyone here does."""
         listeners, number = self.listeners, self.terms.number
         entry = self.topology.audience.here.get(listeners.channel)
         if entry is not None:
@@ -307,6 +310,7 @@ class StraightAppender:
         elif not self.silent:
             self.silent = True
             self.topology.audience.ask(self)
+        return entry is not None
 
     def look(self) -> None:
         """Tell whoever listens to look into the log."""
@@ -327,11 +331,16 @@ class StraightAppender:
         self.busy = self.in_trouble = False
         self.trimmed = self.trims
         self.settled += 1
+        here = False
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
-            self.announce(batch.first, batch.first, batch.body)
+            here = self.announce(batch.first, batch.first, batch.body)
         finally:
-            write.settle(1, batch.first)
+            # What listens here comes first, then the writer, which may take its time.
+            if here:
+                self.call_soon(write.settle, 1, batch.first)
+            else:
+                write.settle(1, batch.first)
         if self.queue or self.batch.count:
             self.pump()
 
@@ -358,3 +367,28 @@ class StraightAppender:
     def pump(self) -> None:
         """Send what waits."""
         raise NotImplementedError
+
+
+def count_frame(word: bytes, publishers: list[StraightAppender]) -> bytes:
+    """RESP of ``PUBSUB word channel…``, which asks how many hear each publisher's channel. They are not silent any more."""
+    from helix_fast import _codec_py
+
+    for publisher in publishers:
+        publisher.silent = False
+    return _codec_py.frame_command([b"PUBSUB", word, *(publisher.listeners.channel for publisher in publishers)])
+
+
+def heard_elsewhere(publishers: list[StraightAppender], counts: list[Any]) -> list[StraightAppender]:
+    """Those of the publishers that somebody beside this process hears.
+
+    Args:
+        counts: the reply to ``count_frame``: channel and number of each, in turns.
+
+    Raises:
+        ValueError: there are not as many of them as publishers.
+    """
+    if len(counts) != 2 * len(publishers):
+        raise ValueError("there is not one count for each publisher")
+    return [
+        publisher for publisher, count in zip(publishers, counts[1::2], strict=True) if publisher.listeners.others(count)
+    ]

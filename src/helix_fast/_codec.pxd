@@ -112,13 +112,14 @@ cdef class StraightAppender:
     cdef public int64_t generation, given, settled, batches
     cdef public uint64_t trimmed, trims
     cdef public object flight       # Sealed | None
-    cdef public object queue, flushes, raised, make_future, observed, scheduled
+    cdef public object queue, flushes, raised, make_future, call_soon, observed, scheduled
     cdef public double linger
     cdef public bint busy, in_trouble, silent
 
     # To the stream's server, by the shortest way.
     cdef int post(self, object frame, object slot, bint follow) except -1
-    cdef int tell(self, uint64_t first, uint64_t last, bytes body) except -1
+    # Whether somebody in this process was given it.
+    cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)
 
 

@@ -120,7 +120,9 @@ cdef class Listeners:
 cdef class StraightAppender:
     """See the twin. Owned by one thread."""
 
-    def __init__(self, stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger, make_future):
+    def __init__(
+        self, stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger, make_future, call_soon
+    ):
         self.stream_id = stream_id
         self.topology = topology
         self.lane = getattr(topology, "lane", None)
@@ -133,6 +135,7 @@ cdef class StraightAppender:
         self.max_count = max_count
         self.linger = linger
         self.make_future = make_future
+        self.call_soon = call_soon
         self.batch = Batch()
         self.listeners = Listeners(topology.audience, framer.channel)
 
@@ -211,7 +214,7 @@ cdef class StraightAppender:
             self.pause(error)
         return write
 
-    cdef int tell(self, uint64_t first, uint64_t last, bytes body) except -1:
+    cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1:
         cdef Listeners listeners = self.listeners
         cdef object entry = listeners.here.get(listeners.channel)
         if entry is not None:
@@ -221,11 +224,11 @@ cdef class StraightAppender:
         elif not self.silent:
             self.silent = True
             listeners.audience.ask(self)
-        return 0
+        return entry is not None
 
     def announce(self, first, last, bytes body not None):
         """Hand a stored batch to whoever listens; see the twin."""
-        self.tell(u64(first, "first"), u64(last, "last"), body)
+        return self.tell(u64(first, "first"), u64(last, "last"), body)
 
     def look(self):
         """Tell whoever listens to look into the log; see the twin."""
@@ -235,6 +238,7 @@ cdef class StraightAppender:
         """The reply to the batch in flight."""
         cdef Sealed batch
         cdef Write write
+        cdef bint here = False
         if self.flight is None:
             return
         batch = self.flight
@@ -251,8 +255,39 @@ cdef class StraightAppender:
         self.settled += 1
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
-            self.tell(batch.first, batch.first, batch.body)     # before the writer goes on, which may take its time
+            here = self.tell(batch.first, batch.first, batch.body)
         finally:
-            write.stored(1, batch.first)
+            # What listens here comes first, then the writer, which may take its time.
+            if here:
+                self.call_soon(write.settle, 1, batch.first)
+            else:
+                write.stored(1, batch.first)
         if self.queue or self.batch.count:
             self.pump()
+
+
+def count_frame(word, list publishers not None):
+    """RESP that asks how many hear each publisher's channel; see the twin."""
+    cdef StraightAppender publisher
+    cdef list channels = [b"PUBSUB", word]
+    for one in publishers:
+        publisher = <StraightAppender?> one
+        publisher.silent = False
+        channels.append(publisher.listeners.channel)
+    return frame_command(channels)
+
+
+def heard_elsewhere(list publishers not None, list counts not None):
+    """Those of the publishers that somebody elsewhere hears; see the twin."""
+    cdef StraightAppender publisher
+    cdef Listeners listeners
+    cdef Py_ssize_t at
+    cdef list found = []
+    if PyList_GET_SIZE(counts) != 2 * PyList_GET_SIZE(publishers):
+        raise ValueError("there is not one count for each publisher")
+    for at in range(PyList_GET_SIZE(publishers)):
+        publisher = <StraightAppender?> publishers[at]
+        listeners = publisher.listeners
+        if listeners.others(counts[2 * at + 1]):
+            found.append(publisher)
+    return found

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
         Window,
         Write,
         check_finite,
+        count_frame,
         decode_texts,
         frame_command,
+        heard_elsewhere,
         join_lines,
         merge_entries,
         number_chunks,
@@ -67,8 +69,10 @@ else:
     Window = _chosen.Window
     Write = _chosen.Write
     check_finite = _chosen.check_finite
+    count_frame = _chosen.count_frame
     decode_texts = _chosen.decode_texts
     frame_command = _chosen.frame_command
+    heard_elsewhere = _chosen.heard_elsewhere
     join_lines = _chosen.join_lines
     merge_entries = _chosen.merge_entries
     number_chunks = _chosen.number_chunks
@@ -92,8 +96,10 @@ __all__ = [
     "Window",
     "Write",
     "check_finite",
+    "count_frame",
     "decode_texts",
     "frame_command",
+    "heard_elsewhere",
     "join_lines",
     "merge_entries",
     "number_chunks",

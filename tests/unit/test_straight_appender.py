@@ -111,7 +111,7 @@ def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: f
     topology = Topology(Lane(codec, trace) if lane else None, trace)
     appender = Appender(
         "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(number=5), 7, b"abcd", max_length, 3, linger,
-        lambda: Waiting(trace),
+        lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
     )  # fmt: skip
     appender.queue, appender.flushes, appender.raised = deque(), deque(), SimpleNamespace(writes=[])
     return appender, trace
@@ -262,7 +262,8 @@ def test_listeners_of_this_process_get_what_is_stored_and_count_for_nobody_else(
     appender.listeners(1)
     appender.put(b"{}", None, None)
     appender(b"5-8")
-    assert trace == ["wake", ("push", framer.payload(5, 8, 8, b"{}")), ("ask", "s", True), ("result", 8)]
+    # The writer goes on when they have had their turn.
+    assert trace == ["wake", ("push", framer.payload(5, 8, 8, b"{}")), ("ask", "s", True), ("soon", "settle", (1, 8))]
     assert len(appender.lane.outbox.frames) == 1
     appender.listeners(2)
     assert appender.listeners.elsewhere
@@ -314,3 +315,22 @@ def test_an_outbox_takes_bytes(codec, frame) -> None:
     assert (outbox.frames, outbox.slots, outbox.size, outbox.requests) == ([b"abc", b"de"], [print, None], 5, 2)
     outbox.clear()
     assert (outbox.frames, outbox.slots, outbox.size, outbox.requests) == ([], [], 0, 2)
+
+
+@on_each_twin
+def test_all_that_are_silent_are_asked_for_at_once(codec) -> None:
+    appenders = [appender_of(codec, lane=True)[0] for _ in range(5)]
+    for appender in appenders:
+        appender.silent = True
+    frame = codec.count_frame(b"NUMSUB", appenders)
+    assert frame == codec.frame_command([b"PUBSUB", b"NUMSUB", *[b"c"] * 5])
+    assert not any(appender.silent for appender in appenders)
+    appenders[1].topology.audience.listen(heard=True)
+    appenders[2].topology.audience.listen(heard=True)
+    appenders[3].topology.audience.listen(heard=False)
+    counts = [word for count in (0, 1, 2, 1, 1) for word in (b"c", count)]
+    assert codec.heard_elsewhere(appenders, counts) == appenders[2:]
+    assert codec.heard_elsewhere([], []) == []
+    for wrong in (counts[:-2], counts[:-1], [*counts, b"c", 1]):
+        with pytest.raises(ValueError, match="count"):
+            codec.heard_elsewhere(appenders, wrong)

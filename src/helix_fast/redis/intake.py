@@ -37,8 +37,9 @@ class Intake(codec.StraightAppender):
         framer = codec.AppendFramer(keys.stream, keys.channel, topology.publish)
         max_count = max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
         super().__init__(
-            stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger, self._loop.create_future
-        )
+            stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger,
+            self._loop.create_future, self._loop.call_soon,
+        )  # fmt: skip
         self.batches = secrets.randbelow(1 << 24)
         self.queue = deque()
         self.flushes = deque()

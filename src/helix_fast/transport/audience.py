@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast import codec
 from helix_fast.errors import HelixError, StoreResponseError
@@ -27,18 +26,6 @@ MAX_ASKED: Final = 1000
 """Channels of one question: the server does nothing else meanwhile."""
 
 
-class Publisher(Protocol):
-    """Publishes on one channel, or is silent."""
-
-    stream_id: str
-    listeners: codec.Listeners
-    silent: bool
-    """It has not published something, and the server is to be asked."""
-
-    def look(self) -> None:
-        """Tell whoever listens to look into the log."""
-
-
 class Audience:
     """See the module. One for each topology, used from its event loop.
 
@@ -51,40 +38,43 @@ class Audience:
         self.here: dict[bytes, Channel] = {}
         self.blind = False
         self._topology = topology
-        self._silent: list[Publisher] = []
+        self._silent: list[codec.StraightAppender] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self, publisher: Publisher) -> None:
+    def ask(self, publisher: codec.StraightAppender) -> None:
         """Have the server asked whether somebody hears a publisher that is silent."""
         self._silent.append(publisher)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(ASK_SECONDS, self._ask)
 
-    def _taken(self) -> list[Publisher]:
+    def _taken(self) -> list[codec.StraightAppender]:
         self._timer = None
         silent, self._silent = self._silent, []
-        for publisher in silent:
-            publisher.silent = False
         return silent
 
     def _ask(self) -> None:
-        by_server: dict[str, list[Publisher]] = {}
-        for publisher in self._taken():
-            by_server.setdefault(self._topology.server(publisher.stream_id), []).append(publisher)
-        word = b"SHARDNUMSUB" if self._topology.publish == b"SPUBLISH" else b"NUMSUB"
+        topology = self._topology
+        silent = self._taken()
+        word = b"SHARDNUMSUB" if topology.publish == b"SPUBLISH" else b"NUMSUB"
+        by_server: dict[str, list[codec.StraightAppender]] = {}
+        if hasattr(topology, "lane"):  # one for everything
+            by_server[""] = silent
+        else:
+            for publisher in silent:
+                by_server.setdefault(topology.server(publisher.stream_id), []).append(publisher)
         for publishers in by_server.values():
             for start in range(0, len(publishers), MAX_ASKED):
                 part = publishers[start : start + MAX_ASKED]
+                frame = codec.count_frame(word, part)
                 if self.blind:
                     _tell(part)
                     continue
-                frame = codec.frame_command([b"PUBSUB", word, *(one.listeners.channel for one in part)])
                 with contextlib.suppress(HelixError):  # closed: whoever listens finds out by itself
-                    self._topology.send(part[0].stream_id, frame, partial(self._answered, part))
+                    topology.send(part[0].stream_id, frame, partial(self._answered, part))
 
-    def _answered(self, part: list[Publisher], reply: Any) -> None:
+    def _answered(self, part: list[codec.StraightAppender], reply: Any) -> None:
         if isinstance(reply, list):
-            _tell(one for one, count in zip(part, reply[1::2], strict=True) if one.listeners.others(count))
+            _tell(codec.heard_elsewhere(part, reply))
             return
         if isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:
             self.blind = True  # no such command, or no right to ask: the next question would end in the same way
@@ -98,7 +88,7 @@ class Audience:
             await asyncio.sleep(0)  # on the next turn of the event loop that leaves
 
 
-def _tell(publishers: Iterable[Publisher]) -> None:
+def _tell(publishers: list[codec.StraightAppender]) -> None:
     for publisher in publishers:
         publisher.listeners.elsewhere = True
         with contextlib.suppress(HelixError):
