@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
+from helix_fast._listeners_py import Listeners
+
 if TYPE_CHECKING:
     from asyncio import Future
 
@@ -137,34 +139,6 @@ class Sealed:
         for _write, count, end in self.writes:
             mine.update(range(end - count, end))
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
-
-
-@final
-class Listeners:
-    """Whether anybody beside this process hears a stream's channel: takes the replies to publications.
-
-    Args:
-        audience: its ``here`` names the channels that are heard in this process, each with ``heard``: whether the
-            server counts that; ``blind`` says that its counts mean nothing.
-        channel: the stream's.
-    """
-
-    __slots__ = ("_audience", "channel", "elsewhere")
-
-    def __init__(self, audience: Any, channel: bytes) -> None:
-        self._audience = audience
-        self.channel = channel
-        self.elsewhere = True
-
-    def others(self, count: int) -> bool:
-        """Whether so many subscriptions are more than this process's own."""
-        entry = self._audience.here.get(self.channel)
-        return count > (entry is not None and entry.heard)
-
-    def __call__(self, reply: Any) -> None:
-        """The reply to a publication; an error tells nothing."""
-        if type(reply) is int and not self._audience.blind:
-            self.elsewhere = self.others(reply)
 
 
 class StraightAppender:
@@ -300,13 +274,15 @@ class StraightAppender:
         return write
 
     def announce(self, first: int, last: int, body: bytes) -> bool:
-        """Hand a stored batch to whoever listens: here at once, elsewhere by a publication. Whether anyone here does."""
+        """Hand a stored batch to whoever listens: here at once, elsewhere published. Whether anyone here does."""
         listeners, number = self.listeners, self.terms.number
         entry = self.topology.audience.here.get(listeners.channel)
         if entry is not None:
             entry.push(self.framer.payload(number, first, last, body))
         if listeners.elsewhere:
-            self._post(self.framer.publish(number, first, last, body), listeners, follow=True)
+            frame = self.framer.publish(number, first, last, body)
+            listeners.flying += 1
+            self._post(frame, listeners, follow=True)
         elif not self.silent:
             self.silent = True
             self.topology.audience.ask(self)
@@ -314,6 +290,7 @@ class StraightAppender:
 
     def look(self) -> None:
         """Tell whoever listens to look into the log."""
+        self.listeners.flying += 1
         self._post(self.framer.look, self.listeners, follow=True)
 
     def __call__(self, reply: Any) -> None:
@@ -367,28 +344,3 @@ class StraightAppender:
     def pump(self) -> None:
         """Send what waits."""
         raise NotImplementedError
-
-
-def count_frame(word: bytes, publishers: list[StraightAppender]) -> bytes:
-    """RESP of ``PUBSUB word channel…``, which asks how many hear each publisher's channel. They are not silent any more."""
-    from helix_fast import _codec_py
-
-    for publisher in publishers:
-        publisher.silent = False
-    return _codec_py.frame_command([b"PUBSUB", word, *(publisher.listeners.channel for publisher in publishers)])
-
-
-def heard_elsewhere(publishers: list[StraightAppender], counts: list[Any]) -> list[StraightAppender]:
-    """Those of the publishers that somebody beside this process hears.
-
-    Args:
-        counts: the reply to ``count_frame``: channel and number of each, in turns.
-
-    Raises:
-        ValueError: there are not as many of them as publishers.
-    """
-    if len(counts) != 2 * len(publishers):
-        raise ValueError("there is not one count for each publisher")
-    return [
-        publisher for publisher, count in zip(publishers, counts[1::2], strict=True) if publisher.listeners.others(count)
-    ]

@@ -99,6 +99,7 @@ cdef class Listeners:
     cdef dict here              # channel -> who hears it in this process
     cdef readonly bytes channel
     cdef public bint elsewhere
+    cdef public Py_ssize_t flying, stale
 
 
 cdef class StraightAppender:
@@ -133,7 +134,7 @@ cdef class Items:
 
 
 cdef class Inbox:
-    cdef public bint closed, ended, live, dirty
+    cdef public bint closed, ended, live, dirty, joined
     cdef public object error, waiter, decoder, entry
     cdef public Window window
     cdef public list pushes

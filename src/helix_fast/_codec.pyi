@@ -8,13 +8,13 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
-from helix_fast._append_py import Listeners as Listeners
 from helix_fast._append_py import Outbox as Outbox
 from helix_fast._append_py import Sealed as Sealed
 from helix_fast._append_py import StraightAppender as StraightAppender
 from helix_fast._append_py import Write as Write
-from helix_fast._append_py import count_frame as count_frame
-from helix_fast._append_py import heard_elsewhere as heard_elsewhere
+from helix_fast._listeners_py import Listeners as Listeners
+from helix_fast._listeners_py import count_frame as count_frame
+from helix_fast._listeners_py import heard_elsewhere as heard_elsewhere
 from helix_fast._reader_py import Inbox as Inbox
 from helix_fast._reader_py import Items as Items
 

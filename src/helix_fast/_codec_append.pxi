@@ -105,6 +105,11 @@ cdef class Listeners:
         self.channel = channel
         self.elsewhere = True
 
+    def come(self):
+        """Somebody has come, or may have; see the twin."""
+        self.elsewhere = True
+        self.stale = self.flying
+
     def others(self, count):
         """Whether so many subscriptions are more than this process's own; see the twin."""
         entry = self.here.get(self.channel)
@@ -112,7 +117,10 @@ cdef class Listeners:
 
     def __call__(self, reply):
         """The reply to a publication; an error tells nothing."""
-        if PyLong_CheckExact(reply) and not self.audience.blind:
+        self.flying -= 1
+        if self.stale:
+            self.stale -= 1
+        elif PyLong_CheckExact(reply) and not self.audience.blind:
             self.elsewhere = self.others(reply)
 
 
@@ -220,7 +228,9 @@ cdef class StraightAppender:
         if entry is not None:
             entry.push(self.framer.push_payload(self.terms.number, first, last, body))
         if listeners.elsewhere:
-            self.post(self.framer.push_frame(self.terms.number, first, last, body), listeners, True)
+            frame = self.framer.push_frame(self.terms.number, first, last, body)
+            listeners.flying += 1
+            self.post(frame, listeners, True)
         elif not self.silent:
             self.silent = True
             listeners.audience.ask(self)
@@ -232,6 +242,7 @@ cdef class StraightAppender:
 
     def look(self):
         """Tell whoever listens to look into the log; see the twin."""
+        self.listeners.flying += 1
         self.post(self.framer.look, self.listeners, True)
 
     def __call__(self, reply):

@@ -11,16 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from helix_fast._append_py import (  # noqa: F401
-    Listeners,
-    Outbox,
-    Sealed,
-    StraightAppender,
-    Write,
-    count_frame,
-    heard_elsewhere,
-)
+from helix_fast._append_py import Outbox, Sealed, StraightAppender, Write  # noqa: F401
 from helix_fast._finite_py import check_finite  # noqa: F401  parts of the codec that stand apart
+from helix_fast._listeners_py import Listeners, count_frame, heard_elsewhere  # noqa: F401
 from helix_fast._reader_py import Inbox, Items  # noqa: F401
 from helix_fast._rollup_py import Rollup, select_entries  # noqa: F401
 

@@ -155,6 +155,7 @@ cdef class Inbox:
 
     def resync(self):
         """Messages may have been missed."""
+        self.joined = True
         self.mark_dirty()
 
     def look(self):

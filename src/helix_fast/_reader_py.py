@@ -52,6 +52,7 @@ class Inbox:
     Attributes:
         window: what was seen. entry: id of the entry seen last.
         decoder: its ``decode(body, last, after)`` makes the chunks of a push.
+        joined: the channel was, and its publishers do not know of it yet.
         live: everything before the pushes was read. closed, ended, error: nothing more is taken.
         waiter: future of a reader that waits for anything to happen.
         pushes: that wait to be read. pushed_bytes: theirs.
@@ -63,6 +64,7 @@ class Inbox:
         self.decoder: Any = None
         self.live = False
         self.dirty = False
+        self.joined = False
         self.closed = False
         self.ended = False
         self.error: Any = None
@@ -87,7 +89,8 @@ class Inbox:
         self.rouse()
 
     def resync(self) -> None:
-        """Messages may have been missed."""
+        """The channel was joined, again perhaps: messages may have been missed."""
+        self.joined = True
         self.look()
 
     def look(self) -> None:

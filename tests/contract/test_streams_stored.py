@@ -99,6 +99,21 @@ async def test_pushes_are_the_documented_ones(streams: RedisStreamManager, raw: 
     assert await control == [b"stop\nwhy\ns"]
 
 
+async def test_readers_tell_the_writers_that_they_have_joined(make_streams: MakeStreams, raw: Any) -> None:
+    here, there = make_streams(), make_streams(block_timeout=60_000)
+    writer = await here.create_writer("s", "a")
+    control = await heard(raw, "helix:stream-control", "SUBSCRIBE", 2)
+    await writer.write(number(1))
+    for streams in (here, there):
+        assert isinstance(streams, RedisStreamManager)
+        assert await take(await streams.create_resumable_reader("s"), 1)
+        waiting = asyncio.ensure_future(take(await streams.create_resumable_reader("s", from_sequence=1), 1))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+    names = [streams.topology.audience.name for streams in (here, there) if isinstance(streams, RedisStreamManager)]
+    assert await control == [b"listen\n%b\ns" % name for name in names]
+
+
 async def test_whoever_begins_to_listen_is_counted_and_told_to_look(streams: RedisStreamManager, raw: Any) -> None:
     writer = await streams.create_writer("s", "a")
     if streams.topology.audience.blind:

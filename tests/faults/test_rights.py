@@ -14,12 +14,11 @@ import redis.asyncio
 
 from helix_fast import connect
 from helix_fast.errors import HelixError, NotReplicatedError
-from helix_fast.transport.audience import ASK_SECONDS
 from tests.support.backends import documented_rights
 from tests.support.cluster import ClusterProcess
 from tests.support.locks import comes_true
 from tests.support.sentinel import SentinelSet
-from tests.support.servers import ServerProcess
+from tests.support.servers import ServerProcess, until
 from tests.support.streams import sequences, take
 from tests.support.streams_under_fault import text
 from tests.support.tour import byways, tour
@@ -120,9 +119,8 @@ async def test_who_may_not_count_listeners_publishes_everything(fresh_server: Se
     async with connect(url) as here, connect(url, streams={"block_timeout": 60_000}) as there:
         writer = await here.streams.create_writer("s", "agent")
         for last in range(1, 6):
-            await writer.write(text(last))
-            await asyncio.sleep(2 * ASK_SECONDS)  # nobody listens: the server is asked, and refuses
-        assert here.streams.topology.audience.blind
+            await writer.write(text(last))  # nobody listens: the server is asked, and refuses
+        await until(lambda: here.streams.topology.audience.blind)
         reader = await there.streams.create_resumable_reader("s", from_sequence=5)
         waiting = asyncio.ensure_future(take(reader, 1))
         await asyncio.sleep(0)

@@ -140,7 +140,7 @@ def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
             for _ in range(50):
                 await writer.write(CHUNK)
                 # Each has come before the next is written: pushed, not read. The loop goes on meanwhile, since a writer
-                # whose stream nobody else has heard so far asks for listeners now and then.
+                # whose stream nobody has heard so far must hear of the reader.
                 seen.append(await asyncio.to_thread(read.get, timeout=10))
             await writer.close()
             await streams.end_stream("s")

@@ -230,6 +230,7 @@ async def test_whoever_waits_is_woken_once_by_whatever_happens(codec) -> None:
         getattr(inbox, happens)()
         assert waiter.woken
         assert inbox.dirty == (happens != "rouse")
+        assert inbox.joined == (happens == "resync")
 
 
 async def test_an_inbox_takes_bytes_and_knows_what_it_lacks(codec) -> None:

@@ -125,7 +125,7 @@ def state_of(appender: Any) -> tuple[Any, ...]:
     return (
         appender.busy, sealed, appender.sequence.last, appender.given, appender.settled, appender.batches,
         appender.trimmed, appender.collisions, appender.in_trouble, appender.trouble_since, appender.batch.size, out,
-        appender.silent, appender.listeners.elsewhere,
+        appender.silent, appender.listeners.elsewhere, appender.listeners.flying, appender.listeners.stale,
     )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
     "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard", "here", "asked",
-    "blind", "look",
+    "blind", "look", "come",
 ]  # fmt: skip
 
 
@@ -174,6 +174,8 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         return appender.listeners(number % 3 if number < 8 else ValueError("no right to publish"))
     elif name == "look":
         return appender.look()
+    elif name == "come":
+        appender.listeners.come()
     elif name == "asked":
         appender.silent = False
     elif name == "blind":
@@ -315,6 +317,22 @@ def test_an_outbox_takes_bytes(codec, frame) -> None:
     assert (outbox.frames, outbox.slots, outbox.size, outbox.requests) == ([b"abc", b"de"], [print, None], 5, 2)
     outbox.clear()
     assert (outbox.frames, outbox.slots, outbox.size, outbox.requests) == ([], [], 0, 2)
+
+
+@on_each_twin
+def test_what_was_counted_before_somebody_came_means_nothing(codec) -> None:
+    appender, _trace = appender_of(codec, lane=True)
+    listeners = appender.listeners
+    for sequence in (1, 2):
+        appender.announce(sequence, sequence, b"{}")
+    listeners.come()
+    appender.look()
+    listeners(0)
+    listeners(ValueError("no"))
+    assert listeners.elsewhere
+    assert (listeners.flying, listeners.stale) == (1, 0)
+    listeners(0)  # the reply to the look: nobody is there any more
+    assert not listeners.elsewhere
 
 
 @on_each_twin

@@ -9,6 +9,8 @@
 -- ARGV[6] updated   ISO time for the reader's eye
 -- ARGV[7] publish   PUBLISH or SPUBLISH
 -- ARGV[8] channel   of pushes to readers
+-- ARGV[9] control   channel on which the writers' processes listen
+-- ARGV[10] joined   what they are told, '' for nothing: that this reader has joined the channel of pushes
 --
 -- Reply: false where there is no stream | {'reset', epoch} | {'page', epoch, base, status, entries}
 -- A producer whose lease ran out without an end is marked here, by the first who looks; so is a hole that a failover or a
@@ -26,6 +28,9 @@ local function begin(fields) -- sequence of an entry's first chunk
   if body then lines = ours and select(2, string.gsub(body, '\n', '')) + 1 or 1 end
   return last - lines + 1
 end
+
+-- Before the page is read: what is appended behind it is pushed, or its writer has heard of this
+if ARGV[10] ~= '' then redis.pcall('PUBLISH', ARGV[9], ARGV[10]) end -- who may not publish may still read
 
 local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term')
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]

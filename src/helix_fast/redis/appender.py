@@ -252,7 +252,7 @@ class Appender(Intake):
     # trouble
 
     def _recover(self, reply: object) -> None:
-        self.listeners.elsewhere = True  # after a failover, say, others may listen that no count has told of
+        self.listeners.come()  # after a failover, say, others may listen that no count has told of
         refused = isinstance(reply, StoreResponseError) and str(reply).startswith(REFUSED)
         cause = reply if isinstance(reply, HelixError) and not refused else None
         if refused:

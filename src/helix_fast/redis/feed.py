@@ -25,6 +25,7 @@ from helix_fast.keys import StreamKeys
 from helix_fast.schemas.chunks import Decoded, LineDecoder
 from helix_fast.transport.topology import Topology
 
+from .control import LISTEN, message
 from .entries import chunk_fields
 from .far_pages import FarPages
 from .scripts import script
@@ -42,6 +43,8 @@ class Source(NamedTuple):
     store: RedisStore
     topology: Topology
     ttl: int
+    control: bytes
+    """Channel on which the processes that write hear of a new listener."""
     block_timeout: float
     """Seconds of silence after which a feed looks into the log."""
 
@@ -178,21 +181,28 @@ class Feed(codec.Inbox):
         page = self._page
         publish = await source.store.publish_word()
         self.dirty = False  # before the request: what is pushed from now on may be newer than its answer
-        reply = await source.store.run(
-            _READ,
-            self.stream_id,
-            (keys.stream, keys.meta, keys.lease),
-            (
-                self.window.last,
-                self.entry,
-                self.epoch,
-                page,
-                source.ttl,
-                iso_now(),
-                publish,
-                keys.channel,
-            ),
-        )
+        joined, self.joined = self.joined, False
+        try:
+            reply = await source.store.run(
+                _READ,
+                self.stream_id,
+                (keys.stream, keys.meta, keys.lease),
+                (
+                    self.window.last,
+                    self.entry,
+                    self.epoch,
+                    page,
+                    source.ttl,
+                    iso_now(),
+                    publish,
+                    keys.channel,
+                    source.control,
+                    message(LISTEN, source.topology.audience.name, self.stream_id) if joined else b"",
+                ),
+            )
+        except BaseException:
+            self.joined = self.joined or joined
+            raise
         if not reply:
             return None
         if reply[0] == b"reset":

@@ -20,6 +20,7 @@ from helix_fast.keys import StreamKeys, check_id, stream_control
 from helix_fast.schemas.streams import StreamInfo
 
 from .appender import Appender
+from .control import Control, message
 from .feed import Feed, Source
 from .keeper import Keeper
 from .reader import ResumableReader, StreamReader
@@ -86,8 +87,8 @@ class RedisStreamManager(RedisStore):
         self._recovery = Recovery(self)
         self._producer = secrets.token_urlsafe(3).encode()
         self._keeper = Keeper(self, self._producer, self.ttl, self.report)
-        self._source = Source(self, self._topology, self.ttl, silence)
-        self._listens = False
+        self._source = Source(self, self._topology, self.ttl, stream_control(self.key_prefix), silence)
+        self._control = Control(self, self._appenders, self._keeper.hurry)
 
     # writers
 
@@ -119,7 +120,7 @@ class RedisStreamManager(RedisStore):
             arguments.text(agent_type, "agent_type")
         token = arguments.token(fencing_token)
         lease = self._lease_ms if lease_ms is None else _lease(lease_ms)
-        await self._listen()
+        await self._control.listen()
         generation = self._topology.generation(stream_id)
         try:
             reply = await self.run(
@@ -196,27 +197,6 @@ class RedisStreamManager(RedisStore):
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:
                 self._keeper.hurry(successor)  # opened meanwhile: it holds the lease under the same name
-
-    # Listener of the control channel
-
-    async def _listen(self) -> None:
-        if not self._listens:
-            hub = self._topology.hub("")
-            await self.retrying(lambda: hub.subscribe(stream_control(self.key_prefix), self), "")
-            self._listens = True
-
-    def pushed(self, payload: bytes) -> None:
-        """A message of the control channel: ``stop``, a line break, the reason, a line break, the stream."""
-        what, _, rest = payload.partition(b"\n")
-        reason, _, stream_id = rest.rpartition(b"\n")
-        appender = self._appenders.get(stream_id.decode(errors="replace"))
-        if what == b"stop" and appender is not None:
-            appender.stop(reason.decode(errors="replace"))
-
-    def resync(self) -> None:
-        """Control messages may have been missed: ask for every open stream, together with the next renewal."""
-        for appender in self._appenders.values():
-            self._keeper.hurry(appender)
 
     # readers
 
@@ -322,12 +302,12 @@ class RedisStreamManager(RedisStore):
 
     async def _flag(self, stream_id: str, what: str, reason: str) -> None:
         keys = StreamKeys(self.key_prefix, stream_id)
-        message = f"{what}\n{reason}\n{stream_id}"
+        told = message(what.encode(), reason.encode(), stream_id)
         reply = await self.run(
             _FLAG,
             stream_id,
             (keys.stream, keys.meta),
-            (what, reason, iso_now(), stream_control(self.key_prefix), message),
+            (what, reason, iso_now(), stream_control(self.key_prefix), told),
         )
         _check(stream_id, reply, b"", "")
 

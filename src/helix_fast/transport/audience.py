@@ -1,15 +1,17 @@
 """Who hears the channels that this process publishes on: listeners in it, and anyone elsewhere.
 
 What is stored is handed to the process's own listeners without a detour by the server. Where nobody else listens,
-nothing need be published, so publishers fall silent, and the server is asked now and then, once for all of them,
-whether somebody has come. Whoever came is told to look into the log, where everything is that was not published. It
-makes no difference who they are: the server counts all subscriptions, also those of clients that are none of ours.
+nothing need be published, so publishers fall silent. Our readers say when they come; for all others the server is asked
+now and then, once for all publishers, how many subscriptions there are. Whoever came is told to look into the log,
+where everything is that was not published.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from .hub import Channel
     from .topology import Topology
 
-ASK_SECONDS: Final = 0.02
-"""How long a newcomer may wait for the first chunk after those it has read: once, where the stream had no listeners."""
+ASK_SECONDS: Final = 2.0
+"""How long somebody who did not say that he came may wait for a first chunk, where a stream had no listeners."""
 MAX_ASKED: Final = 1000
 """Channels of one question: the server does nothing else meanwhile."""
 
@@ -32,11 +34,13 @@ class Audience:
     Attributes:
         here: the channels that listeners of this process hear, or are about to.
         blind: counts of the server mean nothing, or it gives none: then everything is published.
+        name: tells this process's readers from others.
     """
 
     def __init__(self, topology: Topology) -> None:
         self.here: dict[bytes, Channel] = {}
         self.blind = False
+        self.name = secrets.token_urlsafe(6).encode()
         self._topology = topology
         self._silent: list[codec.StraightAppender] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -46,6 +50,21 @@ class Audience:
         self._silent.append(publisher)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(ASK_SECONDS, self._ask)
+
+    def joined(self, publisher: codec.StraightAppender, name: bytes) -> None:
+        """A reader of the process of that name has joined a publisher's channel."""
+        if name != self.name:
+            told = publisher.listeners.elsewhere
+            publisher.listeners.come()
+            if not told:
+                _look(publisher)
+
+    def doubt(self, publishers: Iterable[codec.StraightAppender]) -> None:
+        """Readers may have come unheard: ask for all of these at once that are not published."""
+        self._silent += [one for one in publishers if not one.listeners.elsewhere]
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ask()
 
     def _taken(self) -> list[codec.StraightAppender]:
         self._timer = None
@@ -90,6 +109,10 @@ class Audience:
 
 def _tell(publishers: list[codec.StraightAppender]) -> None:
     for publisher in publishers:
-        publisher.listeners.elsewhere = True
-        with contextlib.suppress(HelixError):
-            publisher.look()
+        publisher.listeners.come()
+        _look(publisher)
+
+
+def _look(publisher: codec.StraightAppender) -> None:
+    with contextlib.suppress(HelixError):  # closed meanwhile
+        publisher.look()
