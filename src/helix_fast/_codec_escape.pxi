@@ -57,7 +57,7 @@ cdef extern from *:
     #endif
     }
 
-    /* A block of text: marks of those of its bytes that JSON wants escaped, HELIX_BITS of each, the first byte lowest. */
+    /* A block of text: marks of those of its bytes that JSON wants escaped, HELIX_BITS of each; first byte lowest. */
     #if defined(HELIX_SSE2)
     #define HELIX_BLOCK 16
     #define HELIX_BITS 1

@@ -10,6 +10,8 @@ import pytest
 from helix_fast import HelixError, MalformedChunkError, ProducerLostError
 from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing, StreamStorage
 from helix_fast.testing.contract.resumable.subscribing import Heard
+from helix_fast.transport.audience import ASK_SECONDS
+from tests.support.servers import until
 from tests.support.streams import number, numbers, take
 
 STREAM = "helix:stream:{s}"
@@ -18,12 +20,29 @@ STREAM = "helix:stream:{s}"
 async def test_a_stop_request_missed_by_a_lost_subscription_is_learned_afterwards(make_streams: Any) -> None:
     streams, other = make_streams(ttl=None), make_streams()
     writer = await streams.create_writer("s", "a")
-    streams._listens = True
-    streams._topology.hub("").unsubscribe(b"helix:stream-control", streams)
+    streams._topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
     await other.request_stop("s", "late")
     assert not writer.stop_requested.is_set()
-    streams.resync()  # what the hub calls when its connection was lost
+    streams._control.resync()  # what the hub calls when its connection was lost
     await asyncio.wait_for(writer.stop_requested.wait(), 5)
+
+
+async def test_a_listener_missed_by_a_lost_subscription_is_found_afterwards(make_streams: Any) -> None:
+    streams, other = make_streams(), make_streams(block_timeout=60_000)
+    if streams.topology.audience.blind:
+        pytest.skip("a cluster without sharded pub/sub counts no listeners")
+    writer = await streams.create_writer("s", "a")
+    await writer.write(number(1))
+    await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens")
+    streams._topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
+    waiting = asyncio.ensure_future(take(await other.create_resumable_reader("s"), 2))
+    await until(lambda: other.topology.audience.here)
+    await asyncio.sleep(0.05)
+    assert not writer._appender.listeners.elsewhere
+    streams._control.resync()
+    await until(lambda: writer._appender.listeners.elsewhere, seconds=ASK_SECONDS / 2, what="a count at once")
+    await writer.write(number(2))
+    assert [stored.sequence for stored in await waiting] == [1, 2]
 
 
 async def test_a_lost_producer_is_marked_once(make_streams: MakeStreams, stop_renewing: StopRenewing, raw: Any) -> None:
