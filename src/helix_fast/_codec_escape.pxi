@@ -57,7 +57,7 @@ cdef extern from *:
     #endif
     }
 
-    /* A block of text: marks of those of its bytes that JSON wants escaped, the first byte's lowest, HELIX_BITS of each. */
+    /* Marks of those bytes of a block that JSON wants escaped: HELIX_BITS of each, the first byte's lowest. */
     #if defined(HELIX_SSE2)
     #define HELIX_BLOCK 16
     #define HELIX_BITS 1
