@@ -13,7 +13,7 @@ cdef enum:
     DIGITS = 20                 # decimal digits of the largest unsigned 64-bit integer
     MAX_DEPTH = 512             # levels of nesting that check_finite follows
     FIRST_CAPACITY = 1024       # bytes of a batch's first buffer: some eight chunks
-    UNCOUNTED = 65536           # bytes of text with escapes that get room for the worst: six bytes each
+    UNCOUNTED = 16384           # bytes of text with escapes that get room for the worst: six bytes each
     KEPT_CAPACITY = 262144      # take() frees a larger buffer, so one huge chunk does not pin its memory
 
 
@@ -41,8 +41,7 @@ cdef class Batch:
     cdef readonly Py_ssize_t count      # chunks in it
 
     # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
-    # Who writes fewer puts `size` right.
-    # NULL: no memory, nothing changed.
+    # Who writes fewer puts `size` right. NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
     cdef int append_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
 

@@ -29,6 +29,7 @@ cdef extern from *:
     #else
     #define helix_forget_hash(made) ((void)(made))
     #endif
+
     static inline int helix_is_tail(unsigned char c) {
         return (c & 0xc0) == 0x80;
     }
@@ -87,18 +88,21 @@ cdef tuple TEXT_FIELDS = ("delta", "agent_id", "timestamp")
 cdef tuple TYPED_TEXT_FIELDS = ("delta", "agent_id", "timestamp", "agent_type")
 
 
+cdef object short_unicode(const char* text, Py_ssize_t length):
+    # The interpreter guesses the kind and the length of a str and makes it anew where that was wrong: 40 ns a text.
+    cdef Py_UCS4 characters[SHORT_UNICODE]
+    cdef Py_ssize_t count = helix_characters(characters, text, length)
+    return PyUnicode_FromKindAndData(4, characters, count) if count >= 0 else None
+
+
 cdef object whole_text(const char* text, Py_ssize_t length):
     """UTF-8 as str, None where it is none."""
-    cdef Py_UCS4 characters[SHORT_UNICODE]
-    cdef Py_ssize_t count
     if length and is_ascii(text, length):
         plain = PyUnicode_New(length, 127)
         memcpy(PyUnicode_1BYTE_DATA(plain), text, <size_t> length)
         return plain
-    # The interpreter guesses the kind and the length of a str and makes it anew where that was wrong: 40 ns a text.
     if length <= SHORT_UNICODE:
-        count = helix_characters(characters, text, length)
-        return PyUnicode_FromKindAndData(4, characters, count) if count >= 0 else None
+        return short_unicode(text, length)
     try:
         return PyUnicode_DecodeUTF8(text, length, NULL)
     except UnicodeDecodeError:

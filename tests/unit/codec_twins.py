@@ -29,7 +29,7 @@ examples = settings(max_examples=120, deadline=None, print_blob=True)
 
 U64_MAX = 2**64 - 1
 u64s = st.one_of(st.integers(0, U64_MAX), st.integers(0, 300), st.integers(U64_MAX - 300, U64_MAX))
-# Text as JSON finds it hard: escapes often, and lengths on both sides of the eight bytes that are scanned at once.
+# Text as JSON finds it hard: escapes often, and lengths on both sides of the 16 bytes that are scanned at once.
 texts = st.text(
     st.one_of(st.characters(codec="utf-8"), st.sampled_from('"\\/\b\f\n\r\t\0\x0b\x1f \x7f\x80ÿ\u2028\u2029')),
     max_size=60,

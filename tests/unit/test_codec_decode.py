@@ -40,9 +40,8 @@ def test_lines_that_an_encoder_wrote_come_back_as_msgspec_reads_them(codec, agen
 def test_text_full_of_escapes_comes_back_at_every_length(codec, length) -> None:
     encoder = codec.ChunkEncoder("a")
     chooser = random.Random(length)
-    deltas = [
-        "".join(chooser.choices(letters, k=length)) for letters in ('a"\\', 'abcdefgh"', '"', "\\", "é\n", "€😀\\")
-    ]
+    kinds = ('a"\\', 'abcdefgh"', '"', "\\", "é\n", "€😀\\")
+    deltas = ["".join(chooser.choices(letters, k=length)) for letters in kinds]
     body = b"\n".join(encoder.encode_text(delta, 1) for delta in deltas)
     _first, found, others = codec.decode_texts(encoder, body, len(deltas), 0, TextDeltaChunk)
     assert ([chunk.delta for chunk in found], others) == (deltas, 0)
@@ -69,12 +68,12 @@ def test_every_mixture_of_telling_bytes_is_read_as_python_does(codec, size) -> N
     body = b"\n".join(head + piece + tail for piece in pieces)
     found = codec.decode_texts(encoder, body, len(pieces), 0, dict)[1]
     for piece, chunk in zip(pieces, found, strict=True):
-        assert (chunk and chunk["delta"]) == as_python_does(piece)
+        assert (None if chunk is None else chunk["delta"]) == decoded_or_none(piece)
 
 
-def as_python_does(text: bytes) -> str | None:
+def decoded_or_none(data: bytes) -> str | None:
     try:
-        return text.decode()
+        return data.decode()
     except UnicodeDecodeError:
         return None
 

@@ -46,7 +46,7 @@ def test_every_byte_is_escaped_right_at_every_offset_of_a_block(codec, before) -
 
 
 @on_each_twin
-@pytest.mark.parametrize("length", [*range(70), 4095, 4096, 4097, 65_535, 65_536, 65_537])
+@pytest.mark.parametrize("length", [*range(70), 4096, 16_383, 16_384, 16_385])
 def test_text_full_of_escapes_is_right_at_every_length(codec, length) -> None:
     encoder, batch = codec.ChunkEncoder("agent-1"), codec.Batch()
     chooser = random.Random(length)
