@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -34,13 +35,17 @@ class Control:
         self._appenders = appenders
         self._hurry = hurry
         self._listens = False
+        self._beginning = asyncio.Lock()
 
     async def listen(self) -> None:
         """Begin to listen, where that has not been done yet."""
-        if not self._listens:
-            hub, channel = self._store.topology.hub(""), stream_control(self._store.key_prefix)
-            await self._store.retrying(lambda: hub.subscribe(channel, self), "")
-            self._listens = True
+        if self._listens:
+            return
+        async with self._beginning:  # once: a thousand writers that are opened together would hear everything so often
+            if not self._listens:
+                hub, channel = self._store.topology.hub(""), stream_control(self._store.key_prefix)
+                await self._store.retrying(lambda: hub.subscribe(channel, self), "")
+                self._listens = True
 
     def pushed(self, payload: bytes) -> None:
         """What, a line break, a detail, a line break, the stream."""
