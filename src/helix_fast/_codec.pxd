@@ -99,6 +99,7 @@ cdef class Listeners:
     cdef readonly bytes channel
     cdef public bint elsewhere
     cdef public Py_ssize_t flying, stale
+    cdef object changes
 
 
 cdef class StraightAppender:
@@ -145,7 +146,7 @@ cdef class Inbox:
 
 
 cdef class _Step:
-    cdef Items source           # None once it has begun
+    cdef Items source           # None once it has ended
     cdef object waiting         # the coroutine, where nothing was at hand
 
 

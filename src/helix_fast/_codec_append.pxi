@@ -103,6 +103,7 @@ cdef class Listeners:
         self.audience = audience
         self.here = audience.here
         self.channel = channel
+        self.changes = audience.changes
         self.elsewhere = True
 
     def come(self):
@@ -118,7 +119,10 @@ cdef class Listeners:
     def __call__(self, reply):
         """The reply to a publication; an error tells nothing."""
         self.flying -= 1
-        if self.stale:
+        if self.changes != self.audience.changes:
+            self.changes = self.audience.changes
+            self.stale = self.flying
+        elif self.stale:
             self.stale -= 1
         elif PyLong_CheckExact(reply) and not self.audience.blind:
             self.elsewhere = self.others(reply)
@@ -224,7 +228,8 @@ cdef class StraightAppender:
 
     cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1:
         cdef Listeners listeners = self.listeners
-        cdef object entry = listeners.here.get(listeners.channel)
+        # Not looked up in vain: with many streams the name's bytes would have to come from memory, for each chunk.
+        cdef object entry = listeners.here.get(listeners.channel) if listeners.here else None
         if entry is not None:
             entry.push(self.framer.push_payload(self.terms.number, first, last, body))
         if listeners.elsewhere:

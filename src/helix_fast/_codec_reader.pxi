@@ -9,7 +9,8 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Cython has no name for this slot: by it the interpreter gets a result without an exception to carry it. */
+    /* Cython has no name for this slot: by it asyncio's tasks, and `await` before Python 3.12, get a result without an
+       exception to carry it. */
     static void helix_set_send(PyTypeObject *type_of, int (*send)(PyObject *, PyObject *, PyObject **)) {
         type_of->tp_as_async->am_send = (sendfunc)(void *)send;
     }
@@ -64,10 +65,19 @@ cdef class _Step:
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where it waits."""
         cdef Items source = self.source
+        cdef PyObject* found = NULL
         self.source = None
         if self.waiting is None:
             raise kind if value is None else value
-        result = self.waiting.throw(kind if value is None else value)
+        try:
+            result = self.waiting.throw(kind if value is None else value)
+        except StopIteration:
+            # Caught there, and there is an item now.
+            if take_item(source, &found):
+                item: object = <object> found
+                Py_DECREF(item)
+                raise StopIteration(item) from None
+            raise RuntimeError("there is no item") from None
         self.source = source    # caught there: it goes on
         return result
 
@@ -115,6 +125,18 @@ cdef int send_step(object this, object value, PyObject** result) except -1:
 
 
 helix_set_send(_Step, send_step)
+
+
+cdef bint same_term(bytes entry, bytes payload) except -1:
+    """Whether both begin with the same number and a dash; where there is no entry yet, every term will do."""
+    cdef const char* text = PyBytes_AS_STRING(entry)
+    cdef const char* dash = <const char*> memchr(text, c"-", <size_t> PyBytes_GET_SIZE(entry))
+    if dash == NULL:
+        return PyBytes_GET_SIZE(entry) == 0
+    return (
+        dash - text < PyBytes_GET_SIZE(payload)
+        and memcmp(text, PyBytes_AS_STRING(payload), <size_t> (dash - text + 1)) == 0
+    )
 
 
 @cython.nonecheck(True)
@@ -183,8 +205,9 @@ cdef class Inbox:
             start = PyBytes_AS_STRING(payload)
             body = parse_position(payload, &term, &first, &last)
             seen = self.window.last
-            if body == NULL or first < 1 or first - 1 > seen:
-                self.mark_dirty()   # nothing of ours, or a hole: the log is the truth
+            if body == NULL or first < 1 or first - 1 > seen or not same_term(self.entry, payload):
+                # Nothing of ours, a hole, or a term that may be behind a reset: the log is the truth.
+                self.mark_dirty()
             elif last > seen:
                 self.window.last = last
                 colon = <const char*> memchr(start, c":", <size_t> (body - start))

@@ -14,7 +14,7 @@ class Listeners:
 
     Args:
         audience: its ``here`` names the channels that are heard in this process, each with ``heard``: whether the
-            server counts that; ``blind`` says that its counts mean nothing.
+            server counts that; ``changes`` how often that has become true; ``blind`` says that its counts mean nothing.
         channel: the stream's.
 
     Attributes:
@@ -22,13 +22,14 @@ class Listeners:
         flying: publications whose replies have not come. stale: of those, the ones from before somebody came.
     """
 
-    __slots__ = ("_audience", "channel", "elsewhere", "flying", "stale")
+    __slots__ = ("_audience", "_changes", "channel", "elsewhere", "flying", "stale")
 
     def __init__(self, audience: Any, channel: bytes) -> None:
         self._audience = audience
         self.channel = channel
         self.elsewhere = True
         self.flying = self.stale = 0
+        self._changes = audience.changes
 
     def come(self) -> None:
         """Somebody has come, or may have: what the server counted before then means nothing."""
@@ -43,7 +44,10 @@ class Listeners:
     def __call__(self, reply: Any) -> None:
         """The reply to a publication; an error tells nothing."""
         self.flying -= 1
-        if self.stale:
+        if self._changes != self._audience.changes:
+            # Counted before or after this process was: replies and subscriptions come by different connections.
+            self._changes, self.stale = self._audience.changes, self.flying
+        elif self.stale:
             self.stale -= 1
         elif type(reply) is int and not self._audience.blind:
             self.elsewhere = self.others(reply)

@@ -118,6 +118,7 @@ async def test_whoever_begins_to_listen_is_counted_and_told_to_look(streams: Red
     writer = await streams.create_writer("s", "a")
     if streams.topology.audience.blind:
         pytest.skip("a cluster without sharded pub/sub counts no listeners: it publishes everything")
+    streams.topology.audience.ask_seconds = 1.0
     word = "SSUBSCRIBE" if await streams.publish_word() == b"SPUBLISH" else "SUBSCRIBE"
     await writer.write(number(1))
     await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens")

@@ -54,18 +54,18 @@ async def test_a_channel_counts_as_heard_only_while_the_server_counts_it(
 ) -> None:
     async with storage(server_url) as direct, storage(fault_proxy.url) as store:
         hub, here, ear = hub_of(store), store.topology.audience.here, Ear()
-        joining = asyncio.ensure_future(hub.subscribe(b"c", ear))
+        joining = asyncio.ensure_future(hub.subscribe(b"{c}", ear))
         await asyncio.sleep(0)
-        assert not here[b"c"].heard
+        assert not here[b"{c}"].heard
         await joining
-        assert here[b"c"].heard
+        assert here[b"{c}"].heard
         hub.give_up("cut")
-        assert not here[b"c"].heard
-        await until(lambda: here[b"c"].heard)
-        assert await listeners(direct, b"c") == 1
-        hub.unsubscribe(b"c", ear)
+        assert not here[b"{c}"].heard
+        await until(lambda: here[b"{c}"].heard)
+        assert await listeners(direct, b"{c}") == 1
+        hub.unsubscribe(b"{c}", ear)
         assert not here
-        await hub.subscribe(b"d", ear)
+        await hub.subscribe(b"{d}", ear)
         await hub.close()
         assert not here
 

@@ -197,6 +197,35 @@ async def test_what_does_not_continue_has_the_log_read(codec, payload) -> None:
     assert inbox.at_hand() == (b"{}", 6, 5)
 
 
+async def test_a_push_of_another_term_is_not_believed(codec) -> None:
+    """Behind a reset or a deletion sequences go on, and the word of it may come later than the push."""
+    for entry in (b"8-5", b"90-5", b"9", b"-9"):
+        inbox = inbox_of(codec)
+        inbox.entry = entry
+        inbox.pushed(push(6, 6))
+        assert inbox.at_hand() is None
+        assert (inbox.dirty, inbox.window.last, inbox.entry) == (True, 5, entry)
+    inbox = inbox_of(codec)
+    inbox.entry = b"9-5"
+    inbox.pushed(push(6, 6))
+    assert inbox.at_hand() == (b"{}", 6, 5)
+
+
+async def test_a_step_that_catches_what_is_thrown_has_its_item(codec) -> None:
+    class Catching(codec.Items):
+        async def _advance(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except KeyError:
+                self._items, self._index, self._clean = [("the", "item")], 0, 1
+
+    step = Catching().__anext__()
+    step.send(None)
+    with pytest.raises(StopIteration) as caught:
+        step.throw(KeyError("thrown"))
+    assert caught.value.value == ("the", "item")
+
+
 @pytest.mark.parametrize("body", [b"", b"x" * 10_000])
 async def test_a_reader_that_does_not_come_holds_only_so_much(codec, body) -> None:
     inbox = inbox_of(codec)

@@ -50,6 +50,7 @@ class Audience:
     def __init__(self, trace: list[Any]) -> None:
         self.here: dict[bytes, Any] = {}
         self.blind = False
+        self.changes = 0
         self.trace = trace
 
     def ask(self, publisher: Any) -> None:
@@ -133,7 +134,7 @@ REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
     "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard", "here", "asked",
-    "blind", "look", "come",
+    "blind", "look", "come", "changed",
 ]  # fmt: skip
 
 
@@ -174,6 +175,8 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         return appender.listeners(number % 3 if number < 8 else ValueError("no right to publish"))
     elif name == "look":
         return appender.look()
+    elif name == "changed":
+        appender.topology.audience.changes += 1
     elif name == "come":
         appender.listeners.come()
     elif name == "asked":
@@ -332,6 +335,24 @@ def test_what_was_counted_before_somebody_came_means_nothing(codec) -> None:
     assert listeners.elsewhere
     assert (listeners.flying, listeners.stale) == (1, 0)
     listeners(0)  # the reply to the look: nobody is there any more
+    assert not listeners.elsewhere
+
+
+@on_each_twin
+def test_a_count_from_about_the_time_when_this_process_was_counted_means_nothing(codec) -> None:
+    appender, _trace = appender_of(codec, lane=True)
+    listeners, audience = appender.listeners, appender.topology.audience
+    for sequence in (1, 2, 3):
+        appender.announce(sequence, sequence, b"{}")
+    audience.listen(heard=True)
+    audience.changes += 1
+    listeners(1)  # somebody else, and this process was not counted yet: or this process
+    listeners(1)
+    assert listeners.elsewhere
+    listeners(1)
+    assert listeners.elsewhere
+    appender.announce(4, 4, b"{}")
+    listeners(1)  # asked after that: this process alone
     assert not listeners.elsewhere
 
 

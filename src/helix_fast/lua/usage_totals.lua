@@ -36,5 +36,9 @@ if type(written) == 'table' then return 0 end
 
 -- 4. They live as long as the list had still to live; where that is renewed later, they expire and are stored again
 local left = redis.call('PTTL', entries)
-redis.call('PEXPIRE', totals, left > 0 and left or LASTING * 1000)
+local lives = redis.pcall('PEXPIRE', totals, left > 0 and left or LASTING * 1000)
+if type(lives) == 'table' then
+  redis.pcall('DEL', totals)
+  return 0
+end
 return 1

@@ -264,7 +264,7 @@ class Feed(codec.Inbox):
             await self._source.store.retrying(lambda: hub.subscribe(self._keys.channel, self), self.stream_id)
             self._subscribed = True
         if not self.closed:
-            self.live = True
+            self.live = self.joined = True
             self.look()
 
     def _merge(self, entries: list[list[Any]]) -> Decoded:

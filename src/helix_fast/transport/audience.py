@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .hub import Channel
     from .topology import Topology
 
-ASK_SECONDS: Final = 2.0
+ASK_SECONDS: Final = 5.0
 """How long somebody who did not say that he came may wait for a first chunk, where a stream had no listeners."""
 MAX_ASKED: Final = 1000
 """Channels of one question: the server does nothing else meanwhile."""
@@ -33,13 +33,17 @@ class Audience:
 
     Attributes:
         here: the channels that listeners of this process hear, or are about to.
+        changes: how often the server has begun to count this process among the listeners of a channel.
         blind: counts of the server mean nothing, or it gives none: then everything is published.
         name: tells this process's readers from others.
+        ask_seconds: how long publishers are silent before they are asked for.
     """
 
     def __init__(self, topology: Topology) -> None:
         self.here: dict[bytes, Channel] = {}
         self.blind = False
+        self.changes = 0
+        self.ask_seconds = ASK_SECONDS
         self.name = secrets.token_urlsafe(6).encode()
         self._topology = topology
         self._silent: list[codec.StraightAppender] = []
@@ -49,7 +53,7 @@ class Audience:
         """Have the server asked whether somebody hears a publisher that is silent."""
         self._silent.append(publisher)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(ASK_SECONDS, self._ask)
+            self._timer = asyncio.get_running_loop().call_later(self.ask_seconds, self._ask)
 
     def joined(self, publisher: codec.StraightAppender, name: bytes) -> None:
         """A reader of the process of that name has joined a publisher's channel."""
@@ -89,10 +93,11 @@ class Audience:
                     _tell(part)
                     continue
                 with contextlib.suppress(HelixError):  # closed: whoever listens finds out by itself
-                    topology.send(part[0].stream_id, frame, partial(self._answered, part))
+                    topology.send(part[0].stream_id, frame, partial(self._answered, part, self.changes))
 
-    def _answered(self, part: list[codec.StraightAppender], reply: Any) -> None:
-        if isinstance(reply, list):
+    def _answered(self, part: list[codec.StraightAppender], changes: int, reply: Any) -> None:
+        # Where this process was counted anew meanwhile, the numbers may be from before that or from after it.
+        if isinstance(reply, list) and changes == self.changes:
             _tell(codec.heard_elsewhere(part, reply))
             return
         if isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:

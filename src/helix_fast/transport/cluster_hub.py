@@ -60,7 +60,7 @@ class ClusterHub:
                 f"{host}:{port}",
                 timeout=self._cluster.timeout,
                 sharded=self._cluster.publish == b"SPUBLISH",
-                here=self._cluster.audience.here,
+                audience=self._cluster.audience,
             )
             hub.on_moved = self._moved
             hub.on_opened = self._cluster.opened

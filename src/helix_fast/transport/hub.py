@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from helix_fast import codec
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
 
 from .link import Connector, Link
+
+if TYPE_CHECKING:
+    from .audience import Audience
 
 CHANNELS_PER_COMMAND = 256
 # A node that refuses a subscription thus does not serve its slot, or not yet.
@@ -64,7 +67,7 @@ class Hub(Link):
     """Subscriptions of one process on one node.
 
     Listeners are held weakly: one that is collected is unsubscribed. ``sharded`` takes SSUBSCRIBE for SUBSCRIBE.
-    ``here`` is where all hubs of a topology enter their channels.
+    ``audience`` is told which channels are heard.
     """
 
     purpose = "subscriptions"
@@ -76,12 +79,12 @@ class Hub(Link):
         *,
         timeout: float = 5.0,
         sharded: bool = False,
-        here: dict[bytes, Channel] | None = None,
+        audience: Audience | None = None,
     ) -> None:
         super().__init__(connector, target, timeout=timeout)
         self.sharded = sharded
         self._channels: dict[bytes, Channel] = {}
-        self._here = {} if here is None else here
+        self._audience = audience
         self._joining: list[bytes] = []
         self._leaving: set[bytes] = set()
         self._flush_scheduled = False
@@ -134,13 +137,15 @@ class Hub(Link):
             self._keep(channel, entry, [ref for ref in entry.listeners if ref() is not None])
 
     def _enter(self, channel: bytes, entry: Channel) -> Channel:
-        self._channels[channel] = self._here[channel] = entry
+        self._channels[channel] = entry
+        if self._audience is not None and b"{" in channel:  # those without a hash tag are no stream's
+            self._audience.here[channel] = entry
         return entry
 
     def _remove(self, channel: bytes) -> Channel | None:
         entry = self._channels.pop(channel, None)
-        if entry is not None and self._here.get(channel) is entry:
-            del self._here[channel]
+        if entry is not None and self._audience is not None and self._audience.here.get(channel) is entry:
+            del self._audience.here[channel]
         return entry
 
     def _keep(self, channel: bytes, entry: Channel, listeners: list[weakref.ref[Listener]]) -> None:
@@ -261,6 +266,8 @@ class Hub(Link):
             entry = self._channels.get(channel)
             if entry is not None:
                 entry.heard = True
+                if self._audience is not None:
+                    self._audience.changes += 1
                 if not entry.confirmed.done():
                     entry.confirmed.set_result(None)
                 # Also for a late answer to an earlier SUBSCRIBE of this channel: an UNSUBSCRIBE stood between them.
@@ -301,6 +308,8 @@ class Hub(Link):
         if entry.confirmed.done():
             entry.confirmed = loop.create_future()
         listeners = [listener for ref in entry.listeners if (listener := ref()) is not None]
+        if not listeners:
+            return  # collected meanwhile
         entry.listeners = [weakref.ref(listener, _Forget(self, loop, channel)) for listener in listeners]
         entry.heard = False
         self._enter(channel, entry)

@@ -103,7 +103,7 @@ class Standalone(Observable):
         self.lane.on_opened = self.opened
         self.audience = Audience(self)
         self._hub: Hub | None = None
-        self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout, here=self.audience.here)
+        self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout, audience=self.audience)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _check_loop(self) -> None:
