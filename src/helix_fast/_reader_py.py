@@ -47,8 +47,8 @@ class Inbox:
     """The pushes that a reader has not read yet, as far as they continue what it has seen. Owned by one thread.
 
     A listener of its stream's channel. Whatever does not continue what was seen (a hole, the word that something is in
-    the log, another term, a lost subscription, more than it holds) makes it ``dirty``: the log is to be read, and no push
-    counts.
+    the log, another term, a lost subscription, more than it holds) makes it ``dirty``: the log is to be read, and no
+    push counts.
 
     Attributes:
         window: what was seen. entry: id of the entry seen last.
@@ -120,10 +120,9 @@ class Inbox:
             seen = self.window.last
             try:
                 term, first, last, body = _codec_py.parse_push(payload)
-                if self.entry and not self.entry.startswith(b"%d-" % term):
-                    drop = -2  # another term: a reset may be between, of which no word has come yet
-                else:
-                    drop = self.window.offer(first, last)
+                # Behind another term there may be a reset of which no word has come yet.
+                known = not self.entry or self.entry.startswith(b"%d-" % term)
+                drop = self.window.offer(first, last) if known else -2
             except (ValueError, OverflowError):
                 drop = -2  # nothing of ours: the log is the truth
             if drop == -2:
