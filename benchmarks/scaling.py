@@ -96,7 +96,7 @@ class Side:
         self._ports = [node.port for node in cluster.nodes]
         self._probes = [Probe(port=port) for port in self._ports]
         self._streams = size.pick(1_000, 500, 30)
-        self._each = size.pick(100, 40, 5)
+        self._each = size.pick(400, 40, 5)  # seconds: many slices
         self._serial = 0
         self.points: list[ScalingPoint] = []
 
