@@ -1,6 +1,6 @@
 # Everything here sets itself up: python3 (with venv), gcc, make and a package index are enough.
 #   make demo    run the demo on a private server
-#   make test    all tests; a part: make test PYTEST_ARGS="tests/unit -q"
+#   make test    all tests; a part: make test PYTEST_ARGS="tests/codec -q"
 #   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make lint    what CI checks without running anything
@@ -24,7 +24,7 @@ BENCHED := $(VENV)/.benched
 DOCUMENTED := $(VENV)/.documented
 PACKAGED := $(VENV)/.packaged
 COMPILED := $(VENV)/.compiled
-CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/*.pxi)
+CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/codec/compiled/*.pxi)
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test

@@ -26,8 +26,6 @@ WANTED = {
 }
 # What to run it as: the option of pytest, and what the table calls it.
 ROLES = {"redis-server": "one server", "rights": "one server, documented rights", "cluster": "cluster"}
-# They run on one server of their own, whatever the backend: not a second time.
-MODELS = [f"--ignore=tests/contract/test_stream_model{name}.py" for name in ("", "_processes")]
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)")
 
 
@@ -48,9 +46,8 @@ def found() -> dict[str, str]:
 
 def run(backend: str, path: str, more: list[str]) -> tuple[str, bool]:
     """What pytest counted, and whether all of it passed."""
-    command = [sys.executable, "-m", "pytest", "tests/contract", "-q", "--backend", backend, "--redis-server", path]
-    if backend != "redis-server":
-        command += MODELS
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "backend and not soak"]
+    command += ["--backend", backend, "--redis-server", path]
     started = time.monotonic()
     private = {**os.environ, BINARY_VARIABLE: path}
     done = subprocess.run([*command, *more], cwd=ROOT, env=private, capture_output=True, text=True, check=False)

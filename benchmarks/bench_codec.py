@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from helix_fast import codec
-from helix_fast.schemas.chunks import LineDecoder
+from helix_fast.streams.chunks import LineDecoder
 
 from .baselines import msgspec_chunks
 from .measure import Measure, Run, check

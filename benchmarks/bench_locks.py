@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import redis.asyncio as redis
 
 from helix_fast import codec
-from helix_fast.redis.locks import RedisLockManager
+from helix_fast.locks.manager import RedisLockManager
 
 from .measure import Measure, Run, check
 from .one_core import POSSIBLE, one_core

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from helix_fast.redis.state import RedisStateStore
-from helix_fast.schemas.state import AgentState
+from helix_fast.state.schema import AgentState
+from helix_fast.state.store import RedisStateStore
 
 from .baselines.pydantic_store import Message, PydanticStore, Session
 from .measure import Also, Measure, Size, check

@@ -13,7 +13,7 @@ import msgspec
 
 from helix_fast import codec
 from helix_fast.keys import UsageKeys
-from helix_fast.redis.usage import RedisUsageStore
+from helix_fast.usage.store import RedisUsageStore
 
 from .baselines.pydantic_store import PydanticStore
 from .measure import Also, Measure, Run, check

@@ -18,8 +18,8 @@ from typing import Final
 import uvloop
 
 from helix_fast.embedded import EmbeddedServer
-from helix_fast.redis.state import RedisStateStore
-from helix_fast.redis.usage import RedisUsageStore
+from helix_fast.state.store import RedisStateStore
+from helix_fast.usage.store import RedisUsageStore
 
 from .__main__ import say, server_version
 from .bench_state import message

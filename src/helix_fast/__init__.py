@@ -55,35 +55,33 @@ from .errors import (
     UsageNotRecordedError,
     WriteOutcomeUnknownError,
 )
-from .locking import (
+from .locks.lock import (
     Lock,
 )
-from .redis.locks import (
+from .locks.manager import (
     RedisLockManager,
 )
-from .redis.reader import (
-    ResumableReader,
-    StreamReader,
+from .locks.schema import (
+    LockInfo,
 )
-from .redis.resumable import (
-    RedisResumableStorage,
+from .state.schema import (
+    AgentState,
+    AgentStateSchema,
+    Checkpoint,
+    CheckpointPage,
+    MergeChanges,
+    MergeResult,
+    MessagePage,
+    PromoteResult,
+    SafeParseResult,
+    StagedChanges,
+    SubAgentRef,
+    SubAgentRefUpdate,
 )
-from .redis.state import (
+from .state.store import (
     RedisStateStore,
 )
-from .redis.streams import (
-    RedisStreamManager,
-)
-from .redis.usage import (
-    RedisUsageStore,
-)
-from .redis.usage_recorder import (
-    UsageRecorder,
-)
-from .redis.writer import (
-    StreamWriter,
-)
-from .schemas.chunks import (
+from .streams.chunks import (
     CheckpointCreatedChunk,
     Chunk,
     CustomChunk,
@@ -104,10 +102,28 @@ from .schemas.chunks import (
     decode_chunk,
     encode_chunk,
 )
-from .schemas.locks import (
-    LockInfo,
+from .streams.manager import (
+    RedisStreamManager,
 )
-from .schemas.rollup import (
+from .streams.reader import (
+    ResumableReader,
+    StreamReader,
+)
+from .streams.schema import (
+    StoredChunk,
+    StreamInfo,
+    StreamPosition,
+)
+from .streams.storage import (
+    RedisResumableStorage,
+)
+from .streams.writer import (
+    StreamWriter,
+)
+from .usage.recorder import (
+    UsageRecorder,
+)
+from .usage.rollup_schema import (
     CallTotals,
     CustomTotals,
     SubAgentStats,
@@ -115,26 +131,7 @@ from .schemas.rollup import (
     ToolStats,
     UsageRollup,
 )
-from .schemas.state import (
-    AgentState,
-    AgentStateSchema,
-    Checkpoint,
-    CheckpointPage,
-    MergeChanges,
-    MergeResult,
-    MessagePage,
-    PromoteResult,
-    SafeParseResult,
-    StagedChanges,
-    SubAgentRef,
-    SubAgentRefUpdate,
-)
-from .schemas.streams import (
-    StoredChunk,
-    StreamInfo,
-    StreamPosition,
-)
-from .schemas.usage import (
+from .usage.schema import (
     CustomUsage,
     SubAgentUsage,
     TokenCounts,
@@ -143,6 +140,9 @@ from .schemas.usage import (
     UnknownUsage,
     UsageEntry,
     UsageSource,
+)
+from .usage.store import (
+    RedisUsageStore,
 )
 
 if TYPE_CHECKING:

@@ -183,7 +183,7 @@ cdef enum:                      # what the integers of a slot add up; of tools a
     LOWEST, HIGHEST             # only among the large ones
 
 
-cdef enum:                      # groups of names, numbered as in _rollup_py
+cdef enum:                      # groups of names, numbered as in plain/sums.py
     TOKENS, TOOLS, SUB_AGENTS, CUSTOM, OTHER, CHILDREN
 
 

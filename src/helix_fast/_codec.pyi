@@ -1,4 +1,6 @@
-"""The codec's contract, for the compiled module and for its twin `_codec_py`. Bytes in, values out: no I/O, no clock.
+"""The codec's contract, for the compiled module and for its twin in `codec/plain`.
+
+Bytes in, values out: no I/O, no clock.
 
 Sequences, terms and timestamps are integers in 0..18446744073709551615: another value is OverflowError, another type
 (bool too) TypeError. Arguments of type bytes take bytes only: no bytearray, no memoryview (TypeError). A str with a
@@ -8,15 +10,15 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
-from helix_fast._append_py import Outbox as Outbox
-from helix_fast._append_py import Sealed as Sealed
-from helix_fast._append_py import StraightAppender as StraightAppender
-from helix_fast._append_py import Write as Write
-from helix_fast._listeners_py import Listeners as Listeners
-from helix_fast._listeners_py import count_frame as count_frame
-from helix_fast._listeners_py import heard_elsewhere as heard_elsewhere
-from helix_fast._reader_py import Inbox as Inbox
-from helix_fast._reader_py import Items as Items
+from helix_fast.codec.plain.append import Outbox as Outbox
+from helix_fast.codec.plain.append import Sealed as Sealed
+from helix_fast.codec.plain.append import StraightAppender as StraightAppender
+from helix_fast.codec.plain.append import Write as Write
+from helix_fast.codec.plain.listeners import Listeners as Listeners
+from helix_fast.codec.plain.listeners import count_frame as count_frame
+from helix_fast.codec.plain.listeners import heard_elsewhere as heard_elsewhere
+from helix_fast.codec.plain.reader import Inbox as Inbox
+from helix_fast.codec.plain.reader import Items as Items
 
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
@@ -337,8 +339,9 @@ class Window:
 class Rollup:
     """Sums of usage entries, read from their raw JSON; can be continued, merged and copied.
 
-    `_rollup_py.read_entry` decides what an entry counts for. Sums of integers are exact, whatever their size; fractions
-    are added with Neumaier's compensation. Owned by one thread at a time; else a race mixes up sums, never memory.
+    `codec.plain.rollup.read_entry` decides what an entry counts for. Sums of integers are exact, whatever their size;
+    fractions are added with Neumaier's compensation. Owned by one thread at a time; else a
+    race mixes up sums, never memory.
     """
 
     def __new__(cls) -> Rollup: ...

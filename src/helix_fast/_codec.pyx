@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=True
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
-"""The codec: chunks, entries and commands as bytes. Declarations are in `_codec.pxd`, the oracle is `_codec_py.py`.
+"""The codec: chunks, entries and commands as bytes. Declarations are in `_codec.pxd`, the oracle is `codec/plain/`.
 
 Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: sequence and time are arguments.
 """
@@ -92,7 +92,7 @@ cdef inline int read_text(Text* out, object text, str name) except -1:
 
 # ---------------------------------------------------------------- text
 
-include "_codec_escape.pxi"
+include "codec/compiled/escape.pxi"
 
 
 cdef inline char* put_text(char* out, const Text* text) noexcept nogil:
@@ -284,13 +284,14 @@ cdef class Batch:
 
 # ---------------------------------------------------------------- RESP
 
-include "_codec_frame.pxi"
-include "_codec_lines.pxi"
-include "_codec_decode.pxi"
-include "_codec_finite.pxi"
-include "_codec_sequence.pxi"
-include "_codec_reader.pxi"
-include "_codec_append.pxi"
-include "_codec_scan.pxi"
-include "_codec_entry.pxi"
-include "_codec_rollup.pxi"
+include "codec/compiled/frame.pxi"
+include "codec/compiled/lines.pxi"
+include "codec/compiled/decode.pxi"
+include "codec/compiled/finite.pxi"
+include "codec/compiled/sequence.pxi"
+include "codec/compiled/reader.pxi"
+include "codec/compiled/append.pxi"
+include "codec/compiled/scan.pxi"
+include "codec/compiled/shape.pxi"
+include "codec/compiled/entry.pxi"
+include "codec/compiled/rollup.pxi"

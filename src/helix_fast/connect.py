@@ -9,16 +9,16 @@ from urllib.parse import unquote, urlsplit
 
 from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError, StoreResponseError
 from .keys import check_prefix
-from .locking import Clock
-from .redis.locks import RedisLockManager
-from .redis.resumable import RedisResumableStorage
-from .redis.state import RedisStateStore
-from .redis.streams import RedisStreamManager
-from .redis.usage import RedisUsageStore
+from .locks.lock import Clock
+from .locks.manager import RedisLockManager
+from .state.store import RedisStateStore
+from .streams.manager import RedisStreamManager
+from .streams.storage import RedisResumableStorage
 from .transport.cluster import Cluster
 from .transport.resolve import SCHEMES, topology_for
 from .transport.sentinel import is_unknown_command, no_store
 from .transport.topology import Topology
+from .usage.store import RedisUsageStore
 
 Self = TypeVar("Self", bound="Helix")
 StoreOptions = Mapping[str, Any]

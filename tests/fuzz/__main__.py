@@ -47,11 +47,11 @@ def work(options: argparse.Namespace) -> int:
     """The child: runs programs on the extension that it is told."""
     if options.engine == "atheris":
         with importlib.import_module("atheris").instrument_imports(
-            include=["helix_fast._codec_py", "helix_fast._rollup_py"]
+            include=["helix_fast.codec.plain.wire", "helix_fast.codec.plain.rollup"]
         ):
-            from helix_fast import _codec_py as plain
+            from helix_fast.codec.plain import wire as plain
     else:
-        from helix_fast import _codec_py as plain
+        from helix_fast.codec.plain import wire as plain
     target = CodecTarget(load(options.extension), plain)
     began = time.monotonic()
     if options.replay:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import helix_fast
-from helix_fast import _codec_py
+from helix_fast.codec.plain import wire
+from tests.codec.twins import TWINS, compared
 from tests.fuzz.codec_target import SIGNATURES, CodecTarget, DifferenceError
 from tests.fuzz.engines import with_hypothesis
-from tests.unit.codec_twins import TWINS, compared
 
 # They read no bytes: they hand batches to a lane and wait for its replies, which programs of calls cannot do yet.
 NOT_FUZZED = {
@@ -44,7 +44,7 @@ def run_random(target: CodecTarget, programs: int) -> None:
 
 
 def test_every_public_name_of_the_codec_is_fuzzed_with_arguments_that_it_takes() -> None:
-    target = CodecTarget(_codec_py, _codec_py)
+    target = CodecTarget(wire, wire)
     run_random(target, 400)
     assert set(target.returned) == declared() - NOT_FUZZED
     fallible = {name for name, arguments in SIGNATURES.items() if arguments}
@@ -62,34 +62,34 @@ def test_both_codecs_answer_random_programs_alike() -> None:
 
 def wrong(name: str, replacement: Any) -> ModuleType:
     """The plain codec with one function in place of another."""
-    return SimpleNamespace(**{**vars(_codec_py), name: replacement})  # type: ignore[return-value]
+    return SimpleNamespace(**{**vars(wire), name: replacement})  # type: ignore[return-value]
 
 
 def test_a_wrong_result_is_found() -> None:
     def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
-        first, count, array = _codec_py.join_lines(body, last, after)
+        first, count, array = wire.join_lines(body, last, after)
         return first, count + (count > 2), array
 
     with pytest.raises(DifferenceError, match="join_lines"):
-        run_random(CodecTarget(wrong("join_lines", join_lines), _codec_py), 500)
+        run_random(CodecTarget(wrong("join_lines", join_lines), wire), 500)
 
 
 def test_a_wrong_type_of_error_is_found() -> None:
     def parse_push(payload: bytes) -> tuple[int, int, int, bytes]:
         try:
-            return _codec_py.parse_push(payload)
+            return wire.parse_push(payload)
         except ValueError:
             raise KeyError from None
 
     with pytest.raises(DifferenceError, match="parse_push"):
-        run_random(CodecTarget(wrong("parse_push", parse_push), _codec_py), 500)
+        run_random(CodecTarget(wrong("parse_push", parse_push), wire), 500)
 
 
 def test_the_same_bytes_are_the_same_program() -> None:
     data = random.Random(3).randbytes(1000)
     counts = []
     for _ in range(2):
-        target = CodecTarget(_codec_py, _codec_py)
+        target = CodecTarget(wire, wire)
         target.run(data)
         counts.append((target.returned, target.raised))
     assert counts[0] == counts[1]

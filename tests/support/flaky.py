@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from helix_fast.errors import HelixError, StoreConnectionError
-from helix_fast.redis.scripts import script
+from helix_fast.lua import script
 from helix_fast.transport.lane import OnReply
 from helix_fast.transport.observer import Observer
 from helix_fast.transport.resolve import topology_for
@@ -17,7 +17,7 @@ LOSE_REQUEST = "lose request"
 LOSE_REPLY = "lose reply"
 DELAY_REQUEST = "delay request"
 PASS = "pass"
-ASSISTED = script("stream_append").sha
+ASSISTED = script("streams", "stream_append").sha
 FAULTS = (LOSE_REQUEST, LOSE_REPLY, DELAY_REQUEST, PASS)
 
 

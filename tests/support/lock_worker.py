@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from helix_fast.errors import HelixError, LockLostError, StaleFencingTokenError, StoreTimeoutError
-from helix_fast.redis.locks import RedisLockManager
-from helix_fast.redis.state import RedisStateStore
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.schemas.state import MergeChanges
+from helix_fast.locks.manager import RedisLockManager
+from helix_fast.state.schema import MergeChanges
+from helix_fast.state.store import RedisStateStore
+from helix_fast.streams.manager import RedisStreamManager
 
 SESSION = "s"
 SOAK_TTL_MS = 250

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from helix_fast.locks.manager import RedisLockManager
 from helix_fast.memory.locks import InMemoryLockManager
-from helix_fast.redis.locks import RedisLockManager
 from helix_fast.testing.contract.held import comes_true, freed, happens, taken
 from helix_fast.testing.contract.own import lock_waiters
 

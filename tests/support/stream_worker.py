@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.schemas.chunks import TextDeltaChunk
+from helix_fast.streams.chunks import TextDeltaChunk
+from helix_fast.streams.manager import RedisStreamManager
 
 
 async def main(url: str, stream_id: str, lease_ms: int) -> None:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from helix_fast.errors import HelixError
-from helix_fast.redis.resumable import RedisResumableStorage
-from helix_fast.schemas.chunks import StreamChunk, TextDeltaChunk
-from helix_fast.schemas.streams import StoredChunk
+from helix_fast.streams.chunks import StreamChunk, TextDeltaChunk
+from helix_fast.streams.schema import StoredChunk
+from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.transport.resolve import topology_for
 
 

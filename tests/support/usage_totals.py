@@ -10,8 +10,8 @@ import pytest
 
 from helix_fast import codec
 from helix_fast.keys import UsageKeys
-from helix_fast.redis import usage_totals
-from helix_fast.redis.usage import RedisUsageStore
+from helix_fast.usage import totals as usage_totals
+from helix_fast.usage.store import RedisUsageStore
 from tests.support.usage import tokens, total
 
 KEYS = UsageKeys("helix", "s")

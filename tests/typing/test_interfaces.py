@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from helix_fast import interfaces
+from helix_fast.locks.manager import RedisLockManager
 from helix_fast.memory import (
     InMemoryLockManager,
     InMemoryResumableStorage,
@@ -15,13 +16,12 @@ from helix_fast.memory import (
     InMemoryUsageStore,
     NoOpLockManager,
 )
-from helix_fast.redis.locks import RedisLockManager
-from helix_fast.redis.reader import ResumableReader, StreamReader
-from helix_fast.redis.resumable import RedisResumableStorage
-from helix_fast.redis.state import RedisStateStore
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.redis.usage import RedisUsageStore
-from helix_fast.redis.writer import StreamWriter
+from helix_fast.state.store import RedisStateStore
+from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.reader import ResumableReader, StreamReader
+from helix_fast.streams.storage import RedisResumableStorage
+from helix_fast.streams.writer import StreamWriter
+from helix_fast.usage.store import RedisUsageStore
 
 STATE: list[type[interfaces.StateStore]] = [RedisStateStore, InMemoryStateStore]
 STREAMS: list[type[interfaces.StreamManager]] = [RedisStreamManager, InMemoryStreamManager]

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from helix_fast import connect
 from helix_fast.errors import HelixError
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.redis.writer import StreamWriter
-from helix_fast.schemas.chunks import TextDeltaChunk
+from helix_fast.streams.chunks import TextDeltaChunk
+from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.writer import StreamWriter
 
 from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
 from .demo import percentile_ms

@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, StoreResponseError
 from helix_fast.keys import StreamKeys
-from helix_fast.redis.store import RedisStore
+from helix_fast.store import RedisStore
 
 from .findings import Finding
 from .rights import look_at_rights

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from helix_fast import connect
 from helix_fast.connect import Helix
-from helix_fast.schemas.locks import LockInfo
-from helix_fast.schemas.state import AgentState
-from helix_fast.schemas.streams import StreamInfo
+from helix_fast.locks.schema import LockInfo
+from helix_fast.state.schema import AgentState
+from helix_fast.streams.schema import StreamInfo
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
 from .sizes import sizes_of

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from helix_fast.errors import StreamError, StreamNotFoundError
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.redis.writer import StreamWriter
-from helix_fast.schemas.chunks import StreamChunk, TextDeltaChunk, ToolEndChunk, ToolStartChunk
-from helix_fast.schemas.streams import StoredChunk
+from helix_fast.streams.chunks import StreamChunk, TextDeltaChunk, ToolEndChunk, ToolStartChunk
+from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.schema import StoredChunk
+from helix_fast.streams.writer import StreamWriter
 
 # About what a tokenizer makes of prose: words with the space before them, long ones in pieces, punctuation, blanks.
 TOKEN: Final = re.compile(r"\s?\w{1,8}|\s?[^\w\s]{1,4}|\s{1,16}")

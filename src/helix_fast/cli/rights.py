@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from helix_fast.errors import HelixError, StoreResponseError
-from helix_fast.redis.store import RedisStore
+from helix_fast.store import RedisStore
 
 from .findings import Finding
 

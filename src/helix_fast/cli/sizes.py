@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from helix_fast.connect import Helix
 from helix_fast.errors import StoreResponseError
 from helix_fast.keys import LockKeys, SessionKeys, StreamKeys, UsageKeys
-from helix_fast.redis.store import RedisStore
+from helix_fast.store import RedisStore
 
 
 async def sizes_of(helix: Helix, prefix: str, session: str) -> dict[str, int] | None:

@@ -19,9 +19,9 @@ from helix_fast.errors import (
     StreamNotFoundError,
     StreamResetError,
 )
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.schemas.chunks import TextDeltaChunk, encode_chunk
-from helix_fast.schemas.streams import StoredChunk, StreamPosition
+from helix_fast.streams.chunks import TextDeltaChunk, encode_chunk
+from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
 

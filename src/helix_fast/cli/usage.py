@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from helix_fast import connect
-from helix_fast.redis.usage import RedisUsageStore
-from helix_fast.schemas.rollup import CallTotals, TokenTotals, UsageRollup
-from helix_fast.schemas.usage import UsageEntry
+from helix_fast.usage.rollup_schema import CallTotals, TokenTotals, UsageRollup
+from helix_fast.usage.schema import UsageEntry
+from helix_fast.usage.store import RedisUsageStore
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
 from .inspect import moment, shown

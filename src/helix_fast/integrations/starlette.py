@@ -23,10 +23,10 @@ from helix_fast.errors import (
     StoreConnectionError,
     StreamResetError,
 )
-from helix_fast.redis.reader import ResumableReader
-from helix_fast.redis.streams import RedisStreamManager
-from helix_fast.schemas.chunks import encode_chunk
-from helix_fast.schemas.streams import StoredChunk, StreamPosition
+from helix_fast.streams.chunks import encode_chunk
+from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.reader import ResumableReader
+from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 try:
     from starlette.exceptions import HTTPException

@@ -10,11 +10,11 @@ from collections import deque
 from typing import NamedTuple, TypeVar
 
 from helix_fast.errors import StoreClosedError
-from helix_fast.holding import LockHolding
 from helix_fast.keys import check_id, check_prefix
-from helix_fast.locking import Clock, Lock, LockBackend, monotonic
+from helix_fast.locks.hold import LockHolding
+from helix_fast.locks.lock import Clock, Lock, LockBackend, monotonic
+from helix_fast.locks.schema import LockInfo
 from helix_fast.reporting import ErrorReporting
-from helix_fast.schemas.locks import LockInfo
 
 from .server import LockTable, MemoryServer
 

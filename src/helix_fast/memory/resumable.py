@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helix_fast.redis.resumable import RedisResumableStorage
+from helix_fast.streams.storage import RedisResumableStorage
 
 from .store import InMemory
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helix_fast.redis.state import RedisStateStore
+from helix_fast.state.store import RedisStateStore
 
 from .store import InMemory
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from helix_fast.errors import InvalidArgumentError
-from helix_fast.redis.store import RedisStore
+from helix_fast.store import RedisStore
 from helix_fast.transport.topology import Standalone
 
 from .keyspace import Clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helix_fast.redis.streams import RedisStreamManager
+from helix_fast.streams.manager import RedisStreamManager
 
 from .store import InMemory
 

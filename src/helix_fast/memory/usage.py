@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helix_fast.redis.usage import RedisUsageStore
+from helix_fast.usage.store import RedisUsageStore
 
 from .store import InMemory
 

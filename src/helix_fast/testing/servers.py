@@ -146,7 +146,7 @@ class ServerProcess:
 def _dying_with_us() -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
-    from helix_fast.embedded_supervisor import die_with_parent
+    from helix_fast.embedded.supervisor import die_with_parent
 
     parent = os.getpid()
     return lambda: die_with_parent(parent, signal.SIGKILL)

@@ -22,12 +22,13 @@ from helix_fast.errors import (
     StoreConnectionError,
     StoreResponseError,
 )
-from helix_fast.transport.audience import Audience
-from helix_fast.transport.cluster_hub import Address, ClusterHub
-from helix_fast.transport.lane import Lane, OnReply, settle
-from helix_fast.transport.link import Connector, establish, logger
-from helix_fast.transport.observer import Observable
-from helix_fast.transport.sentinel import is_unknown_command, no_store
+
+from .cluster_hub import Address, ClusterHub
+from .lane import Lane, OnReply, settle
+from .link import Connector, establish, logger
+from .observer import Observable
+from .presence import Audience
+from .sentinel import is_unknown_command, no_store
 
 Remap = Callable[[Address], Address]
 _SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])

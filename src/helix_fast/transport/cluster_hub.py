@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from redis.crc import key_slot
 
 from helix_fast.errors import StoreConnectionError
-from helix_fast.transport.hub import Hub, Listener
+
+from .hub import Hub, Listener
 
 if TYPE_CHECKING:
-    from helix_fast.transport.cluster import Cluster
+    from .cluster import Cluster
 
 Address = tuple[str, int]
 

@@ -17,7 +17,7 @@ from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, 
 from .link import Connector, Link
 
 if TYPE_CHECKING:
-    from .audience import Audience
+    from .presence import Audience
 
 CHANNELS_PER_COMMAND = 256
 # A node that refuses a subscription thus does not serve its slot, or not yet.

@@ -13,10 +13,11 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, InvalidUrlError
-from helix_fast.transport.cluster import Cluster
-from helix_fast.transport.link import establish
-from helix_fast.transport.sentinel import Sentinels, Watch, check_primary
-from helix_fast.transport.topology import Standalone, Topology
+
+from .cluster import Cluster
+from .link import establish
+from .sentinel import Sentinels, Watch, check_primary
+from .topology import Standalone, Topology
 
 # Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
 # is done where it is known what is safe to repeat.

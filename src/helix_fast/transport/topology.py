@@ -12,11 +12,11 @@ from typing import Any, Final, Protocol
 
 from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 
-from .audience import Audience
 from .hub import Hub, Listener
 from .lane import Lane, OnReply
 from .link import Connector
 from .observer import Observable, Observer
+from .presence import Audience
 from .sentinel import Watch
 
 _LOOK_EVERY: Final = 1.0  # seconds between two questions to a Sentinel

@@ -2,7 +2,7 @@
 
 A ``conftest.py`` takes the fixtures and defines the factories of its stores (see :mod:`.fixtures` for all of them)::
 
-    from helix_fast.testing.contract.fixtures import *
+    from .fixtures import *
 
     @pytest.fixture
     def new_lock_manager():
@@ -11,7 +11,7 @@ A ``conftest.py`` takes the fixtures and defines the factories of its stores (se
 
 A test file then takes the tests of these stores, ``locks`` here, or ``state``, ``streams``, ``resumable``, ``usage``::
 
-    from helix_fast.testing.contract.locks import *
+    from .locks import *
 
 The tests run under pytest-asyncio with ``asyncio_mode = "auto"``.
 """

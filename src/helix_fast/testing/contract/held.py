@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from helix_fast.interfaces import LockManager
-from helix_fast.locking import Lock
+from helix_fast.locks.lock import Lock
 
 SHORT = 300
 """A TTL in milliseconds that is waited for, and that a reply on a busy machine does not outlast."""

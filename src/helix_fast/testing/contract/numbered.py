@@ -8,7 +8,7 @@ from typing import Any
 
 from helix_fast import StoredChunk, UnknownChunk
 from helix_fast.interfaces import ResumableReader
-from helix_fast.schemas.chunks import StreamChunk
+from helix_fast.streams.chunks import StreamChunk
 
 
 def number(n: int, **more: Any) -> dict[str, Any]:

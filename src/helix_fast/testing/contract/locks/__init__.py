@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-from helix_fast.testing.contract.locks.acquiring import *
-from helix_fast.testing.contract.locks.holding import *
+from .acquiring import *
+from .holding import *

@@ -18,7 +18,7 @@ from helix_fast.errors import (
     StoreTimeoutError,
 )
 from helix_fast.interfaces import LockManager
-from helix_fast.locking import Lock
+from helix_fast.locks.lock import Lock
 from helix_fast.testing.contract.fixtures import MakeLockManager, Waiting
 from helix_fast.testing.contract.held import SHORT, freed, happens, taken
 

@@ -15,7 +15,7 @@ from helix_fast.errors import (
     LockNotAcquiredError,
 )
 from helix_fast.interfaces import LockManager
-from helix_fast.locking import Lock
+from helix_fast.locks.lock import Lock
 from helix_fast.testing.contract.fixtures import Waiting
 from helix_fast.testing.contract.held import SHORT, happens, taken
 

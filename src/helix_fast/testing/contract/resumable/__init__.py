@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from helix_fast.testing.contract.resumable.appending import *
-from helix_fast.testing.contract.resumable.keeping import *
-from helix_fast.testing.contract.resumable.subscribing import *
+from .appending import *
+from .keeping import *
+from .subscribing import *

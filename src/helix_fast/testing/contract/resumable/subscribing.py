@@ -17,7 +17,7 @@ from helix_fast import (
     StreamFailedError,
     StreamResetError,
 )
-from helix_fast.schemas.chunks import StreamChunk
+from helix_fast.streams.chunks import StreamChunk
 from helix_fast.testing.contract.fixtures import MakeStorage, StreamStorage
 from helix_fast.testing.contract.numbered import number, number_of, numbers
 from helix_fast.testing.waiting import until

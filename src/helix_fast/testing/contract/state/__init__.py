@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from helix_fast.testing.contract.state.bad_input import *
-from helix_fast.testing.contract.state.checkpoints import *
-from helix_fast.testing.contract.state.histories import *
-from helix_fast.testing.contract.state.messages import *
-from helix_fast.testing.contract.state.sessions import *
-from helix_fast.testing.contract.state.staging import *
-from helix_fast.testing.contract.state.values import *
+from .bad_input import *
+from .checkpoints import *
+from .histories import *
+from .messages import *
+from .sessions import *
+from .staging import *
+from .values import *

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from helix_fast.errors import HelixError, InvalidArgumentError, InvalidIdError, PatchError
-from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges, SubAgentRef
+from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef
 
 NAN = float("nan")
 CYCLE: list[Any] = []

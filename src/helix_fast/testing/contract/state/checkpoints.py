@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helix_fast.errors import CheckpointNotFoundError, CheckpointStateError, InvalidArgumentError
-from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges, SubAgentRef
+from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef
 
 
 def messages(count: int, start: int = 0) -> list[dict[str, Any]]:

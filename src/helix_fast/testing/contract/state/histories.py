@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 )
 
 from helix_fast.errors import ConcurrentUpdateError, PatchError
-from helix_fast.patch import apply_patch
-from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges
+from helix_fast.state.json_patch import apply_patch
+from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges
 
 _NAMES = st.sampled_from(["a", "b", "c"])
 _VALUES = (

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from helix_fast.errors import SubAgentRefNotFoundError
-from helix_fast.schemas.state import AgentState, SubAgentRef, SubAgentRefUpdate
+from helix_fast.state.schema import AgentState, SubAgentRef, SubAgentRefUpdate
 
 
 def message(n: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from helix_fast.errors import (
     SessionNotFoundError,
     StaleFencingTokenError,
 )
-from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
+from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
 
 BIG_TOKEN = 2**63 - 12345
 

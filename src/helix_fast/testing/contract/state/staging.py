@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from helix_fast.errors import PatchError, StaleFencingTokenError
-from helix_fast.schemas.state import MergeChanges, StagedChanges
+from helix_fast.state.schema import MergeChanges, StagedChanges
 
 
 async def custom(store: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helix_fast.schemas.state import AgentState, MergeChanges, StagedChanges
+from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges
 
 VALUES: list[Any] = [
     None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from helix_fast.testing.contract.streams.fencing import *
-from helix_fast.testing.contract.streams.lifecycle import *
-from helix_fast.testing.contract.streams.listening import *
-from helix_fast.testing.contract.streams.reading import *
-from helix_fast.testing.contract.streams.trimming import *
-from helix_fast.testing.contract.streams.writing import *
+from .fencing import *
+from .lifecycle import *
+from .listening import *
+from .reading import *
+from .trimming import *
+from .writing import *

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helix_fast.testing.contract.usage.reading import *
-from helix_fast.testing.contract.usage.recorder import *
-from helix_fast.testing.contract.usage.recording import *
-from helix_fast.testing.contract.usage.rollups import *
+from .reading import *
+from .recorder import *
+from .recording import *
+from .rollups import *

@@ -15,9 +15,9 @@ from helix_fast.errors import (
     MalformedEntryError,
     StoreClosedError,
 )
-from helix_fast.schemas.usage import TokenCounts, TokenUsage
 from helix_fast.testing.contract.entries import tokens, total
 from helix_fast.testing.contract.fixtures import RequestsOf
+from helix_fast.usage.schema import TokenCounts, TokenUsage
 
 
 async def recorded(store: Any, count: int) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from helix_fast.errors import InvalidArgumentError, InvalidIdError, MalformedEntryError
 from helix_fast.interfaces import UsageStore
-from helix_fast.schemas.usage import (
+from helix_fast.testing.contract.entries import tokens, total
+from helix_fast.testing.contract.fixtures import MakeUsageStore
+from helix_fast.usage.schema import (
     CustomUsage,
     SubAgentUsage,
     TokenCounts,
@@ -20,8 +22,6 @@ from helix_fast.schemas.usage import (
     UnknownUsage,
     UsageSource,
 )
-from helix_fast.testing.contract.entries import tokens, total
-from helix_fast.testing.contract.fixtures import MakeUsageStore
 
 
 async def test_the_reference_pages_entry_is_recorded_and_read_back(usage_store: UsageStore) -> None:

@@ -1,0 +1,286 @@
+"""The rollup in plain Python: the oracle of the compiled one, its reader of unusual entries, and the fallback.
+
+Raw JSON of usage entries in, sums out. No redis, no asyncio, no clock may enter here. The contract is in `_codec.pyi`.
+
+What an entry counts for is decided here, once: `read_entry` turns it into a group, a name and numbers, and both twins
+add those up. `compiled/rollup.pxi` does the same without a Python object for the entries that programs usually write.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn, Union, final
+
+import msgspec
+
+from .sums import (
+    CHILDREN,
+    CUSTOM,
+    GROUPS,
+    MAX_TIME,
+    OTHER,
+    SUB_AGENTS,
+    TOKENS,
+    TOOLS,
+    Slot,
+    check_sums,
+)
+
+UNNAMED = "unknown"
+
+Number = Union[int, float]  # noqa: UP007
+_decode = msgspec.json.Decoder().decode
+
+
+class Reading(NamedTuple):
+    """What one entry counts for."""
+
+    group: int
+    name: str
+    integers: tuple[int, int, int, int, int, int, int]
+    number: Number | None
+    time: int | None
+    child: str | None
+
+
+class Malformed(Exception):  # noqa: N818
+    """An entry that cannot be counted."""
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def load_entry(data: bytes) -> dict[str, Any]:
+    """The object in ``data``. ValueError where it is none, or has no ``kind``.
+
+    Lone surrogates in escapes are let through, as JavaScript writes them where it has cut a text in half.
+    """
+    try:
+        value = _decode(data)
+    except (ValueError, RecursionError) as error:
+        if b"\\u" not in data:
+            raise ValueError(str(error)) from error
+        try:
+            value = json.loads(data.decode(), parse_constant=_refuse)
+        except RecursionError as nested:
+            raise ValueError(str(nested)) from nested
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        raise ValueError("an entry is an object with a string 'kind'")  # noqa: TRY004  the data is wrong, not the call
+    return value
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Malformed
+    if not value.isascii():
+        # A lone surrogate has no UTF-8: names must have one.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _number(value: object) -> Number:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (isinstance(value, int) or math.isfinite(value))
+    ):
+        raise Malformed
+    return value
+
+
+def _count(value: object) -> int:
+    number = 0 if value is None else _number(value)
+    if number < 0 or number != int(number):
+        raise Malformed
+    return int(number)
+
+
+def _time(value: object) -> int | None:
+    if value is None:
+        return None
+    time = math.floor(_number(value))
+    if not -MAX_TIME < time < MAX_TIME:
+        raise Malformed
+    return time
+
+
+def _read_tokens(tokens: object) -> tuple[int, int, int, int, int, int, int]:
+    if not isinstance(tokens, dict):
+        raise Malformed
+    prompt, completion = _count(tokens.get("prompt")), _count(tokens.get("completion"))
+    reasoning, cached = _count(tokens.get("reasoning")), _count(tokens.get("cached"))
+    given = tokens.get("total")
+    # Providers count reasoning inside completion. It is outside where it does not fit in, or where the total has room
+    # for it beside prompt and completion.
+    inside = reasoning <= completion and (given is None or _count(given) < prompt + completion + reasoning)
+    total = prompt + completion + (0 if inside else reasoning) if given is None else _count(given)
+    return (
+        prompt,
+        completion,
+        reasoning,
+        cached,
+        total,
+        reasoning if inside else 0,
+        cached if cached <= prompt else 0,
+    )
+
+
+def read_entry(data: bytes) -> Reading | None:
+    """What an entry counts for; None where it cannot be counted."""
+    try:
+        entry = load_entry(data)
+        kind = entry["kind"]
+        time = _time(entry.get("timestamp"))
+        if kind == "tokens":
+            integers = _read_tokens(entry.get("tokens"))
+            return Reading(TOKENS, _text(entry.get("model")) or UNNAMED, integers, None, time, None)
+        if kind == "custom":
+            value = _number(entry.get("value"))
+            return Reading(CUSTOM, _text(entry.get("type")) or UNNAMED, (0,) * 7, value, time, None)
+        if kind not in ("tool", "subagent"):
+            return Reading(OTHER, _text(kind) or UNNAMED, (0,) * 7, None, time, None)
+        success = entry.get("success")
+        if success is None:
+            success = entry.get("error") is None
+        duration = entry.get("durationMs")
+        if not isinstance(success, bool) or (duration is not None and _number(duration) < 0):
+            return None
+        outcome = (int(success), int(not success), 0, 0, 0, 0, 0)
+        if kind == "tool":
+            return Reading(TOOLS, _text(entry.get("toolName")) or UNNAMED, outcome, duration, time, None)
+        child = _text(entry.get("subSessionId")) or None
+        return Reading(SUB_AGENTS, _text(entry.get("agentType")) or UNNAMED, outcome, duration, time, child)
+    except (Malformed, ValueError, OverflowError):
+        return None
+
+
+def _in_range(value: object, low: int | None, high: int | None) -> bool:
+    if low is None and high is None:
+        return True
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def entry_matches(
+    data: bytes,
+    kinds: Sequence[bytes] | None,
+    steps: tuple[int | None, int | None],
+    times: tuple[int | None, int | None],
+) -> bool:
+    """Whether one entry passes the filters of `select_entries`."""
+    try:
+        entry = load_entry(data)
+    except ValueError:
+        return False
+    if kinds is not None and entry["kind"].encode("utf-8", "surrogatepass") not in kinds:
+        return False
+    return _in_range(entry.get("stepCount"), *steps) and _in_range(entry.get("timestamp"), *times)
+
+
+def _check_entry(entry: object) -> bytes:
+    if type(entry) is not bytes:
+        raise TypeError(f"an entry must be bytes, not {type(entry).__name__}")
+    return entry
+
+
+def select_entries(
+    entries: Sequence[bytes],
+    kinds: Sequence[bytes] | None,
+    steps: tuple[int | None, int | None],
+    times: tuple[int | None, int | None],
+    limit: int,
+) -> list[bytes]:
+    """The entries that match, in their order; see the stub for the contract."""
+    found: list[bytes] = []
+    for kind in kinds or ():
+        if type(kind) is not bytes:
+            raise TypeError(f"a kind must be bytes, not {type(kind).__name__}")
+    for entry in entries:
+        if len(found) >= limit:
+            break
+        if entry_matches(_check_entry(entry), kinds, steps, times):
+            found.append(entry)
+    return found
+
+
+@final
+class Rollup:
+    """Sums of usage entries that can be continued; see the stub for the contract."""
+
+    __slots__ = ("_first", "_groups", "_last", "entry_count", "malformed_count")
+
+    def __init__(self) -> None:
+        self.entry_count = 0
+        self.malformed_count = 0
+        self._first: int | None = None
+        self._last: int | None = None
+        self._groups: list[dict[str, Slot]] = [{} for _ in range(GROUPS)]
+
+    def add(self, entries: Iterable[bytes]) -> None:
+        """Add entries; see the stub for the contract."""
+        if not isinstance(entries, list):
+            raise TypeError(f"entries must be a list, not {type(entries).__name__}")
+        for entry in entries:
+            reading = read_entry(_check_entry(entry))
+            if reading is None:
+                self.malformed_count += 1
+                continue
+            self.entry_count += 1
+            self._span(reading.time, reading.time)
+            self._slot(reading.group, reading.name).add(reading)
+            if reading.child is not None:
+                self._slot(CHILDREN, reading.child).count += 1
+
+    def _slot(self, group: int, name: str) -> Slot:
+        slots = self._groups[group]
+        slot = slots.get(name)
+        if slot is None:
+            slot = slots[name] = Slot()
+        return slot
+
+    def _span(self, first: int | None, last: int | None) -> None:
+        if first is not None and (self._first is None or first < self._first):
+            self._first = first
+        if last is not None and (self._last is None or last > self._last):
+            self._last = last
+
+    def merge(self, other: Rollup) -> None:
+        """Add another's sums; see the stub for the contract."""
+        if type(other) is not Rollup:
+            raise TypeError(f"other must be a Rollup, not {type(other).__name__}")
+        self.entry_count += other.entry_count
+        self.malformed_count += other.malformed_count
+        self._span(other._first, other._last)
+        for group, slots in enumerate(other._groups):
+            for name, slot in slots.items():
+                self._slot(group, name).merge(slot)
+
+    @staticmethod
+    def restore(exported: object) -> Rollup:
+        """The rollup that has exported these sums; see the stub for the contract."""
+        sums = check_sums(exported)
+        made = Rollup()
+        made.entry_count, made.malformed_count = sums.entry_count, sums.malformed_count
+        made._span(sums.first, sums.last)
+        for slot in sums.slots:
+            made._groups[slot.group][slot.name] = Slot.restore(slot)
+        for child in sums.children:
+            made._slot(CHILDREN, child)
+        return made
+
+    def copy(self) -> Rollup:
+        """The same sums in an object of their own."""
+        twin = Rollup()
+        twin.merge(self)
+        return twin
+
+    def export(self) -> tuple[Any, ...]:
+        """The sums as plain values; see the stub for the contract."""
+        groups = tuple({name: slot.export() for name, slot in slots.items()} for slots in self._groups[:CHILDREN])
+        return self.entry_count, self.malformed_count, self._first, self._last, groups, list(self._groups[CHILDREN])

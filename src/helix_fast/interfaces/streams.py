@@ -1,0 +1,212 @@
+"""What stores of streams promise, as Protocols; read them in :mod:`helix_fast.interfaces`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar, Union
+
+from helix_fast.errors import HelixError
+from helix_fast.streams.chunks import StreamChunk
+from helix_fast.streams.schema import StoredChunk, StreamInfo, StreamPosition
+
+AnyChunk = Union[StreamChunk, dict[str, Any]]  # noqa: UP007  evaluated at run time on Python 3.10
+SelfStore = TypeVar("SelfStore", bound="Store")
+SelfWriter = TypeVar("SelfWriter", bound="StreamWriter")
+SelfReader = TypeVar("SelfReader", bound="StreamReader")
+SelfResumable = TypeVar("SelfResumable", bound="ResumableReader")
+
+
+class Store(Protocol):
+    """What every store has. As an async context manager it closes when left."""
+
+    def on(self, event: str, callback: Callable[[HelixError], object]) -> None:
+        """Register a callback for errors of background work."""
+
+    async def close(self) -> None:
+        """Close the store. Safe to call twice."""
+
+    async def __aenter__(self: SelfStore) -> SelfStore: ...
+    async def __aexit__(self, *exc_info: Any) -> None: ...
+
+
+class StreamWriter(Protocol):
+    """One agent's way into a stream. As an async context manager it flushes and closes when left."""
+
+    stream_id: str
+    agent_id: str
+    agent_type: str | None
+    epoch: str
+
+    @property
+    def stop_requested(self) -> asyncio.Event:
+        """Set when someone asked the stream's writers to stop."""
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that are not acknowledged yet."""
+
+    async def write(self, chunk: AnyChunk) -> int:
+        """Write a chunk; its sequence, once it is stored."""
+
+    async def write_many(self, chunks: Iterable[AnyChunk]) -> int:
+        """Write chunks; the sequence of the last, once all are stored."""
+
+    def send(self, chunk: AnyChunk) -> None:
+        """Write a chunk without waiting."""
+
+    def send_text(self, delta: str) -> None:
+        """Write a ``text_delta`` without waiting."""
+
+    async def drain(self) -> None:
+        """Wait while too much is not acknowledged yet."""
+
+    async def flush(self) -> None:
+        """Wait until everything sent is stored."""
+
+    async def close(self) -> None:
+        """Flush, and give up the lease."""
+
+    async def __aenter__(self: SelfWriter) -> SelfWriter: ...
+    async def __aexit__(self, kind: Any, value: Any, traceback: Any, /) -> None: ...
+
+
+class StreamReader(Protocol):
+    """Yields the chunks of a stream until it ends."""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that is read."""
+
+    @property
+    def epoch(self) -> str:
+        """The life of the stream that is read."""
+
+    @property
+    def position(self) -> StreamPosition:
+        """The position after the last chunk handed out."""
+
+    def __aiter__(self) -> AsyncIterator[StreamChunk]: ...
+    async def __anext__(self) -> StreamChunk: ...
+
+    async def close(self) -> None:
+        """Stop reading."""
+
+    async def __aenter__(self: SelfReader) -> SelfReader: ...
+    async def __aexit__(self, *exc_info: Any) -> None: ...
+
+
+class ResumableReader(Protocol):
+    """Yields chunks with their sequences, from a position on, until the stream ends."""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that is read."""
+
+    @property
+    def epoch(self) -> str:
+        """The life of the stream that is read."""
+
+    @property
+    def position(self) -> StreamPosition:
+        """The position after the last chunk handed out."""
+
+    def __aiter__(self) -> AsyncIterator[StoredChunk]: ...
+    async def __anext__(self) -> StoredChunk: ...
+
+    async def read_batch(self) -> Sequence[StoredChunk]:
+        """What is there now, at least one chunk; empty when the stream has ended."""
+
+    async def close(self) -> None:
+        """Stop reading."""
+
+    async def __aenter__(self: SelfResumable) -> SelfResumable: ...
+    async def __aexit__(self, *exc_info: Any) -> None: ...
+
+
+class StreamManager(Store, Protocol):
+    """Makes writers and readers of streams; ends, pauses, resets and deletes streams."""
+
+    async def create_writer(
+        self,
+        stream_id: str,
+        agent_id: str,
+        agent_type: str | None = None,
+        *,
+        fencing_token: int | None = None,
+        lease_ms: int | None = None,
+    ) -> StreamWriter:
+        """Open a stream for writing; creates it if need be."""
+
+    async def create_reader(self, stream_id: str) -> StreamReader | None:
+        """A reader from the first chunk that is kept."""
+
+    async def create_resumable_reader(
+        self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
+    ) -> ResumableReader | None:
+        """A reader of everything after ``from_sequence``."""
+
+    async def end_stream(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
+        """End a stream."""
+
+    async def fail_stream(
+        self, stream_id: str, error: str | BaseException, *, fencing_token: int | None = None
+    ) -> None:
+        """End a stream with an error."""
+
+    async def pause_stream(self, stream_id: str) -> None:
+        """Mark a stream paused."""
+
+    async def resume_stream(self, stream_id: str) -> None:
+        """Mark a paused stream active."""
+
+    async def request_stop(self, stream_id: str, reason: str | None = None) -> None:
+        """Ask the writers of a stream to stop."""
+
+    async def reset_stream(self, stream_id: str, *, fencing_token: int | None = None) -> str:
+        """Start a new life of a stream; the new epoch."""
+
+    async def delete_stream(self, stream_id: str) -> bool:
+        """Delete a stream."""
+
+    async def get_info(self, stream_id: str) -> StreamInfo | None:
+        """What is known of a stream."""
+
+
+class ResumableStorage(Store, Protocol):
+    """Chunks stored and read by sequence."""
+
+    async def create(self, stream_id: str, *, fencing_token: int | None = None) -> StreamInfo:
+        """Create a stream; one that exists is left as it is."""
+
+    async def append(self, stream_id: str, chunk: AnyChunk, sequence: int, *, fencing_token: int | None = None) -> None:
+        """Append a chunk as ``sequence``."""
+
+    async def append_many(
+        self, stream_id: str, chunks: Sequence[AnyChunk], first_sequence: int, *, fencing_token: int | None = None
+    ) -> None:
+        """Append chunks from ``first_sequence`` on, all or none."""
+
+    async def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
+        """What is stored after ``from_sequence``."""
+
+    def subscribe(
+        self, stream_id: str, callback: Callable[[StreamChunk, int], object], *, from_sequence: int | None = None
+    ) -> Callable[[], Awaitable[Any]]:
+        """Call back for each chunk; what it returns ends that, and may be awaited."""
+
+    async def get_metadata(self, stream_id: str) -> StreamInfo | None:
+        """What is known of a stream."""
+
+    async def end(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
+        """End a stream."""
+
+    async def fail(self, stream_id: str, error: str, *, fencing_token: int | None = None) -> None:
+        """End a stream with an error."""
+
+    async def delete(self, stream_id: str) -> bool:
+        """Delete a stream."""

@@ -1,0 +1,1 @@
+"""Locks with fencing tokens. Manager, structs and scripts; other products stay out."""

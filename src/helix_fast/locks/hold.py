@@ -1,0 +1,197 @@
+"""The with-block around a lock, and what the lock managers share. No server, no keys, no scripts in here."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from helix_fast.errors import HelixError, InvalidArgumentError, LockLostError, LockNotAcquiredError
+from helix_fast.keys import check_id
+
+from .lock import Lock, LockBackend
+from .schema import check_owner, check_ttl, check_wait
+
+
+class Hold:
+    """``async with manager.hold(...) as lock:`` acquires, renews and releases; one with-block only."""
+
+    def __init__(
+        self,
+        acquire: Callable[[], Awaitable[Lock | None]],
+        backend: LockBackend,
+        registry: set[Hold],
+        *,
+        renew: bool,
+        on_lost: Callable[[Lock], object] | None,
+        cancel_on_lost: bool,
+    ) -> None:
+        callback: object = on_lost
+        if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
+            raise InvalidArgumentError("on_lost must be a plain function of the lock, not a coroutine function")
+        self._acquire = acquire
+        self._backend = backend
+        self._registry = registry
+        self._renew = renew
+        self._callback = on_lost
+        self._cancel_on_lost = cancel_on_lost
+        self._lock: Lock | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._body: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._cancelled = self._leaving = self._entered = False
+
+    async def __aenter__(self) -> Lock:
+        if self._entered:
+            raise InvalidArgumentError("hold() is for one with-block; call it again for the next")
+        self._entered = True
+        lock = await self._acquire()
+        if lock is None:
+            raise LockNotAcquiredError("the session is locked by another", hint="try again later, or pass wait_ms")
+        self._lock = lock
+        self._body = asyncio.current_task()
+        self._cancelling = self._pending_cancellations()
+        lock._on_lost = self._lost
+        if self._renew and lock.remaining_ms < math.inf:
+            self._renewal = asyncio.get_running_loop().create_task(lock._renew(), name=f"renew lock {lock.session_id}")
+            self._registry.add(self)
+        return lock
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        lock = self._lock
+        assert lock is not None
+        self._leaving = True
+        lost = lock.lost.is_set()
+        try:
+            await self.stop()
+        finally:
+            lost = not await self._give_back(lock) or lost
+        if lost:
+            self._tell(lock, kind, error)
+
+    async def _give_back(self, lock: Lock) -> bool:
+        """Whether the lock was held up to here."""
+        if lock.lost.is_set():
+            self._backend.drop_lock(lock)
+            return False
+        if lock._released:
+            return True
+        try:
+            return await lock._release(lock.remaining_ms / 1000)
+        except HelixError as error:
+            # It expires by itself, and the body was done before: no reason to fail it.
+            self._backend.report(error)
+            return True
+
+    def _tell(self, lock: Lock, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        ours = kind is not None and issubclass(kind, asyncio.CancelledError) and self._cancelled
+        if self._cancelled and self._body is not None and hasattr(self._body, "uncancel"):
+            # Cancelled by somebody else as well: that goes on up.
+            ours = self._body.uncancel() <= self._cancelling and ours
+        if kind is None or ours:
+            raise LockLostError(f"the lock of session {lock.session_id!r} was lost") from error
+
+    async def stop(self) -> None:
+        """End the renewal. Safe to call twice."""
+        self._registry.discard(self)
+        task, self._renewal = self._renewal, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _lost(self) -> None:
+        lock = self._lock
+        if self._leaving or lock is None:
+            return
+        if self._cancel_on_lost and self._body is not None and not self._body.done():
+            self._cancelled = True
+            self._body.cancel()
+        if self._callback is not None:
+            try:
+                self._callback(lock)
+            except Exception as error:  # noqa: BLE001  it may raise anything, and is reported
+                report = LockLostError(f"on_lost of session {lock.session_id!r} failed: {error!r}", hint="")
+                report.__cause__ = error
+                self._backend.report(report)
+
+    def _pending_cancellations(self) -> int:
+        cancelling = getattr(self._body, "cancelling", None)
+        return cancelling() if cancelling is not None else 0
+
+
+class LockHolding:
+    """``hold`` and the checks of ``acquire``, for every manager; each brings ``acquire`` and what a lock needs."""
+
+    def __init__(self, *, default_ttl_ms: float) -> None:
+        self.default_ttl_ms: int = check_ttl(default_ttl_ms, "default_ttl_ms")
+        self._default_owner = f"{socket.gethostname()[:200]}:{os.getpid()}:{os.urandom(4).hex()}"
+        self._holds: set[Hold] = set()
+
+    async def acquire(
+        self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
+    ) -> Lock | None:
+        """Acquire a lock; see the managers."""
+        raise NotImplementedError
+
+    def _backend(self) -> LockBackend:
+        raise NotImplementedError
+
+    def hold(
+        self,
+        session_id: str,
+        *,
+        ttl_ms: float | None = None,
+        owner: str | None = None,
+        wait_ms: float = 0,
+        renew: bool = True,
+        on_lost: Callable[[Lock], object] | None = None,
+        cancel_on_lost: bool = False,
+    ) -> Hold:
+        """Hold a lock for the length of an ``async with`` block, which gets the :class:`Lock`.
+
+        The lock is renewed at a third of its TTL by one background task, and released on every way out of the block:
+        also when the body raises or is cancelled. A server that is away for up to two thirds of the TTL costs nothing.
+
+        Args:
+            session_id, ttl_ms, owner, wait_ms: as in ``acquire``.
+            renew: False leaves refreshing to the body.
+            on_lost: called with the lock, from the event loop, as soon as it may belong to another; a plain function.
+            cancel_on_lost: then also cancel the task that runs the body.
+
+        Raises:
+            LockNotAcquiredError: on entering, where it was not to be had within ``wait_ms``.
+            LockLostError: on leaving, where the lock was lost and the body did not raise; with ``cancel_on_lost`` in
+                place of the cancellation that this caused. What a body raises itself goes up as it is.
+            InvalidIdError, InvalidArgumentError: at once; nothing was sent.
+
+        Example:
+            async with locks.hold("session-123", wait_ms=5_000) as lock:
+                await state.save_state("session-123", changed, fencing_token=lock.fencing_token)
+        """
+        self._checked(session_id, ttl_ms, owner, wait_ms)
+        return Hold(
+            lambda: self.acquire(session_id, ttl_ms=ttl_ms, owner=owner, wait_ms=wait_ms),
+            self._backend(),
+            self._holds,
+            renew=renew,
+            on_lost=on_lost,
+            cancel_on_lost=cancel_on_lost,
+        )
+
+    def _checked(
+        self, session_id: str, ttl_ms: float | None, owner: str | None, wait_ms: float
+    ) -> tuple[int, str, float]:
+        """TTL in milliseconds, owner, and seconds to wait."""
+        check_id(session_id, "session_id")
+        ttl = self.default_ttl_ms if ttl_ms is None else check_ttl(ttl_ms)
+        return ttl, self._default_owner if owner is None else check_owner(owner), check_wait(wait_ms)
+
+    async def _stop_renewals(self) -> None:
+        for hold in list(self._holds):
+            await hold.stop()

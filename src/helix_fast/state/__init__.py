@@ -1,0 +1,1 @@
+"""Sessions: state, messages, checkpoints and staging. Store, structs and scripts; other products stay out."""

@@ -1,0 +1,265 @@
+"""A session between our structs and the words that its scripts store and return. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from helix_fast import arguments
+from helix_fast.errors import InvalidArgumentError, MalformedStateError
+from helix_fast.keys import check_id
+
+from .schema import (
+    AgentState,
+    SubAgentRef,
+    as_sub_agent_ref,
+    decode_json,
+    encode_json,
+    encode_text,
+    from_wire,
+    to_wire,
+)
+
+_TEXT_FIELDS: Final = ("error", "parentSessionId")
+_UNKNOWN_DIGEST: Final = "?"
+
+
+class Encoded:
+    """A state as the words of ``state_save``."""
+
+    __slots__ = ("custom", "fields", "messages", "subagents")
+
+    def __init__(self, state: AgentState) -> None:
+        fields: list[bytes] = [b"sessionId", state.session_id.encode()]
+        fields += [b"agentType", encode_text(state.agent_type, "state.agentType")]
+        fields += [b"status", encode_text(state.status, "state.status")]
+        fields += [b"stepCount", b"%d" % arguments.integer(state.step_count, "state.stepCount")]
+        fields += [b"resumeCount", b"%d" % arguments.integer(state.resume_count, "state.resumeCount")]
+        if state.created_at is not None:
+            fields += [b"createdAt", b"%d" % arguments.integer(state.created_at, "state.createdAt")]
+        for wire, text in zip(_TEXT_FIELDS, (state.error, state.parent_session_id), strict=True):
+            if text is not None:
+                # may be empty, and then is stored so
+                fields += [wire.encode(), encode_text(text, f"state.{wire}") if text else b""]
+        for wire, value in (("output", state.output), ("metadata", state.metadata), ("extra", state.extra)):
+            if value or (wire == "output" and value is not None):
+                fields += [wire.encode(), encode_json(value, f"state.{wire}")]
+        self.fields = fields
+        self.custom = encode_object(state.custom_state, "state.customState")
+        self.subagents = encode_refs(state.sub_agent_refs)
+        self.messages = encode_messages(state.messages)
+
+
+def encode_object(value: Any, what: str) -> list[bytes]:
+    """An object as name, JSON, name, JSON, ...; InvalidArgumentError where it is none."""
+    words = []
+    try:
+        for name, member in value.items():
+            words += [name.encode(), encode_json(member, f"{what}.{name}")]
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise InvalidArgumentError(f"{what}: expected an object with names that are str: {error}") from error
+    return words
+
+
+def encode_refs(refs: Any) -> list[bytes]:
+    """References as sub-agent's session, JSON, ...; InvalidArgumentError for what is none, or for one session twice."""
+    if not isinstance(refs, (list, tuple)):
+        raise InvalidArgumentError(f"sub-agent refs must be a list, not {type(refs).__name__}")
+    words: list[bytes] = []
+    names = set()
+    for ref in refs:
+        try:
+            checked = as_sub_agent_ref(ref, "sub-agent ref")
+        except MalformedStateError as error:
+            raise InvalidArgumentError(str(error)) from error
+        words += [check_id(checked.sub_session_id, "sub_session_id").encode(), encode_ref(checked)]
+        if checked.sub_session_id in names:
+            raise InvalidArgumentError(f"two refs to sub-agent {checked.sub_session_id!r}")
+        names.add(checked.sub_session_id)
+    return words
+
+
+def encode_ref(ref: SubAgentRef) -> bytes:
+    """One reference as JSON, without the ordinal that the scripts put before it."""
+    wire = to_wire(ref)
+    wire.pop("ordinal", None)
+    return encode_json(wire, "sub-agent ref")
+
+
+def decode_ref(data: bytes, key: str) -> tuple[int, SubAgentRef]:
+    """A stored reference with its ordinal."""
+    wire = decode_json(data, key, "subagents")
+    ordinal = wire.pop("ordinal", 0) if isinstance(wire, dict) else 0
+    return ordinal if isinstance(ordinal, int) else 0, from_wire(SubAgentRef, wire, key)
+
+
+def decode_refs(stored: Iterable[bytes], key: str) -> list[SubAgentRef]:
+    """Stored references, in the order in which they were added."""
+    return [ref for _, ref in sorted((decode_ref(data, key) for data in stored), key=lambda pair: pair[0])]
+
+
+# --- the conversation ------------------------------------------------------------------------------------------------
+
+
+def encode_messages(messages: Any) -> list[bytes]:
+    """Messages as JSON, one each.
+
+    Raises:
+        InvalidArgumentError: no list, or a message that is no JSON object.
+    """
+    if not isinstance(messages, (list, tuple)):
+        raise InvalidArgumentError(f"messages must be a list, not {type(messages).__name__}")
+    encoded = [encode_json(message, "message") for message in messages]
+    for index, data in enumerate(encoded):
+        if data[:1] != b"{":
+            raise InvalidArgumentError(f"messages[{index}] is no object")
+    return encoded
+
+
+def decode_messages(stored: Sequence[bytes], key: str) -> list[Any]:
+    """Stored messages; MalformedStateError names the one that is no JSON object."""
+    messages: list[Any]
+    try:
+        messages = decode_json(b"[" + b",".join(stored) + b"]", key, "messages")
+    except MalformedStateError:
+        messages = []
+    if len(messages) != len(stored):  # bytes that are no JSON value each, also where they happen to join to some
+        messages = [decode_json(data, key, f"messages[{index}]") for index, data in enumerate(stored)]
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise MalformedStateError(key, f"messages[{index}]", "is no object")
+    return messages
+
+
+class Log:
+    """What is known of a stored conversation: how many messages, and the digest that says which.
+
+    The digest of no messages is '', that of one more is sha1(digest + message) in hex: the scripts can go on with it.
+    """
+
+    __slots__ = ("count", "digest")
+
+    def __init__(self, count: int = 0, digest: str = "") -> None:
+        self.count = count
+        self.digest = digest
+
+    def extended(self, messages: Iterable[bytes]) -> Log:
+        """The log with these messages after it."""
+        digest, count = self.digest, self.count
+        for count, message in enumerate(messages, self.count + 1):  # noqa: B007  the last one is what is wanted
+            digest = hashlib.sha1(digest.encode() + message, usedforsecurity=False).hexdigest()
+        return Log(count, digest)
+
+    def begins(self, messages: Sequence[bytes]) -> bool:
+        """Whether these messages begin with the whole log."""
+        if self.count > len(messages) or self.digest == _UNKNOWN_DIGEST:
+            return False
+        return Log().extended(messages[: self.count]).digest == self.digest
+
+
+# --- from the scripts ------------------------------------------------------------------------------------------------
+
+
+def pairs(words: Sequence[bytes]) -> dict[bytes, bytes]:
+    """What a script returned as name, value, name, value, ..."""
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+class _Fields:
+    def __init__(self, words: Sequence[bytes], key: str) -> None:
+        self.key = key
+        self.stored = pairs(words)
+
+    def text(self, name: str) -> str | None:
+        data = self.stored.get(name.encode())
+        try:
+            return None if data is None else data.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedStateError(self.key, name, str(error)) from error
+
+    def required(self, name: str) -> str:
+        text = self.text(name)
+        if not text:
+            raise MalformedStateError(self.key, name, "is missing or empty")
+        return text
+
+    def number(self, name: str) -> int:
+        data = self.stored.get(name.encode())
+        if data is None or not data.isdigit() or len(data) > 16:
+            raise MalformedStateError(self.key, name, f"{data!r} is no count")
+        return int(data)
+
+    def object(self, name: str) -> dict[str, Any]:
+        value = decode_json(self.stored.get(name.encode(), b"{}"), self.key, name)
+        if not isinstance(value, dict):
+            raise MalformedStateError(self.key, name, "is no object")
+        return value
+
+
+def decode_state(
+    key: bytes,
+    session: Sequence[bytes],
+    custom: Sequence[bytes],
+    subagents: Sequence[bytes],
+    messages: Sequence[bytes],
+    message_count: int | None = None,
+) -> tuple[AgentState, Log]:
+    """A state from what the scripts return, and what is known of its conversation.
+
+    Args:
+        message_count: how many messages there must be; None takes it from the session.
+
+    Raises:
+        MalformedStateError: something is missing, of another type, or no JSON; names the key and the field.
+    """
+    name = key.decode()
+    fields = _Fields(session, name)
+    if message_count is None:
+        message_count = fields.number("messageCount")
+    if len(messages) != message_count:
+        raise MalformedStateError(f"{name}:messages", "messages", f"{len(messages)} stored, {message_count} counted")
+    stored = fields.stored
+    state = AgentState(
+        session_id=fields.required("sessionId"),
+        agent_type=fields.required("agentType"),
+        status=fields.required("status"),
+        step_count=fields.number("stepCount"),
+        resume_count=fields.number("resumeCount"),
+        custom_state=decode_custom(custom, name),
+        messages=decode_messages(messages, f"{name}:messages"),
+        output=decode_json(stored[b"output"], name, "output") if b"output" in stored else None,
+        error=fields.text("error"),
+        parent_session_id=fields.text("parentSessionId"),
+        sub_agent_refs=decode_refs(pairs(subagents).values(), f"{name}:subagents"),
+        metadata=fields.object("metadata"),
+        version=fields.number("version"),
+        created_at=fields.number("createdAt"),
+        updated_at=fields.number("updatedAt"),
+        extra=fields.object("extra"),
+    )
+    if f"{{{state.session_id}}}" not in name:
+        raise MalformedStateError(name, "sessionId", f"is that of another session, {state.session_id!r}")
+    return state, Log(message_count, fields.text("messageDigest") or (_UNKNOWN_DIGEST if message_count else ""))
+
+
+def decode_custom(words: Sequence[bytes], key: str) -> dict[str, Any]:
+    """The custom state from name, JSON, name, JSON, ..."""
+    custom = {}
+    for data, value in pairs(words).items():
+        try:
+            field = data.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedStateError(f"{key}:custom", repr(data), str(error)) from error
+        custom[field] = decode_json(value, f"{key}:custom", field)
+    return custom
+
+
+def without_thinking(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without the model's reasoning: its ``thinking`` and the parts of its content of such a type."""
+    message = {name: value for name, value in message.items() if name not in {"thinking", "reasoning"}}
+    content = message.get("content")
+    if isinstance(content, list):
+        kinds = {"thinking", "redacted_thinking", "reasoning"}
+        message["content"] = [part for part in content if not (isinstance(part, dict) and part.get("type") in kinds)]
+    return message

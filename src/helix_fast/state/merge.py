@@ -1,0 +1,230 @@
+"""Changes to the custom state: what may be given, how it is staged, and what it comes to. Pure; both backends use it.
+
+The scripts do the same with JSON as text (``lua/state_merging.lua``); what they cannot, patches, is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from helix_fast.errors import InvalidArgumentError, MalformedStateError, PatchError
+
+from .json_patch import apply_patch
+from .schema import MergeChanges, StagedChanges, decode_json, encode_json, encode_text, from_wire
+
+G = TypeVar("G", MergeChanges, StagedChanges)
+_ABSENT: Final = object()
+
+
+class Change(NamedTuple):
+    """One change at the top level: ``set``, ``replace`` (a set of an array), ``extend`` or ``delete``."""
+
+    kind: str
+    name: str
+    json: bytes
+
+
+def as_merge_changes(changes: MergeChanges | Mapping[str, Any]) -> MergeChanges:
+    """Changes that a caller gave, as a struct of the right types.
+
+    Raises:
+        InvalidArgumentError: they are none.
+    """
+    return _given(MergeChanges, changes, "changes")
+
+
+def as_staged_changes(changes: StagedChanges | Mapping[str, Any]) -> StagedChanges:
+    """Staged changes that a caller gave; ``merge_changes`` may be a MergeChanges.
+
+    Raises:
+        InvalidArgumentError: they are none.
+    """
+    inner: Any = changes.merge_changes if isinstance(changes, StagedChanges) else None
+    if isinstance(changes, StagedChanges) and isinstance(inner, MergeChanges):
+        changes = msgspec.structs.replace(
+            changes,
+            merge_changes=inner.values,
+            array_replacements=(*changes.array_replacements, *inner.array_replacements),
+            deletes=(*changes.deletes, *inner.deletes),
+        )
+    staged = _given(StagedChanges, changes, "staged changes")
+    encode_text(staged.tool_call_id, "toolCallId")
+    if not 0 <= staged.timestamp < 2**53:
+        raise InvalidArgumentError(f"timestamp must be Unix milliseconds, not {staged.timestamp}")
+    if staged.merge_changes is None and staged.deletes:
+        raise InvalidArgumentError("staged deletes belong to merge_changes, which is None here")
+    return staged
+
+
+def _given(struct: type[G], value: Any, what: str) -> G:
+    if isinstance(value, struct):
+        value = {
+            wire: getattr(value, name)
+            for name, wire in zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True)
+        }
+    elif not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"{what}: expected {struct.__name__} or a dict, got {type(value).__name__}")
+    for name in ("arrayReplacements", "deletes"):
+        if isinstance(value.get(name), (set, frozenset)):
+            value = {**value, name: sorted(value[name])}
+    unknown = value.keys() - set(struct.__struct_encode_fields__)
+    if unknown:
+        raise InvalidArgumentError(f"{what}: no field {min(map(str, unknown))!r}")
+    try:
+        result: G = from_wire(struct, value, what)
+    except MalformedStateError as error:
+        raise InvalidArgumentError(str(error)) from error
+    for name in (*result.array_replacements, *result.deletes):
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"{what}: a name must be a str, not {name!r}")
+    return result
+
+
+def changes_of(values: Mapping[str, Any], replacements: Sequence[str], deletes: Sequence[str]) -> list[Change]:
+    """The changes in the order in which they apply: deletes first.
+
+    Raises:
+        InvalidArgumentError: a value that JSON does not have.
+    """
+    changes = [Change("delete", name, b"") for name in deletes]
+    for name, value in values.items():
+        data = encode_json(value, f"changes.{name}")
+        kind = "set"
+        if data[:1] == b"[":
+            kind = "replace" if name in replacements else "extend"
+        changes.append(Change(kind, name, data))
+    return changes
+
+
+def staged_line(staged: StagedChanges) -> bytes:
+    """Staged changes as they are stored: JSON whose values are all strings, which a script may read."""
+    operation: Any
+    for operation in staged.patches:
+        if not isinstance(operation, Mapping) or not isinstance(operation.get("op"), str):
+            raise PatchError("a patch is a list of operations with an 'op'")
+    line: dict[str, Any] = {"toolCallId": staged.tool_call_id, "timestamp": str(staged.timestamp)}
+    if staged.patches:
+        line["patches"] = encode_json(staged.patches, "patches").decode()
+    if staged.array_replacements:
+        line["arrayReplacements"] = list(staged.array_replacements)
+    if staged.merge_changes is not None:
+        changes = changes_of(staged.merge_changes, staged.array_replacements, staged.deletes)
+        line["merge"] = [word for kind, name, data in changes for word in (kind, name, data.decode())]
+    return encode_json(line, "staged changes")
+
+
+def read_staged_line(line: bytes, key: str) -> StagedChanges:
+    """What ``staged_line`` stored.
+
+    Raises:
+        MalformedStateError: it is something else.
+    """
+    stored = decode_json(line, key, "staged")
+    try:
+        staged = StagedChanges(
+            stored["toolCallId"],
+            decode_json(stored.get("patches", "[]").encode(), key, "patches"),
+            timestamp=int(stored["timestamp"]),
+            array_replacements=tuple(stored.get("arrayReplacements", ())),
+        )
+        words = stored.get("merge")
+        if words is not None:
+            changes = list(zip(words[::3], words[1::3], words[2::3], strict=True))
+            staged.deletes = tuple(name for kind, name, _ in changes if kind == "delete")
+            staged.merge_changes = {
+                name: decode_json(data.encode(), key, name) for kind, name, data in changes if kind != "delete"
+            }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MalformedStateError(key, "staged", f"no staged change: {error!r}") from error
+    return staged
+
+
+class Merging:
+    """A custom state on its way through several changes; ``custom`` and ``warnings`` are the outcome.
+
+    ``custom`` is changed in place, and takes values over from the changes.
+    """
+
+    def __init__(self, custom: dict[str, Any]) -> None:
+        self.custom = custom
+        self.warnings: list[str] = []
+        self._written: dict[str, tuple[str, Any]] = {}
+
+    def merge(self, changes: Iterable[Change], source: str = "") -> None:
+        """Apply the changes of tool call ``source`` ('' outside of a step)."""
+        for kind, name, data in changes:
+            value: Any = _ABSENT if kind == "delete" else msgspec.json.decode(data)
+            self._write(_pointer(name), source, value, extends=kind == "extend")
+            if value is _ABSENT:
+                self.custom.pop(name, None)
+                continue
+            stored = self.custom.get(name, _ABSENT)
+            if kind == "extend" and isinstance(stored, list):
+                self.custom[name] = stored + value
+                continue
+            if kind == "extend" and stored is not _ABSENT:
+                self.warnings.append(describe_warning("replaced", name, "", source))
+            self.custom[name] = value
+
+    def patch(self, patches: Sequence[Mapping[str, Any]], source: str) -> None:
+        """Apply RFC 6902 operations.
+
+        Raises:
+            PatchError: they do not apply, or leave something that is no object; nothing of them was applied.
+        """
+        patched = apply_patch(self.custom, patches)
+        if not isinstance(patched, dict):
+            raise PatchError(f"a custom state is an object; the patch makes it a {type(patched).__name__}")
+        self.custom = patched
+        for operation in patches:
+            path, value = operation["path"], operation.get("value")
+            # only what sets a member; an element that is put into an array leaves the others as they are
+            inserts = operation["op"] == "add" and (path[-2:] == "/-" or path.rpartition("/")[2].isdigit())
+            if operation["op"] in {"add", "replace"} and not inserts and not isinstance(value, (dict, list)):
+                self._write(path, source, value)
+
+    def _write(self, path: str, source: str, value: Any, *, extends: bool = False) -> None:
+        before = self._written.get(path)
+        if before is not None and before[0] != source and not extends and not _same(before[1], value):
+            name = path[1:].replace("~1", "/").replace("~0", "~")
+            self.warnings.append(describe_warning("conflict", name, before[0], source))
+        self._written[path] = (source, Merging if extends else value)
+
+
+def compute(custom: dict[str, Any], staged: Sequence[StagedChanges]) -> tuple[list[Change], list[str]]:
+    """What a step's staged changes come to, in the order of their timestamps: changes of whole members, and warnings.
+
+    Raises:
+        PatchError: a patch does not apply; none of them is to be applied then.
+    """
+    before = {name: msgspec.json.encode(value) for name, value in custom.items()}
+    merging = Merging(custom)
+    for one in sorted(staged, key=lambda each: each.timestamp):
+        if one.merge_changes is None:
+            merging.patch(one.patches, one.tool_call_id)
+        else:
+            merging.merge(changes_of(one.merge_changes, one.array_replacements, one.deletes), one.tool_call_id)
+    after = {name: encode_json(value, name) for name, value in merging.custom.items()}
+    changes = [Change("delete", name, b"") for name in before if name not in after]
+    changes += [Change("replace", name, data) for name, data in after.items() if before.get(name) != data]
+    return changes, merging.warnings
+
+
+def describe_warning(kind: str, name: str, one: str, other: str) -> str:
+    """The text of a warning, the same from every backend."""
+    if kind == "conflict":
+        return f"{name}: tool calls {one!r} and {other!r} set it to different values; the later one stands"
+    return f"{name}: an array was to extend what is no array; it replaced it"
+
+
+def _pointer(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is _ABSENT or b is _ABSENT or a is Merging or b is Merging:
+        return a is b
+    return msgspec.json.encode(a) == msgspec.json.encode(b)

@@ -1,0 +1,1 @@
+"""Streams: tokens in, resumable readers out. Store, structs and scripts of streams; other products stay out."""

@@ -1,0 +1,233 @@
+"""StreamWriter: one agent's way into a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from helix_fast import codec
+from helix_fast.errors import (
+    ChunkTooLargeError,
+    HelixError,
+    InvalidArgumentError,
+    MalformedChunkError,
+    StreamClosedError,
+)
+
+from .appender import Appender
+from .chunks import StreamChunk, TextDeltaChunk, encode_chunk
+
+Self = TypeVar("Self", bound="StreamWriter")
+
+
+class StreamWriter:
+    """Writes chunks to one stream; made by ``RedisStreamManager.create_writer``.
+
+    Every chunk gets the next sequence of the stream. Chunks of one writer keep their order; those of several writers of
+    a stream, here or in other processes, are interleaved. As an async context manager it flushes and closes when left.
+
+    Attributes:
+        stream_id, agent_id, agent_type: as given to ``create_writer``.
+        epoch: the life of the stream that it writes to.
+        stop_requested: an ``asyncio.Event``, set when someone called ``request_stop``; ``stop_reason`` tells why.
+    """
+
+    def __init__(
+        self,
+        appender: Appender,
+        agent_id: str,
+        agent_type: str | None,
+        *,
+        max_chunk_bytes: int,
+        max_buffered_bytes: int,
+        leave: Callable[[Appender], Awaitable[None]],
+        report: Callable[[HelixError], None],
+    ) -> None:
+        self.stream_id = appender.stream_id
+        self.agent_id = agent_id
+        self.agent_type = agent_type
+        self.epoch = appender.terms.epoch
+        self._appender = appender
+        self._batch = appender.batch
+        self._encoder = codec.ChunkEncoder(agent_id, agent_type)
+        self._max_chunk_bytes = max_chunk_bytes
+        # JSON needs at most 6 bytes a character; text below this needs no look at its encoded size
+        self._surely_small = max(0, (max_chunk_bytes - 6 * len(agent_id) - 6 * len(agent_type or "") - 256) // 6)
+        self._max_buffered_bytes = max_buffered_bytes
+        self._leave = leave
+        self._report = report
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def stop_requested(self) -> asyncio.Event:
+        """Set when ``request_stop`` was called for the stream; the writer may finish what it is doing."""
+        return self._appender.stop_requested
+
+    @property
+    def stop_reason(self) -> str | None:
+        """What ``request_stop`` was given."""
+        return self._appender.stop_reason
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of the stream's chunks in this process that are not acknowledged yet."""
+        return self._appender.buffered_bytes
+
+    async def write(self, chunk: StreamChunk | dict[str, Any]) -> int:
+        """Write a chunk; returns its sequence once the server has acknowledged it.
+
+        A write that raised a retryable error may have been stored: repeat it with the same chunk before anything else,
+        and the writer finds out, so that it is stored once. A cancelled write may be stored or not, once.
+
+        Raises:
+            MalformedChunkError, ChunkTooLargeError: nothing was sent, the writer goes on working.
+            StreamClosedError: the stream ended, failed or was deleted, or this writer was closed.
+            StreamResetError: the stream was reset.
+            StaleFencingTokenError: a writer with a larger fencing token took over (StreamFencedError without a token).
+            StoreConnectionError: the server could not be reached for the retry time.
+            StoreResponseError: the server refuses writes (out of memory, no rights…).
+            WriteOutcomeUnknownError: the reply was lost and the entry trimmed before it could be looked up.
+        """
+        write = self._appender.put(self._encode(chunk), chunk, self)
+        try:
+            return await write.future
+        except BaseException:  # also where it was cancelled: the batch may be on its way
+            write.task = asyncio.current_task()
+            raise
+
+    async def write_many(self, chunks: Iterable[StreamChunk | dict[str, Any]]) -> int:
+        """Write chunks in order; returns the sequence of the last once all are acknowledged.
+
+        All of them are checked before the first is sent. Up to 64 KiB of them are stored at once, in one entry.
+
+        Raises:
+            InvalidArgumentError: there are none.
+            Otherwise as ``write``; where it fails in between, the first ones may be stored.
+        """
+        try:
+            original = list(chunks)
+        except TypeError as error:
+            raise InvalidArgumentError(f"write_many needs an iterable of chunks: {error}") from error
+        if not original:
+            raise InvalidArgumentError("write_many needs at least one chunk")
+        encoded = [self._encode(chunk) for chunk in original]
+        write = self._appender.put_many(encoded, original, self)
+        try:
+            return await write.future
+        except BaseException:  # also where it was cancelled: the batch may be on its way
+            write.task = asyncio.current_task()
+            raise
+
+    def send(self, chunk: StreamChunk | dict[str, Any]) -> None:
+        """Write a chunk without waiting: it is buffered, in order with all others, and sent within ``linger_ms``.
+
+        ``flush`` tells when it is stored. Where the server cannot be reached for the retry time, and nobody waits for a
+        ``flush`` or ``write``, that is told through ``on("error")``, and what was sent is tried again in the
+        background. What can no longer be stored is reported by the error of ``flush`` or ``close`` and through
+        ``on("error")``, with the chunks in its ``unsent``.
+
+        Raises:
+            MalformedChunkError, ChunkTooLargeError, or what ended the stream for this writer; see ``write``.
+        """
+        data = self._encode(chunk)
+        appender = self._appender
+        if appender.dead is not None:
+            appender.check_alive()
+        appender.added(self._batch.add(data))
+
+    def send_text(self, delta: str) -> None:
+        """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
+        appender = self._appender
+        if self._closed:
+            raise StreamClosedError(self.stream_id, "closed")
+        if appender.dead is not None:
+            appender.check_alive()
+        now = time.time()
+        try:
+            if len(delta) > self._surely_small:
+                self._check_size(len(self._encoder.encode_text(delta, int(now * 1000))))
+            appender.send_text(self._encoder, delta, now)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, HelixError):
+                raise
+            raise MalformedChunkError(None, delta, str(error)) from error
+
+    async def drain(self) -> None:
+        """Wait while more than ``max_buffered_bytes`` are not acknowledged yet: for who sends faster than the server.
+
+        Raises:
+            The same errors as ``flush``.
+        """
+        if self._appender.buffered_bytes > self._max_buffered_bytes:
+            await self._appender.flush()
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is acknowledged.
+
+        Raises:
+            What keeps it from being stored; see ``write``. After a retryable error the chunks are still there, and the
+            next ``flush`` tries again.
+        """
+        await self._appender.flush()
+
+    async def close(self) -> None:
+        """Flush and give up the lease; the stream stays open for other writers. Safe to call twice.
+
+        Raises:
+            As ``flush``; the writer is closed all the same.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        # a cancelled close() goes on in the background, and the next one waits for it
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self._appender.flush()
+        finally:
+            await self._leave(self._appender)
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, value: BaseException | None, _traceback: object) -> None:
+        try:
+            await self.close()
+        except HelixError as error:
+            if value is None:
+                raise
+            self._report(error)  # the body's own exception matters more
+
+    def _encode(self, chunk: StreamChunk | dict[str, Any]) -> bytes:
+        if self._closed:
+            raise StreamClosedError(self.stream_id, "closed")
+        if (
+            type(chunk) is TextDeltaChunk
+            and chunk.agent_id is None
+            and chunk.agent_type is None
+            and chunk.step is None
+            and chunk.extra is msgspec.UNSET
+            and type(chunk.delta) is str
+        ):
+            timestamp = chunk.timestamp
+            if timestamp is None:
+                timestamp = int(time.time() * 1000)
+            try:
+                data = self._encoder.encode_text(chunk.delta, timestamp)
+            except (ValueError, TypeError) as error:
+                raise MalformedChunkError(None, chunk, str(error)) from error
+        else:
+            data = encode_chunk(chunk, self.agent_id, self.agent_type, int(time.time() * 1000))
+        if len(data) > self._max_chunk_bytes:
+            self._check_size(len(data))
+        return data
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_chunk_bytes:
+            raise ChunkTooLargeError(size, self._max_chunk_bytes)

@@ -1,0 +1,1 @@
+"""Usage: entries in, rollups out. Store, structs and scripts; other products stay out."""

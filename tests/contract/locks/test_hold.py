@@ -1,5 +1,0 @@
-"""What hold() promises: run unchanged on the server and in memory."""
-
-from __future__ import annotations
-
-from helix_fast.testing.contract.locks.holding import *

@@ -1,0 +1,106 @@
+"""What is packaged, and how releases are built and tried."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_release_wheels_are_tried_by_every_codec_test_and_the_contract() -> None:
+    settings = (ROOT / "cibuildwheel.toml").read_text("utf-8")
+    assert "pytest --noconftest -q tests/codec" in settings
+    assert "pytest --pyargs helix_fast.testing.contract" in settings
+
+
+@pytest.mark.parametrize(
+    ("packed", "complaint"),
+    [
+        (["a.py", "lua/b.lua", "py.typed", "_codec.x.so"], ""),
+        (["a.py", "lua/b.lua", "_codec.x.so"], "missing: helix_fast/py.typed"),
+        (["a.py", "py.typed", "_codec.x.so"], "missing: helix_fast/lua/b.lua"),
+        (["a.py", "lua/b.lua", "py.typed"], "missing: the compiled codec"),
+        (["a.py", "lua/b.lua", "py.typed", "_codec.x.so", "notes.txt"], "does not belong: helix_fast/notes.txt"),
+    ],
+)
+def test_wheel_that_lacks_or_adds_a_file_is_refused(tmp_path: Path, packed: list[str], complaint: str) -> None:
+    package = tmp_path / "src" / "helix_fast"
+    for name in ("a.py", "lua/b.lua", "py.typed"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).touch()
+    wheel = tmp_path / "it.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in packed:
+            archive.writestr(f"helix_fast/{name}", "")
+        archive.writestr("helix_fast-1.dist-info/METADATA", "")
+    check = [sys.executable, str(ROOT / ".ci" / "check_wheel.py"), str(wheel), str(tmp_path / "src")]
+    result = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert result.stderr.strip() == complaint
+    assert (result.returncode == 0) is (complaint == "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="cibuildwheel 4 needs Python 3.11")
+def test_release_builds_a_wheel_for_every_promised_python_and_system() -> None:
+    spec = importlib.util.spec_from_file_location("check_identifiers", ROOT / ".ci" / "check_identifiers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    check = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check)
+    assert check.problems(sys.executable) == []
+    assert len(check.promised()) == 7 * 7
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Path:
+    """A copy of what a build reads, with nothing built."""
+    shutil.copytree(
+        ROOT / "src" / "helix_fast",
+        tmp_path / "src" / "helix_fast",
+        ignore=shutil.ignore_patterns("*.so", "*.pyd", "*.c", "__pycache__"),
+    )
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def build(setup: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    unset = {"HELIX_FAST_NO_EXTENSION", "HELIX_FAST_REQUIRE_EXTENSION", "HELIX_FAST_SANITIZE", "HELIX_FAST_PURE"}
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", "build", "--build-lib", "built"],
+        cwd=setup,
+        env={**{name: value for name, value in os.environ.items() if name not in unset}, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CC is not asked there")
+def test_install_without_a_compiler_goes_on_in_plain_python_and_says_so(setup: Path) -> None:
+    done = build(setup, CC="false")
+    assert done.returncode == 0, done.stderr
+    assert "helix-fast is installed WITHOUT it" in done.stderr
+    show = "import helix_fast.codec as c; print(c.__file__, c.ACCELERATED, c.ChunkEncoder.__module__)"
+    shown = subprocess.run(
+        [sys.executable, "-c", show],
+        cwd=setup,
+        env={**os.environ, "PYTHONPATH": str(setup / "built"), "HELIX_FAST_PURE": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == [
+        str(setup / "built" / "helix_fast" / "codec" / "__init__.py"),
+        "False",
+        "helix_fast.codec.plain.wire",
+    ]
+    assert "the compiled codec is missing" in shown.stderr
+    assert build(setup, CC="false", HELIX_FAST_REQUIRE_EXTENSION="1").returncode != 0

@@ -1,0 +1,150 @@
+"""A server that comes back with less than it had acknowledged: said aloud, and never papered over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError
+from tests.support.servers import ServerProcess, until
+from tests.support.streams_under_fault import collect_errors, delta, follow, storage, text
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+async def saving_server(short_path: Path) -> AsyncIterator[ServerProcess]:
+    """A server that saves when it is told to, and finds that again when it is started."""
+    server = ServerProcess(short_path, options={"dbfilename": "dump.rdb"})
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def crash_and_come_back(server: ServerProcess) -> None:
+    server.kill()
+    await server.start()
+
+
+async def test_open_writer_reports_the_lost_range_and_goes_on_behind_it(saving_server: ServerProcess) -> None:
+    async with storage(saving_server.url, block_timeout=300) as store:
+        errors = collect_errors(store)
+        writer = await store.create_writer("s", "agent")
+        live = await follow(store, "s")
+        for n in range(1, 11):
+            assert await writer.write(text(n)) == n
+        assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+        for n in range(11, 26):
+            assert await writer.write(text(n)) == n
+        await until(lambda: len(live.chunks) == 25)
+        await crash_and_come_back(saving_server)
+
+        assert await writer.write(text(26)) == 26
+        lost = [error for error in errors if isinstance(error, AcknowledgedDataLostError)]
+        assert [(error.first, error.last, error.stream_id) for error in lost] == [(11, 25, "s")]
+        assert await writer.write_many([text(27), text(28)]) == 28
+
+        # one that had seen all of it goes on; one that comes later is told what is missing
+        await until(lambda: len(live.chunks) == 28)
+        late = await store.create_resumable_reader("s")
+        assert late is not None
+        for n in range(1, 11):
+            assert delta((await late.__anext__()).chunk) == str(n)
+        for _ in range(2):
+            with pytest.raises(SequenceGapError) as gap:
+                await late.__anext__()
+            assert (gap.value.requested, gap.value.first_available) == (10, 26)
+        with pytest.raises(SequenceGapError):
+            await store.read_from("s", 12)
+        skipping = await store.create_resumable_reader("s", from_sequence=9, on_gap="skip")
+        assert skipping is not None
+        assert [(await skipping.__anext__()).sequence for _ in range(4)] == [10, 26, 27, 28]
+        await store.end_stream("s")
+        assert await live.done() == [str(n) for n in range(1, 29)]
+        assert len(lost) == 1
+
+
+async def test_new_process_does_not_give_away_sequences_that_a_live_reader_has_seen(
+    saving_server: ServerProcess,
+) -> None:
+    async with storage(saving_server.url, block_timeout=200) as old, storage(saving_server.url) as new:
+        collect_errors(old)
+        writer = await old.create_writer("s", "agent")
+        live = await follow(old, "s")
+        await writer.write(text(1))
+        assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+        for n in range(2, 6):
+            await writer.write(text(n))
+        await until(lambda: len(live.chunks) == 5)
+        await crash_and_come_back(saving_server)
+        assert await new.get_info("s") is not None
+        # the reader comes back by itself, and marks what is missing
+        await until(lambda: b"hole" in saving_server.ask(b"XREVRANGE helix:stream:{s} + - COUNT 1"))
+
+        other = await new.create_writer("s", "another")
+        assert await other.write(text(6)) == 6
+        await new.end_stream("s")
+        assert await live.done() == [str(n) for n in range(1, 7)]
+        late = await new.create_resumable_reader("s")
+        assert late is not None
+        assert (await late.__anext__()).sequence == 1
+        with pytest.raises(SequenceGapError) as gap:
+            await late.__anext__()
+        assert (gap.value.requested, gap.value.first_available) == (1, 6)
+
+
+async def test_live_reader_that_was_behind_meets_the_gap(saving_server: ServerProcess) -> None:
+    async with storage(saving_server.url, block_timeout=300) as store:
+        collect_errors(store)
+        writer = await store.create_writer("s", "agent")
+        behind = await store.create_resumable_reader("s")
+        assert behind is not None
+        await writer.write(text(1))
+        assert (await behind.__anext__()).sequence == 1
+        assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+        await behind.close()
+        position = behind.position
+        await writer.write_many([text(2), text(3)])
+        await crash_and_come_back(saving_server)
+        await writer.write(text(4))
+        with pytest.raises(SequenceGapError) as gap:
+            await store.create_resumable_reader("s", from_sequence=position.sequence, epoch=position.epoch)
+        assert (gap.value.requested, gap.value.first_available) == (1, 4)
+
+
+async def test_loss_is_told_once_though_the_way_breaks_again_before_anything_is_stored(
+    saving_server: ServerProcess,
+) -> None:
+    async with storage(saving_server.url, retry_timeout=0.2) as store:
+        errors = collect_errors(store)
+        writer = await store.create_writer("s", "agent")
+        await writer.write(text(1))
+        assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+        await writer.write(text(2))
+        await crash_and_come_back(saving_server)
+        assert saving_server.ask(b"CONFIG SET maxmemory 1") == b"+OK\r\n"
+        chunk = text(3)
+        for _ in range(3):
+            with pytest.raises(Exception, match="OOM"):
+                await writer.write(chunk)
+        assert saving_server.ask(b"CONFIG SET maxmemory 0") == b"+OK\r\n"
+        assert await writer.write(chunk) == 3
+        assert [type(error) for error in errors] == [AcknowledgedDataLostError]
+
+
+async def test_unacknowledged_batch_of_before_the_crash_is_stored_behind_the_hole(saving_server: ServerProcess) -> None:
+    async with storage(saving_server.url) as store:
+        errors = collect_errors(store)
+        writer = await store.create_writer("s", "agent")
+        await writer.write(text(1))
+        assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+        await writer.write(text(2))
+        saving_server.pause()
+        writer.send_text("3")
+        flush = writer.flush()
+        await crash_and_come_back(saving_server)
+        await flush
+        assert [stored.sequence for stored in await store.read_from("s", 2)] == [3]
+        assert [(type(error), error.first, error.last) for error in errors] == [(AcknowledgedDataLostError, 2, 2)]  # type: ignore[attr-defined]

@@ -1,0 +1,5 @@
+"""What every usage store does, on each backend."""
+
+from __future__ import annotations
+
+from helix_fast.testing.contract.usage import *
