@@ -14,11 +14,11 @@ from helix_fast.codec.plain.append import Outbox as Outbox
 from helix_fast.codec.plain.append import Sealed as Sealed
 from helix_fast.codec.plain.append import StraightAppender as StraightAppender
 from helix_fast.codec.plain.append import Write as Write
-from helix_fast.codec.plain.listeners import Listeners as Listeners
-from helix_fast.codec.plain.listeners import count_frame as count_frame
-from helix_fast.codec.plain.listeners import heard_elsewhere as heard_elsewhere
 from helix_fast.codec.plain.reader import Inbox as Inbox
 from helix_fast.codec.plain.reader import Items as Items
+from helix_fast.codec.plain.subscribers import Listeners as Listeners
+from helix_fast.codec.plain.subscribers import count_frame as count_frame
+from helix_fast.codec.plain.subscribers import heard_elsewhere as heard_elsewhere
 
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
-from .listeners import Listeners
+from .subscribers import Listeners
 
 if TYPE_CHECKING:
     from asyncio import Future

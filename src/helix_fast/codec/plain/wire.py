@@ -13,9 +13,9 @@ from typing import Any, final
 
 from .append import Outbox, Sealed, StraightAppender, Write  # noqa: F401
 from .finite import check_finite  # noqa: F401  parts of the codec that stand apart
-from .listeners import Listeners, count_frame, heard_elsewhere  # noqa: F401
 from .reader import Inbox, Items  # noqa: F401
 from .rollup import Rollup, select_entries  # noqa: F401
+from .subscribers import Listeners, count_frame, heard_elsewhere  # noqa: F401
 
 U64_MAX = 18446744073709551615
 
