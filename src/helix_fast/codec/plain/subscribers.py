@@ -1,4 +1,4 @@
-"""Whether anybody elsewhere hears a publication, in plain Python: the twin of `compiled/subscribers.pxi`, and its contract."""
+"""Whether anybody elsewhere hears a publication, in plain Python: the twin of `compiled/subscribers.pxi`."""
 
 from __future__ import annotations
 
