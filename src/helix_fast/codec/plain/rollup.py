@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn, Union, final
+from typing import Any, NoReturn, final
 
 import msgspec
 
@@ -24,25 +24,15 @@ from .sums import (
     SUB_AGENTS,
     TOKENS,
     TOOLS,
+    Number,
+    Reading,
     Slot,
     check_sums,
 )
 
 UNNAMED = "unknown"
 
-Number = Union[int, float]  # noqa: UP007
 _decode = msgspec.json.Decoder().decode
-
-
-class Reading(NamedTuple):
-    """What one entry counts for."""
-
-    group: int
-    name: str
-    integers: tuple[int, int, int, int, int, int, int]
-    number: Number | None
-    time: int | None
-    child: str | None
 
 
 class Malformed(Exception):  # noqa: N818

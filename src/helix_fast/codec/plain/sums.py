@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from .rollup import Reading
+from typing import Any, NamedTuple, Union
 
 TOKENS, TOOLS, SUB_AGENTS, CUSTOM, OTHER, CHILDREN = range(6)
 GROUPS = 6
@@ -23,6 +20,18 @@ MAX_TIME = 10**18
 # A list holds no more entries, and counts stay within 64 bits however rollups are merged.
 MAX_COUNT = 2**32
 _VALUES = 1 + INTEGERS + 9  # of one name
+Number = Union[int, float]  # noqa: UP007
+
+
+class Reading(NamedTuple):
+    """What one entry counts for."""
+
+    group: int
+    name: str
+    integers: tuple[int, int, int, int, int, int, int]
+    number: Number | None
+    time: int | None
+    child: str | None
 
 
 class Slot:
