@@ -13,7 +13,7 @@ from typing import Any
 import redis.asyncio as redis
 
 from helix_fast import RedisStreamManager, StreamWriter, TextDeltaChunk, connect
-from helix_fast.codec.plain.append import MAX_BATCH_BYTES
+from helix_fast.codec import MAX_BATCH_BYTES
 
 from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, check, check_between

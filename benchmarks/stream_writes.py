@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from helix_fast import connect
-from helix_fast.codec.plain.append import MAX_BATCH_BYTES
+from helix_fast.codec import MAX_BATCH_BYTES
 from helix_fast.connect import Helix
 from helix_fast.embedded import EmbeddedServer
 

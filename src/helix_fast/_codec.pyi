@@ -1,27 +1,25 @@
-"""The codec's contract, for the compiled module and for its twin in `codec/plain`.
+"""One file: the contract of the codec, whole, for the compiled module and for `codec/plain`.
 
-Bytes in, values out: no I/O, no clock.
+Two kinds of names. *Pure* ones: bytes and values in, values out; no I/O, no clock. *Hot* ones (from `Outbox` on): the
+steps of each chunk through an appender and a reader; they call the objects that they are given, and decide no policy.
 
 Sequences, terms and timestamps are integers in 0..18446744073709551615: another value is OverflowError, another type
 (bool too) TypeError. Arguments of type bytes take bytes only: no bytearray, no memoryview (TypeError). A str with a
-lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has changed nothing.
+lone surrogate is UnicodeEncodeError, a ValueError. A call of a pure name that raises has changed nothing.
 """
 
+from asyncio import Future
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, final
+from typing import Any, Final, Protocol, TypeVar, final
 
-from helix_fast.codec.plain.append import Outbox as Outbox
-from helix_fast.codec.plain.append import Sealed as Sealed
-from helix_fast.codec.plain.append import StraightAppender as StraightAppender
-from helix_fast.codec.plain.append import Write as Write
-from helix_fast.codec.plain.reader import Inbox as Inbox
-from helix_fast.codec.plain.reader import Items as Items
-from helix_fast.codec.plain.subscribers import Listeners as Listeners
-from helix_fast.codec.plain.subscribers import count_frame as count_frame
-from helix_fast.codec.plain.subscribers import heard_elsewhere as heard_elsewhere
+from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
+
+MAX_BATCH_BYTES: Final = 65536
+"""Bytes of a batch from which on it is closed."""
 
 @final
 class ChunkEncoder:
@@ -332,9 +330,6 @@ class Window:
             OverflowError: out of range.
         """
 
-    def overlaps(self, first: int, last: int) -> bool:
-        """Whether first..last is partly seen, partly new: first <= self.last < last. Raises as `offer`."""
-
 @final
 class Rollup:
     """Sums of usage entries, read from their raw JSON; can be continued, merged and copied.
@@ -379,6 +374,16 @@ class Rollup:
         sub-agents successes and failures, then zeros. `children` are the sessions of sub-agents, in order.
         """
 
+def load_entry(data: bytes) -> dict[str, Any]:
+    """The JSON object of one usage entry; lone surrogates in escapes are let through, as JavaScript writes them.
+
+    Raises:
+        ValueError: no JSON object, or none with a string `kind`.
+
+    >>> load_entry(b'{"kind":"tool","toolName":"search"}')
+    {'kind': 'tool', 'toolName': 'search'}
+    """
+
 def select_entries(
     entries: Sequence[bytes],
     kinds: Sequence[bytes] | None,
@@ -397,3 +402,316 @@ def select_entries(
     Raises:
         TypeError: an entry or a kind is no bytes.
     """
+
+class _Publisher(Protocol):
+    listeners: Listeners
+    silent: bool
+
+_P = TypeVar("_P", bound=_Publisher)
+
+@final
+class Outbox:
+    """Requests that wait for the next write of a connection, and who gets their replies. Owned by one thread.
+
+    >>> outbox = Outbox()
+    >>> outbox.add(b"*1\\r\\n$4\\r\\nPING\\r\\n", print), outbox.size, outbox.requests
+    (True, 14, 1)
+    """
+
+    frames: list[bytes]
+    """The requests, in the order in which they were added."""
+    slots: list[Callable[[Any], None] | None]
+    """What is called with the reply to each; None drops it."""
+    size: int
+    """Bytes of the frames."""
+    requests: int
+    """Requests added so far; `clear` does not reset it."""
+    scheduled: bool
+    """Set by the connection: its next write is scheduled."""
+
+    def __new__(cls) -> Outbox: ...
+    def add(self, frame: bytes, slot: Callable[[Any], None] | None) -> bool:
+        """Add a request; returns whether a write must be scheduled. TypeError: the frame is not bytes."""
+
+    def clear(self) -> None:
+        """Drop all requests, after they were written or have failed."""
+
+@final
+class Write:
+    """One awaited write of `count` chunks.
+
+    Args:
+        original: the argument of the call, by which a repeated call is recognised.
+        count: chunks in it.
+        future: gets the sequence of the last chunk.
+        owner: the writer that was called.
+    """
+
+    owner: Any
+    task: Any
+    """The calling task, known once the write has raised."""
+    original: Any
+    future: Future[int]
+    fresh: bool
+    """Its writer has written nothing else since it raised."""
+    count: int
+    acked: int
+    """Chunks that are stored."""
+    lost: int
+    """Chunks that were withdrawn unsent after a failure."""
+    last: int
+    """Sequence of the last stored chunk."""
+
+    def __init__(self, original: object, count: int, future: Future[int], owner: object = None) -> None: ...
+    def settle(self, chunks: int, last: int) -> None:
+        """Count `chunks` more as stored, the last of them at `last`; with all of them stored, the future gets it."""
+
+    def fail(self, error: BaseException) -> None:
+        """Raise the error in the caller, if it still waits."""
+
+@final
+class Sealed:
+    """A closed batch: its bytes never change.
+
+    Args:
+        body: newline separated chunks.
+        count: their number.
+        writes: as the property of this name.
+        nonce: 8 characters that tell this batch from every other.
+        only: the write of a batch of one awaited chunk, in place of `writes`.
+    """
+
+    body: bytes
+    nonce: bytes
+    count: int
+    only: Write | None
+    several: list[tuple[Write, int, int]] | None
+    first: int
+    """Sequence of the first chunk, once it was sent."""
+    sent: bool
+    """It was sent at least once."""
+    doubtful: bool
+    """The reply to an attempt was lost."""
+
+    def __init__(
+        self,
+        body: bytes,
+        count: int,
+        writes: list[tuple[Write, int, int]] | None,
+        nonce: bytes,
+        only: Write | None = None,
+    ) -> None: ...
+    @property
+    def writes(self) -> list[tuple[Write, int, int]]:
+        """(write, number of its chunks in this batch, index behind the last of them) of each awaited write."""
+
+    @writes.setter
+    def writes(self, writes: list[tuple[Write, int, int]]) -> None: ...
+    def lines(self, *, awaited: bool) -> list[bytes]:
+        """The chunks that belong to an awaited write, or those that belong to none."""
+
+@disjoint_base
+class StraightAppender:
+    """Fast path of an awaited chunk: with nothing queued, one chunk is one XADD, published when it is acknowledged.
+
+    A subclass has the rest, batching, retries and recovery, in the methods that are called here: `put_many`, `replied`,
+    `seal`, `schedule`, `pause` and `pump`. Owned by one thread.
+
+    Args:
+        stream_id: the stream.
+        topology: sends requests; `lane`, if it has one, takes all of them; `audience` knows the local subscribers.
+        framer: makes the requests.
+        terms: `number` is the current term.
+        last: last sequence of the stream.
+        nonce: 4 characters that tell this appender's batches from others'.
+        max_length: chunks that the stream keeps, 0 for all.
+        max_count: chunks of a batch at most, and between two cuts.
+        linger: seconds for which chunks are gathered; more than 0 disables the fast path.
+        make_future: makes the future of an awaited write.
+        call_soon: the event loop's.
+    """
+
+    stream_id: str
+    topology: Any
+    lane: Any
+    terms: Any
+    dead: Callable[[Sequence[bytes]], Any] | None
+    trouble_since: float | None
+    listeners: Listeners
+    nonce: bytes
+    batch: Batch
+    """The open batch."""
+    sequence: Sequencer
+    framer: AppendFramer
+    max_count: int
+    max_length: int
+    assisted_batches: int
+    collisions: int
+    generation: int
+    given: int
+    """Chunks accepted."""
+    settled: int
+    """Chunks acknowledged."""
+    batches: int
+    """Batches closed, for their nonces."""
+    trimmed: int
+    trims: int
+    flight: Sealed | None
+    """The batch in flight."""
+    queue: deque[Sealed]
+    """Closed batches behind it."""
+    flushes: deque[tuple[int, Any]]
+    raised: Any
+    make_future: Callable[[], Any]
+    call_soon: Callable[..., Any]
+    observed: Any
+    scheduled: Any
+    linger: float
+    busy: bool
+    """A batch is in flight, or a recovery runs."""
+    in_trouble: bool
+    silent: bool
+    """A publication was skipped for lack of remote subscribers; a count has been requested."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        topology: Any,
+        framer: AppendFramer,
+        terms: Any,
+        last: int,
+        nonce: bytes,
+        max_length: int,
+        max_count: int,
+        linger: float,
+        make_future: Callable[[], Any],
+        call_soon: Callable[..., Any],
+    ) -> None: ...
+    def next_nonce(self) -> bytes:
+        """8 characters that no other batch has. ValueError: `nonce` has not 4 characters."""
+
+    def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
+        """Add a `text_delta` that nobody awaits, with that Unix time; closes a full batch and schedules its sending.
+
+        Raises:
+            TypeError, UnicodeEncodeError: as `ChunkEncoder.encode_text`; nothing was added.
+        """
+
+    def put(self, chunk: bytes, original: object, owner: object) -> Write:
+        """Add one awaited chunk: sent at once if nothing is queued or in flight, else by `put_many`."""
+
+    def announce(self, first: int, last: int, body: bytes) -> bool:
+        """Hand a stored batch to local subscribers and publish it for remote ones; whether there are local ones."""
+
+    def look(self) -> None:
+        """Publish the word that tells subscribers to read the log."""
+
+    def __call__(self, reply: Any) -> None:
+        """Take the reply to the batch in flight: acknowledge a batch of one awaited chunk, else call `replied`."""
+
+@final
+class Listeners:
+    """Whether a stream has remote subscribers, by the replies to its publications.
+
+    Args:
+        audience: the process's own subscriptions. `here`: entries by channel, each with `heard`, whether the server
+            counts it; `changes`: how often that became true; `blind`: the server's counts mean nothing.
+        channel: the stream's.
+    """
+
+    channel: bytes
+    elsewhere: bool
+    """There are remote subscribers, as far as known."""
+    flying: int
+    """Publications whose replies are pending."""
+    stale: int
+    """Pending replies that are older than the last arrival of a subscriber."""
+
+    def __init__(self, audience: Any, channel: bytes) -> None: ...
+    def come(self) -> None:
+        """A subscriber has arrived, or may have: assume one, and ignore the counts in pending replies."""
+
+    def others(self, count: int) -> bool:
+        """Whether that many subscriptions are more than this process's own."""
+
+    def __call__(self, reply: Any) -> None:
+        """Take the reply to a publication, the count of its receivers; an error changes nothing."""
+
+def count_frame(word: bytes, publishers: list[_P]) -> bytes:
+    """RESP of `PUBSUB word channel...`: how many subscriptions has each publisher's channel. Resets their `silent`."""
+
+def heard_elsewhere(publishers: list[_P], counts: list[Any]) -> list[_P]:
+    """The publishers that have remote subscribers.
+
+    Args:
+        publishers: those that `count_frame` asked for.
+        counts: its reply: channel and number of each, in turns.
+
+    Raises:
+        ValueError: not as many counts as publishers.
+    """
+
+@disjoint_base
+class Items:
+    """Asynchronous iterator over a buffer. A subclass fills the buffer in `_advance`, a coroutine. Owned by one thread.
+
+    A step takes its item when it is awaited, not before: a step that is dropped or cancelled unstarted takes nothing.
+    """
+
+    _items: list[Any]
+    """The buffer."""
+    _index: int
+    """Index of the next item."""
+    _clean: int
+    """End of the items that may be taken."""
+
+    def __aiter__(self) -> Any: ...
+    def __anext__(self) -> Any:
+        """The next item; awaits `_advance` where none is left. RuntimeError: nor after that."""
+
+@disjoint_base
+class Inbox:
+    """Buffer of the pushes that continue what a reader has seen. Owned by one thread.
+
+    It becomes `dirty` when the log must be read: after a gap, another term, a lost subscription, the word that tells
+    subscribers to read the log, or more than 512 pushes or 1 MiB. While it is dirty it holds no pushes.
+    """
+
+    window: Window
+    """The sequences seen."""
+    entry: bytes
+    """Id of the last entry seen, b"" for none."""
+    decoder: Any
+    """`decoder.decode(body, last, after)` makes the chunks of a push."""
+    waiter: Any
+    """Future of a waiting reader."""
+    error: Any
+    closed: bool
+    ended: bool
+    live: bool
+    """All entries before the pushes were read."""
+    dirty: bool
+    joined: bool
+    """Subscribed, which publishers have not been told yet."""
+    pushes: list[bytes]
+    """Payloads to be read."""
+    pushed_bytes: int
+    """Their size."""
+
+    def pushed(self, payload: bytes) -> None:
+        """Take a message of the channel, and wake the reader. TypeError: it is not bytes."""
+
+    def resync(self) -> None:
+        """The channel was subscribed, perhaps again: messages may have been missed."""
+
+    def look(self) -> None:
+        """Drop the pushes and have the log read."""
+
+    def rouse(self) -> None:
+        """Wake the waiting reader."""
+
+    def waits(self) -> bool:
+        """Whether all that is left to do is to wait for a push."""
+
+    def at_hand(self) -> Any:
+        """The decoded chunks of the next push with something new; None for none."""

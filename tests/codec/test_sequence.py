@@ -124,7 +124,6 @@ def test_window_takes_each_sequence_once_and_in_order(codec, after, entries) -> 
     taken: list[int] = []
     for first, more in entries:
         last, seen = first + more, window.last
-        partly = window.overlaps(first, last)
         answer = window.offer(first, last)
         if answer >= 0:
             taken.extend(range(first, last + 1)[answer:])
@@ -134,7 +133,7 @@ def test_window_takes_each_sequence_once_and_in_order(codec, after, entries) -> 
             assert last <= seen
         if answer == -2:
             assert first > seen + 1
-        assert partly == (first <= seen < last) == (answer > 0)
+        assert (first <= seen < last) == (answer > 0)
     assert taken == list(range(after + 1, window.last + 1))
 
 
@@ -163,9 +162,7 @@ def test_window_answers_to_what_was_seen(codec, entry, answer, last) -> None:
 def test_window_at_the_last_sequence_of_all(codec) -> None:
     window = codec.Window(U64_MAX)
     assert window.offer(1, U64_MAX) == -1
-    assert window.overlaps(1, U64_MAX) is False
     window = codec.Window(U64_MAX - 1)
-    assert window.overlaps(1, U64_MAX) is True
     assert window.offer(1, U64_MAX) == U64_MAX - 1
 
 
@@ -176,22 +173,21 @@ def test_window_at_the_last_sequence_of_all(codec) -> None:
 )
 def test_window_refuses_what_is_no_range(codec, entry, error) -> None:
     window = codec.Window(1)
-    for ask in (window.offer, window.overlaps):
-        with pytest.raises(error):
-            ask(*entry)
+    with pytest.raises(error):
+        window.offer(*entry)
     assert window.last == 1
 
 
 @compared
 @examples
-@given(start=numbers, calls=st.lists(st.tuples(st.sampled_from(["offer", "overlaps"]), numbers, numbers), max_size=8))
+@given(start=numbers, calls=st.lists(st.tuples(numbers, numbers), max_size=8))
 def test_twins_keep_the_same_window(start, calls) -> None:
     windows = [outcome(twin.Window, start) for twin in TWINS]
     if isinstance(windows[0], tuple):
         assert windows[0] == windows[1]
         return
-    for name, first, last in calls:
-        assert outcome(getattr(windows[0], name), first, last) == outcome(getattr(windows[1], name), first, last)
+    for first, last in calls:
+        assert outcome(windows[0].offer, first, last) == outcome(windows[1].offer, first, last)
         assert windows[0].last == windows[1].last
 
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from helix_fast.codec.plain import wire
+from helix_fast.codec import plain
 
 PURE_ASKED_FOR = os.environ.get("HELIX_FAST_PURE") == "1"
-TWINS: list[ModuleType] = [wire]
+TWINS: list[ModuleType] = [plain]
 if not PURE_ASKED_FOR:
     try:
         from helix_fast import _codec
     except ImportError:
-        pass  # test_codec_choice fails then: here only its own tests should
+        pass  # test_choice fails then: here only its own tests should
     else:
         TWINS.append(_codec)
 

@@ -46,12 +46,10 @@ def report(target: CodecTarget, began: float) -> None:
 def work(options: argparse.Namespace) -> int:
     """The child: runs programs on the extension that it is told."""
     if options.engine == "atheris":
-        with importlib.import_module("atheris").instrument_imports(
-            include=["helix_fast.codec.plain.wire", "helix_fast.codec.plain.rollup"]
-        ):
-            from helix_fast.codec.plain import wire as plain
+        with importlib.import_module("atheris").instrument_imports(include=["helix_fast.codec.plain"]):
+            from helix_fast.codec import plain
     else:
-        from helix_fast.codec.plain import wire as plain
+        from helix_fast.codec import plain
     target = CodecTarget(load(options.extension), plain)
     began = time.monotonic()
     if options.replay:

@@ -207,6 +207,7 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "flag": lambda _, material: bool(material.below(2)),
     "entries": lambda _, material: material.entries(),
     "some entries": lambda _, material: material.several(material.entry, 6),
+    "bytes or entry": lambda _, material: material.blob() if material.rarely() else material.entry(),
     "kinds": lambda _, material: material.kinds(),
     "bounds": lambda _, material: material.bounds(),
     "limit": lambda _, material: material.pick([0, 1, 2, 2**62, 2**70, -1]),
@@ -238,7 +239,6 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "Sequencer.jump": ("number",),
     "Window": ("number",),
     "Window.offer": ("range",),
-    "Window.overlaps": ("range",),
     "Rollup": (),
     "Rollup.add": ("entries",),
     "Rollup.merge": ("rollup",),
@@ -253,6 +253,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "number_chunks": ("places", "values", "number", "text"),
     "merge_entries": ("page", "number"),
     "check_finite": ("tree", "flag"),
+    "load_entry": ("bytes or entry",),
     "select_entries": ("some entries", "kinds", "bounds", "bounds", "limit"),
 }
 # Objects are made when a method wants one. What does most with bytes comes up most often.

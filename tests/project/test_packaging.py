@@ -100,7 +100,7 @@ def test_install_without_a_compiler_goes_on_in_plain_python_and_says_so(setup: P
     assert shown.stdout.split() == [
         str(setup / "built" / "helix_fast" / "codec" / "__init__.py"),
         "False",
-        "helix_fast.codec.plain.wire",
+        "helix_fast.codec.plain.encode",
     ]
     assert "the compiled codec is missing" in shown.stderr
     assert build(setup, CC="false", HELIX_FAST_REQUIRE_EXTENSION="1").returncode != 0

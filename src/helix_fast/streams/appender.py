@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from helix_fast.codec import Write
-from helix_fast.codec.plain.append import MAX_BATCH_BYTES
+from helix_fast.codec import MAX_BATCH_BYTES, Write
 from helix_fast.errors import (
     HelixError,
     StoreClosedError,

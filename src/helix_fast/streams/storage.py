@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Final
 
 from helix_fast import arguments, codec
-from helix_fast.codec.plain.append import MAX_BATCH_BYTES
 from helix_fast.errors import (
     ChunkTooLargeError,
     HelixError,
@@ -330,7 +329,7 @@ def _entries(encoded: Sequence[bytes], longest: int) -> list[bytes | int]:
     for data in encoded:
         lines.append(data)
         size += len(data) + 1
-        if size >= MAX_BATCH_BYTES or len(lines) >= longest:
+        if size >= codec.MAX_BATCH_BYTES or len(lines) >= longest:
             entries += (len(lines), b"\n".join(lines))
             lines, size = [], 0
     if lines:

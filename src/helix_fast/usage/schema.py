@@ -13,7 +13,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from helix_fast import codec
-from helix_fast.codec.plain.rollup import load_entry
 from helix_fast.errors import HelixError, MalformedEntryError
 from helix_fast.keys import check_id
 
@@ -202,7 +201,7 @@ def decode_entry(data: bytes) -> UsageEntry:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        fields = load_entry(data)
+        fields = codec.load_entry(data)
         return from_wire(fields)
     except ValueError as error:
         raise MalformedEntryError(f"{error}: {data[:200]!r}") from error

@@ -1,7 +1,7 @@
 """The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is elsewhere."""
 
 
-cdef enum:
+cpdef enum:                      # read by streams/ too
     MAX_BATCH_BYTES = 65536
 
 

@@ -203,3 +203,8 @@ def select_entries(entries, kinds, steps, times, limit):
         if plain_twin().entry_matches(entry, names, steps, times):
             found.append(entry)
     return found
+
+
+def load_entry(data):
+    """The JSON object of one entry; ValueError for what is none or has no kind."""
+    return plain_twin().load_entry(data)

@@ -6,6 +6,15 @@ cdef enum:
     POSITION = 3 * DIGITS + 3   # what stands before the body of a publication, at its longest
 
 
+cdef inline char* put_length(char* out, char mark, uint64_t value) noexcept nogil:
+    """A RESP length line: `$5` or `*3`."""
+    cdef Number number
+    write_number(&number, value)
+    out[0] = mark
+    out = put_number(out + 1, &number)
+    return put(out, b"\r\n", 2)
+
+
 cdef bytes bulk(bytes part):
     return b"$%d\r\n%b\r\n" % (len(part), part)
 

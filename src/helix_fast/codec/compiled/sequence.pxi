@@ -52,7 +52,8 @@ cdef class Window:
     def offer(self, first, last):
         """What to do with an entry of first..last; see the stub for the contract."""
         cdef uint64_t start = u64(first, "first"), stop = u64(last, "last"), seen
-        require_range(start, stop)
+        if start < 1 or stop < start:
+            raise ValueError("a range starts at 1 or later and does not end before it starts")
         if stop <= self.last:
             return -1
         if start - 1 > self.last:
@@ -60,15 +61,3 @@ cdef class Window:
         seen = self.last - start + 1
         self.last = stop
         return seen
-
-    def overlaps(self, first, last):
-        """Whether first..last is partly seen, partly new."""
-        cdef uint64_t start = u64(first, "first"), stop = u64(last, "last")
-        require_range(start, stop)
-        return start <= self.last < stop
-
-
-cdef inline int require_range(uint64_t first, uint64_t last) except -1:
-    if first < 1 or last < first:
-        raise ValueError("a range starts at 1 or later and does not end before it starts")
-    return 0

@@ -1,1 +1,46 @@
-"""The codec in plain Python: the twin of `codec/compiled`, the oracle of its tests, and the fallback."""
+"""The codec in plain Python: the oracle of the tests, and the fallback where nothing compiles.
+
+Its files have the stems of `compiled/`. Without a counterpart here: `escape` (two expressions in `encode`), and `scan`,
+`shape` and `entry`, by which the compiled rollup reads an entry without an object for each value (here: `rollup`).
+`sums` is the part of `rollup` that both use. Only this module knows all names; the others import what they need.
+"""
+
+from .append import MAX_BATCH_BYTES, Outbox, Sealed, StraightAppender, Write
+from .decode import decode_texts, merge_entries, number_chunks
+from .encode import Batch, ChunkEncoder
+from .finite import check_finite
+from .frame import AppendFramer, frame_command, parse_push
+from .lines import join_lines, split_lines
+from .reader import Inbox, Items
+from .rollup import Rollup, load_entry, select_entries
+from .sequence import Sequencer, Window
+from .subscribers import Listeners, count_frame, heard_elsewhere
+
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "AppendFramer",
+    "Batch",
+    "ChunkEncoder",
+    "Inbox",
+    "Items",
+    "Listeners",
+    "Outbox",
+    "Rollup",
+    "Sealed",
+    "Sequencer",
+    "StraightAppender",
+    "Window",
+    "Write",
+    "check_finite",
+    "count_frame",
+    "decode_texts",
+    "frame_command",
+    "heard_elsewhere",
+    "join_lines",
+    "load_entry",
+    "merge_entries",
+    "number_chunks",
+    "parse_push",
+    "select_entries",
+    "split_lines",
+]

@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
+from .encode import Batch, ChunkEncoder
+from .frame import AppendFramer
+from .sequence import Sequencer
 from .subscribers import Listeners
 
 if TYPE_CHECKING:
     from asyncio import Future
-
-    from helix_fast._codec import AppendFramer, Batch, ChunkEncoder, Sequencer
 
 MAX_BATCH_BYTES: Final = 64 << 10
 
@@ -174,16 +175,12 @@ class StraightAppender:
         make_future: Callable[[], Any],
         call_soon: Callable[..., Any],
     ) -> None:
-        # Here, since the codec imports this module: these are its plain classes, as everything is where this one runs.
-        from . import wire
-
-        plain: Any = wire
         self.stream_id = stream_id
         self.topology = topology
         self.lane = getattr(topology, "lane", None)
         self.framer = framer
         self.terms = terms
-        self.sequence: Sequencer = plain.Sequencer(last)
+        self.sequence = Sequencer(last)
         self.trimmed = self.trims = last
         self.nonce = nonce
         self.max_length = max_length
@@ -191,7 +188,7 @@ class StraightAppender:
         self.linger = linger
         self.make_future = make_future
         self.call_soon = call_soon
-        self.batch: Batch = plain.Batch()
+        self.batch = Batch()
         self.busy = False
         """A batch is under way, or a recovery is."""
         self.flight: Sealed | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from helix_fast._codec import Window
+from .frame import parse_push
+from .sequence import Window
 
 MAX_PUSHED_ENTRIES: Final = 512
 MAX_PUSHED_BYTES: Final = 1 << 20
@@ -112,14 +112,12 @@ class Inbox:
 
     def at_hand(self) -> Any:
         """What the decoder makes of the next push that has something new; None where there is none."""
-        from . import wire
-
         while self._taking() and self.pushes:
             payload = self.pushes.pop(0)
             self.pushed_bytes -= len(payload)
             seen = self.window.last
             try:
-                term, first, last, body = wire.parse_push(payload)
+                term, first, last, body = parse_push(payload)
                 # Behind another term there may be a reset of which no word has come yet.
                 known = not self.entry or self.entry.startswith(b"%d-" % term)
                 drop = self.window.offer(first, last) if known else -2

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar, final
 
-if TYPE_CHECKING:
-    from .append import StraightAppender
+from .frame import frame_command
 
 
 @final
@@ -53,16 +53,24 @@ class Listeners:
             self.elsewhere = self.others(reply)
 
 
-def count_frame(word: bytes, publishers: list[StraightAppender]) -> bytes:
-    """RESP of ``PUBSUB word channel…``, which asks how many hear each publisher's channel; none is silent any more."""
-    from . import wire
+class Publisher(Protocol):
+    """What publishes to a channel: an appender."""
 
+    listeners: Listeners
+    silent: bool
+
+
+_Publisher = TypeVar("_Publisher", bound=Publisher)
+
+
+def count_frame(word: bytes, publishers: Sequence[Publisher]) -> bytes:
+    """RESP of ``PUBSUB word channel…``, which asks how many hear each publisher's channel; none is silent any more."""
     for publisher in publishers:
         publisher.silent = False
-    return wire.frame_command([b"PUBSUB", word, *(publisher.listeners.channel for publisher in publishers)])
+    return frame_command([b"PUBSUB", word, *(publisher.listeners.channel for publisher in publishers)])
 
 
-def heard_elsewhere(publishers: list[StraightAppender], counts: list[Any]) -> list[StraightAppender]:
+def heard_elsewhere(publishers: list[_Publisher], counts: list[Any]) -> list[_Publisher]:
     """Those of the publishers that somebody beside this process hears.
 
     Args:
