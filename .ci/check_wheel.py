@@ -1,4 +1,4 @@
-"""Fails where a wheel lacks a file of the package, or holds one that does not belong into it.
+"""Fails if a wheel lacks a file of the package, holds one that does not belong into it, or is too large.
 
 Usage: check_wheel.py WHEEL SRC
 """
@@ -10,10 +10,12 @@ import zipfile
 from pathlib import Path
 
 SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".lua"}
+# An extension with its debug information alone is larger.
+MAX_BYTES = 900_000
 
 
 def problems(wheel: str, src: str) -> list[str]:
-    """One line for each file that is missing or too many."""
+    """One line for each file that is missing or too many, and for a wheel that is too large."""
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if not name.endswith("/")}
     package = Path(src) / "helix_fast"
@@ -30,7 +32,9 @@ def problems(wheel: str, src: str) -> list[str]:
         for name in sorted(packed - needed)
         if not name.startswith("helix_fast/_codec.") and ".dist-info/" not in name and ".libs/" not in name
     ]
-    return missing + foreign
+    size = Path(wheel).stat().st_size
+    large = [f"too large: {size / 1000:.0f} kB, at most {MAX_BYTES / 1000:.0f}"] if size > MAX_BYTES else []
+    return missing + foreign + large
 
 
 if __name__ == "__main__":

@@ -1,19 +1,26 @@
-"""The codec's C declarations: the whole story of the hot path on one page.
+"""C declarations of the codec. Bodies are in `codec/compiled/*.pxi`, the contract is in `_codec.pyi`.
 
-Bodies are in `_codec.pyx` and the `.pxi` files that it includes, the contract is in `_codec.pyi`.
-Nothing here does I/O or knows a clock. There is no mutable C state outside the objects below.
-Free threading: ChunkEncoder and AppendFramer never change once made. Batch guards its buffer with the object's critical
-section, inside which no Python code runs and nothing is allocated by Python. Sequencer and Window hold numbers only: no
-race can free memory.
+Pure classes: bytes and values in, values out. No attribute is a future, a lane, a topology or a loop.
+    ChunkEncoder, Batch (encode), AppendFramer (frame), Sequencer, Window (sequence), Rollup (rollup)
+Hot classes: the inner loop of appenders and readers. They call the objects that they are given; they import nothing and
+decide no policy (no retry, no timeout).
+    Outbox, Write, Sealed, StraightAppender (append), Listeners (subscribers), Items, Inbox (reader)
+
+Neither kind does I/O or reads a clock, and there is no mutable C state outside these objects.
+Free threading: ChunkEncoder and AppendFramer are immutable. Batch and Rollup guard their memory with the object's
+critical section; Batch runs no Python code and allocates nothing by Python inside it. Sequencer and Window hold numbers
+only: no race can free memory. The hot classes belong to the thread of their event loop.
 """
 
 from libc.stdint cimport int64_t, uint64_t
+
+# ---------------------------------------------------------------- pure: chunks, frames, sequences
 
 cdef enum:
     DIGITS = 20                 # decimal digits of the largest unsigned 64-bit integer
     MAX_DEPTH = 512             # levels of nesting that check_finite follows
     FIRST_CAPACITY = 1024       # bytes of a batch's first buffer: some eight chunks
-    UNCOUNTED = 16384           # bytes of text with escapes that get room for the worst: six bytes each
+    UNCOUNTED = 16384           # up to so many bytes of text with escapes get room for the worst case: six bytes each
     KEPT_CAPACITY = 262144      # take() frees a larger buffer, so one huge chunk does not pin its memory
 
 
@@ -25,13 +32,13 @@ cdef struct Number:             # a number as decimal text
 cdef struct Text:               # a str as UTF-8; the bytes belong to the str and live as long as it does
     const char* data
     Py_ssize_t length
-    Py_ssize_t clean            # bytes before the first that JSON wants escaped
-    Py_ssize_t room             # bytes that it takes inside a JSON string at most; exactly `length` where all is clean
+    Py_ssize_t clean            # bytes before the first that JSON must escape
+    Py_ssize_t room             # upper bound of its bytes in a JSON string; `length` if all is clean
 
 
 cdef class ChunkEncoder:
     cdef readonly object agent_id, agent_type
-    cdef bytes tail             # what follows the delta: '","agentId":"...","agentType":"...","timestamp":'
+    cdef bytes tail             # bytes behind the delta: '","agentId":"...","agentType":"...","timestamp":'
 
 
 cdef class Batch:
@@ -40,8 +47,8 @@ cdef class Batch:
     cdef readonly Py_ssize_t size       # bytes used: the body so far, separators included
     cdef readonly Py_ssize_t count      # chunks in it
 
-    # Counts one more chunk of `length` bytes, writes a separator where one is due; returns where the chunk's bytes go.
-    # Who writes fewer puts `size` right. NULL: no memory, nothing changed.
+    # Adds room for a chunk of `length` bytes, and a separator before it; returns the start of the room.
+    # A caller that writes fewer bytes corrects `size`. NULL: no memory, nothing changed.
     cdef char* extend(self, Py_ssize_t length) noexcept nogil
     cdef int append_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
 
@@ -54,7 +61,7 @@ cdef class AppendFramer:
 
     cdef readonly bytes look    # RESP of 'PUBLISH channel !'
 
-    # What `xadd`, `publish` and `payload` return, their arguments checked.
+    # Results of `xadd`, `publish` and `payload`, for arguments that were checked.
     cdef bytes append_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
     cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
     cdef bytes push_payload(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
@@ -64,6 +71,12 @@ cdef class Sequencer:
     cdef readonly uint64_t last     # last sequence known to be part of the stream
     cdef uint64_t flying            # length of the range in flight; 0: none
 
+
+cdef class Window:
+    cdef readonly uint64_t last     # sequence last seen
+
+
+# ---------------------------------------------------------------- hot: append, subscribers, reader
 
 cdef class Outbox:
     cdef readonly list frames       # requests that leave in the next write
@@ -124,10 +137,6 @@ cdef class StraightAppender:
     cdef bytes nonce_of_next(self)
 
 
-cdef class Window:
-    cdef readonly uint64_t last     # sequence last seen
-
-
 cdef class Items:
     cdef public list _items
     cdef public Py_ssize_t _index, _clean
@@ -150,17 +159,17 @@ cdef class _Step:
     cdef object waiting         # the coroutine, where nothing was at hand
 
 
-# ---------------------------------------------------------------- usage: JSON scanned, sums kept
+# ---------------------------------------------------------------- pure: usage entries scanned and summed
 
 cdef enum:
     MAX_DIGITS = 18             # of an integer that the scanner reads: two of them add up within 64 bits
     MAX_FRACTION = 200          # digits after a point
     SCAN_DEPTH = 64             # levels of nesting that the scanner follows
-    USUAL = 0                   # the scanner's answers; everything UNUSUAL is read by the plain twin
+    USUAL = 0                   # the scanner's answers; the plain twin reads UNUSUAL entries
     UNUSUAL = 1
 
 
-cdef enum:                      # types of a scanned value; up to ABSENT_NULL: there is none
+cdef enum:                      # types of a scanned value; ABSENT and ABSENT_NULL: no value
     ABSENT = 0
     ABSENT_NULL = 1
     INTEGER = 2
@@ -172,12 +181,12 @@ cdef enum:                      # types of a scanned value; up to ABSENT_NULL: t
     OTHER_VALUE = 8
 
 
-cdef enum:                      # fields of an entry that are looked at, in the order of helix_entry_fields
+cdef enum:                      # fields of an entry that are read, in the order of helix_entry_fields
     KIND, TIME, STEP, MODEL, TOKENS_FIELD, TOOL_NAME, DURATION, SUCCESS, ERROR, AGENT_TYPE, SUB_SESSION, CUSTOM_TYPE
     CUSTOM_VALUE, ENTRY_FIELDS
 
 
-cdef enum:                      # what the integers of a slot add up; of tools and sub-agents 0: success, 1: failure
+cdef enum:                      # integers of a slot; of tools and sub-agents 0: successes, 1: failures
     PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE
     WHOLE_SUM                   # integers among the values or durations
     LOWEST, HIGHEST             # only among the large ones
@@ -190,7 +199,7 @@ cdef enum:                      # groups of names, numbered as in plain/sums.py
 cdef enum:
     TOKEN_FIELDS = 5
     INTEGERS = 7
-    NONE = 0                    # what an entry's number is
+    NONE = 0                    # kinds of an entry's number
     WHOLE = 1
     FRACTION = 2
 
@@ -208,7 +217,7 @@ cdef struct Value:              # a scanned value; its bytes belong to the entry
     int64_t whole               # of an integer
 
 
-cdef struct Entry:              # what one entry counts for
+cdef struct Entry:              # the numbers that one entry adds
     int group
     const char* name
     Py_ssize_t name_length
@@ -233,7 +242,7 @@ cdef struct Slot:               # the sums of one name in one group
     int64_t integers[WHOLE_SUM + 1]
     int64_t whole_count, low, high          # of integer values; low > high: none
     int64_t real_count
-    double real_sum, real_rest, real_low, real_high     # of fractions, with what rounding has left over
+    double real_sum, real_rest, real_low, real_high     # of fractions; the rest corrects rounding
 
 
 cdef class Rollup:
@@ -241,11 +250,11 @@ cdef class Rollup:
     cdef Py_ssize_t count       # slots used
     cdef Py_ssize_t* index      # open addressing: place -> slot + 1, 0 where free
     cdef Py_ssize_t places      # of index, a power of two, at least twice `count`
-    cdef dict large             # (slot, integer) -> what 64 bits do not hold
+    cdef dict large             # (slot, integer) -> sums beyond 64 bits
     cdef readonly int64_t entry_count, malformed_count
     cdef int64_t first, last    # times; first > last: none
 
-    # Slot of a name, made where there is none. Everything else is added by these, each entry whole.
+    # Index of the slot of a name, a new one if there is none. The others add to slots, each entry whole or not at all.
     cdef Py_ssize_t find(self, int group, const char* name, Py_ssize_t length) except -1
     cdef int grow(self) except -1
     cdef int put_large(self, Py_ssize_t at, int field, object value) except -1

@@ -23,28 +23,27 @@ MAX_BATCH_BYTES: Final = 65536
 
 @final
 class ChunkEncoder:
-    """Encodes the `text_delta` chunks of one agent: holds all bytes of them that never change.
+    """Encodes the `text_delta` chunks of one agent. Immutable; may be shared between threads.
 
-    Immutable; may be shared between threads. Wire form: the reference page's (`type`, `delta`, `agentId`, `agentType`,
-    `timestamp`).
+    Fields, in this order: `type`, `delta`, `agentId`, `agentType`, `timestamp`.
 
     Args:
         agent_id: the agent's id.
         agent_type: the agent's type; None leaves the key out.
 
     Raises:
-        TypeError: an argument is no str.
+        TypeError: an argument is not str.
         UnicodeEncodeError: an argument has a lone surrogate.
     """
 
     def __new__(cls, agent_id: str, agent_type: str | None = None) -> ChunkEncoder: ...
     @property
     def agent_id(self) -> str:
-        """As given."""
+        """The argument."""
 
     @property
     def agent_type(self) -> str | None:
-        """As given."""
+        """The argument."""
 
     def encode_text(self, delta: str, timestamp: int) -> bytes:
         r"""One `text_delta` as one line of JSON: byte for byte what `msgspec.json.encode` makes of the same fields.
@@ -57,7 +56,7 @@ class ChunkEncoder:
             `{"type":"text_delta","delta":"...","agentId":"...","agentType":"...","timestamp":123}`, in one line.
 
         Raises:
-            TypeError: delta is no str, or timestamp no int.
+            TypeError: delta is not str, or timestamp not int.
             UnicodeEncodeError: delta has a lone surrogate.
             OverflowError: timestamp is out of range.
 
@@ -67,9 +66,15 @@ class ChunkEncoder:
 
 @final
 class Batch:
-    """Chunks being gathered for one stream entry: newline separated bytes and their count.
+    r"""Builds the body of one stream entry: newline separated chunks, and their count.
 
     Owned by one thread at a time; without the GIL a race can mix the order of chunks, never corrupt memory.
+
+    >>> batch = Batch()
+    >>> batch.add(b"{}"), batch.add_text(ChunkEncoder("a"), "", 1), batch.count
+    (2, 63, 2)
+    >>> batch.take()
+    b'{}\n{"type":"text_delta","delta":"","agentId":"a","timestamp":1}'
     """
 
     def __new__(cls) -> Batch: ...
@@ -82,56 +87,59 @@ class Batch:
         """Bytes of the body so far, separators included."""
 
     def add_text(self, encoder: ChunkEncoder, delta: str, timestamp: int) -> int:
-        """Append what `encoder.encode_text(delta, timestamp)` returns, without making it a bytes object of its own.
+        """Append the result of `encoder.encode_text(delta, timestamp)`, without a bytes object for it.
 
         Returns:
             The new size, bytes.
 
         Raises:
             TypeError, UnicodeEncodeError, OverflowError: as `encode_text`.
-            MemoryError: no memory for it.
+            MemoryError: nothing was added.
         """
 
     def add(self, chunk: bytes) -> int:
-        """Append one chunk that is encoded already.
+        """Append one encoded chunk.
 
         Args:
-            chunk: one line of JSON. That it is JSON is not checked.
+            chunk: one line of JSON; that it is JSON is not checked.
 
         Returns:
             The new size, bytes.
 
         Raises:
             ValueError: the chunk is empty or has a newline inside (it would be read as two).
-            TypeError: it is not bytes.
-            MemoryError: no memory for it.
+            TypeError: the chunk is not bytes.
+            MemoryError: nothing was added.
         """
 
     def take(self) -> bytes:
-        r"""The body, `chunk\nchunk\n...chunk` without a newline at the end (b"" for an empty batch). Empties the batch.
+        r"""Return the body, `chunk\nchunk\n...chunk`, b"" for none, and empty the batch.
 
         Raises:
-            MemoryError: no memory for it; the chunks stay.
+            MemoryError: the chunks stay in the batch.
         """
 
 @final
 class AppendFramer:
-    """RESP of the appends of one stream; the constant head is made once. Immutable; may be shared between threads.
+    r"""RESP of the appends and publications of one stream. Immutable; may be shared between threads.
 
     Args:
         key: the stream's key.
         channel: the channel on which its entries are published.
         publish: the publishing command, b"PUBLISH" or b"SPUBLISH".
+
+    >>> AppendFramer(b"key", b"channel").payload(17, 1, 2, b"{}\n{}")
+    b'17-1:2\n{}\n{}'
     """
 
     def __new__(cls, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> AppendFramer: ...
     @property
     def channel(self) -> bytes:
-        """As given."""
+        """The argument."""
 
     @property
     def look(self) -> bytes:
-        """RESP of `PUBLISH channel !`: there is something in the log."""
+        """RESP of `PUBLISH channel !`, at which subscribers read the log."""
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of `XADD key NOMKSTREAM [MINID = min_id] term-first chunk body sequence first+count-1 writer nonce`.
@@ -140,9 +148,9 @@ class AppendFramer:
             term: the stream's term.
             first: sequence of the first chunk, at least 1.
             count: chunks in the body, at least 1; not compared with the body.
-            body: what `Batch.take` returned.
-            nonce: the writer's nonce.
-            min_id: entries below this id are trimmed; None trims nothing.
+            body: result of `Batch.take`.
+            nonce: tells this batch from every other.
+            min_id: entries below this id are trimmed; None: none.
 
         Raises:
             ValueError: first or count is 0.
@@ -153,14 +161,14 @@ class AppendFramer:
         """RESP of `PUBLISH channel payload`. Raises as `payload`."""
 
     def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        r"""`<term>-<first>:<last>\n<body>`, which `parse_push` reads. ValueError where last is below first."""
+        r"""`<term>-<first>:<last>\n<body>`, which `parse_push` reads. ValueError: last is below first."""
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
-    r"""Any command as RESP: bytes as they are, str as UTF-8, int in decimal, float as its repr.
+    r"""A command as RESP: bytes unchanged, str as UTF-8, int in decimal, float as its repr.
 
     Raises:
         TypeError: an argument is of another type, bool among them; or `args` itself is a str or bytes.
-        ValueError: there is no argument at all.
+        ValueError: `args` is empty.
         UnicodeEncodeError: a str has a lone surrogate.
 
     >>> frame_command(["GET", b"key"])
@@ -168,11 +176,14 @@ def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
     """
 
 def parse_push(payload: bytes) -> tuple[int, int, int, bytes]:
-    """(term, first, last, body) of a published payload. The body may be empty.
+    r"""(term, first, last, body) of a published payload. The body may be empty.
 
     Raises:
         ValueError: no such head, a number that is not canonical decimal or above 64 bits, or last below first.
-        TypeError: it is not bytes.
+        TypeError: the payload is not bytes.
+
+    >>> parse_push(b"17-1:2\n{}\n{}")
+    (17, 1, 2, b'{}\n{}')
     """
 
 def split_lines(body: bytes, last: int, after: int) -> tuple[int, list[bytes]]:
@@ -181,10 +192,10 @@ def split_lines(body: bytes, last: int, after: int) -> tuple[int, list[bytes]]:
     Args:
         body: newline separated chunks.
         last: sequence of the last of them.
-        after: sequence last seen, 0 for all.
+        after: sequence last seen, 0 for none.
 
     Returns:
-        (sequence of the first returned chunk, chunks). Nothing wanted, or an empty body: (last + 1, []).
+        (sequence of the first returned chunk, chunks). All seen, or an empty body: (last + 1, []).
 
     Raises:
         ValueError: the body has more lines than there are sequences up to `last`.
@@ -196,10 +207,10 @@ def split_lines(body: bytes, last: int, after: int) -> tuple[int, list[bytes]]:
 def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
     r"""As `split_lines`, but as one JSON array, so that one msgspec call decodes a batch.
 
-    That a line is one JSON value is not checked: compare the length of what was decoded with the count.
+    That a line is one JSON value is not checked: compare the number of decoded elements with the count.
 
     Returns:
-        (sequence of the first element, elements, array). Nothing wanted, or an empty body: (last + 1, 0, b"[]").
+        (sequence of the first element, count, array). All seen, or an empty body: (last + 1, 0, b"[]").
 
     Raises:
         ValueError, OverflowError, TypeError: as `split_lines`.
@@ -211,71 +222,94 @@ def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
 def decode_texts(
     encoder: ChunkEncoder, body: bytes, last: int, after: int, make: Callable[..., _T]
 ) -> tuple[int, list[_T | None], int]:
-    """The chunks of a stored body that come after sequence `after`, where `encoder` wrote them.
+    r"""The chunks of a stored body whose sequence is above `after`, decoded if `encoder` wrote them.
 
     Args:
-        encoder: whose `text_delta` lines are known here, with escapes other than \\u, and up to 16 digits of timestamp.
-        body, last, after: as `split_lines` takes them.
-        make: called with delta, agent_id, timestamp, and agent_type where the encoder has one, all by name.
+        encoder: the writer of the `text_delta` lines that are decoded: those without `\u` escapes, and with at most 16
+            digits of timestamp.
+        body, last, after: as for `split_lines`.
+        make: called by name with delta, agent_id, timestamp, and agent_type if the encoder has one.
 
     Returns:
-        (sequence of the first chunk, what `make` returned for each or None for lines that are to be read otherwise,
-        how many of those there are).
+        (sequence of the first chunk, a list of the results of `make` with None for each other line, number of Nones).
 
     Raises:
-        As `split_lines`, and what `make` raises.
+        ValueError, OverflowError, TypeError: as `split_lines`; the errors of `make`.
+
+    >>> decode_texts(ChunkEncoder("a"), ChunkEncoder("a").encode_text("hi", 7) + b"\n{}", 2, 0, dict)
+    (1, [{'delta': 'hi', 'agent_id': 'a', 'timestamp': 7}, None], 1)
     """
 
 def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: object) -> list[_Tuple]:
-    """`make` objects of (chunk, sequence, epoch), sequences counted from `first`; OverflowError, TypeError.
+    """Make a `make` of (chunk, sequence, epoch) for each chunk; the sequences count up from `first`.
 
-    `make` is a subclass of tuple without attributes of its own, as a NamedTuple; its `__new__` is not called.
+    Args:
+        make: a subclass of tuple without attributes of its own, such as a NamedTuple; its `__new__` is not called.
+
+    Raises:
+        TypeError: `make` or `chunks` is of another type.
+        OverflowError: a sequence is out of range.
+
+    >>> number_chunks(tuple, ["a", "b"], 7, "epoch")
+    [('a', 7, 'epoch'), ('b', 8, 'epoch')]
     """
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
-    """The bodies of the entries that a stream's page begins with, as far as they follow one another as usual.
+    """Join the bodies of the first entries of a page, as far as they are consecutive.
 
     Args:
-        entries: `[[id, [b"chunk", body, b"sequence", sequence, b"writer", nonce]], ...]` as XRANGE gives them.
+        entries: reply to XRANGE, `[[id, [b"chunk", body, b"sequence", sequence, b"writer", nonce]], ...]`.
         last: sequence of the last chunk before them.
 
     Returns:
-        (entries taken, sequence of the last chunk in them, their bodies joined). An entry with other fields, or one
-        that does not begin with the next sequence, ends it.
+        (entries taken, sequence of the last chunk in them, their bodies joined). The first entry with other fields, or
+        that does not begin with the next sequence, is not taken, nor is any behind it.
 
     Raises:
-        TypeError: entries is no list. OverflowError: last is out of range.
+        TypeError: entries is not a list.
+        OverflowError: last is out of range.
+
+    >>> merge_entries([[b"17-1", [b"chunk", b"{}", b"sequence", b"1", b"writer", b"aaaa0001"]]], 0)
+    (1, 1, b'{}')
     """
 
 def check_finite(value: object, binary: bool = True) -> None:
-    """Refuse what JSON cannot hold but msgspec would write as null or as a string.
+    """Refuse values that JSON cannot hold and that msgspec writes as null or as a string.
 
-    Walks dict, list, tuple and msgspec structs.
+    Looks into dict, list, tuple and msgspec structs.
 
     Args:
-        binary: whether bytes may be in it, which msgspec writes as base64 text.
+        binary: accept bytes, which msgspec writes as base64 text.
 
     Raises:
-        ValueError: a NaN or Infinity (the message names the path: `data.x[3]`), or more than 512 levels, as in a cycle;
-            never RecursionError.
-        TypeError: a dict key that is no str, or bytes where they may not be.
+        ValueError: a NaN or Infinity (the message names the path), or more than 512 levels, as in a cycle; never
+            RecursionError.
+        TypeError: a dict key that is not str, or bytes.
+
+    >>> check_finite({"x": [1.0, float("nan")]})
+    Traceback (most recent call last):
+    ValueError: x[1]: nan is no JSON number
     """
 
 @final
 class Sequencer:
-    """The next sequence of a stream, writer side: one range in flight at most. Owned by one thread at a time.
+    """Numbers the chunks of a writer: at most one range is in flight. Owned by one thread at a time.
 
     Args:
-        last: last sequence that is part of the stream, 0 for none.
+        last: last sequence of the stream, 0 for none.
+
+    >>> sequencer = Sequencer(4)
+    >>> sequencer.reserve(3), sequencer.last, sequencer.commit(), sequencer.last
+    (5, 4, 7, 7)
     """
 
     def __new__(cls, last: int = 0) -> Sequencer: ...
     @property
     def last(self) -> int:
-        """Last sequence known to be part of the stream; a range in flight does not count."""
+        """Last sequence known to be stored; a range in flight does not count."""
 
     def reserve(self, count: int) -> int:
-        """Put the next `count` sequences in flight; returns the first of them, `last + 1`.
+        """Put the next `count` sequences in flight; returns the first, `last + 1`.
 
         Raises:
             ValueError: count is 0.
@@ -284,32 +318,36 @@ class Sequencer:
         """
 
     def commit(self) -> int:
-        """The range in flight became part of the stream; returns the new last sequence.
+        """The range in flight was stored; returns its last sequence.
 
         Raises:
             RuntimeError: nothing is in flight.
         """
 
     def rollback(self) -> None:
-        """The range in flight did not become part of the stream: its sequences are the next to be reserved.
+        """The range in flight was not stored: its sequences are the next to be reserved.
 
-        With nothing in flight, no effect: so it may follow `jump`, which drops the range itself.
+        No effect with nothing in flight: so it may follow `jump`.
         """
 
     def jump(self, last: int) -> None:
-        """Another writer moved the stream to `last`. Drops what is in flight.
+        """Another writer moved the stream to `last`; drops the range in flight.
 
         Raises:
-            ValueError: `last` is below the last known: a stream never goes back.
+            ValueError: `last` is below the known one: a stream never goes back.
             OverflowError: out of range.
         """
 
 @final
 class Window:
-    """What a reader has seen: contiguity, and dropping what was seen. Owned by one thread at a time.
+    """Sequences that a reader has seen: finds gaps and duplicates. Owned by one thread at a time.
 
     Args:
         after: sequence last seen, 0 for none.
+
+    >>> window = Window(4)
+    >>> window.offer(4, 6), window.offer(4, 6), window.offer(8, 9), window.last
+    (1, -1, -2, 6)
     """
 
     def __new__(cls, after: int = 0) -> Window: ...
@@ -318,12 +356,12 @@ class Window:
         """Sequence last seen."""
 
     def offer(self, first: int, last: int) -> int:
-        """What to do with an entry that covers first..last.
+        """Offer an entry of the sequences first..last.
 
         Returns:
             n >= 0: take it without its first n chunks; `last` is seen now.
-            -1: all of it was seen, drop it.
-            -2: a hole before it, read the log.
+            -1: drop it, all of it was seen.
+            -2: read the log, there is a gap before it.
 
         Raises:
             ValueError: first is 0 or last is below first.
@@ -332,11 +370,16 @@ class Window:
 
 @final
 class Rollup:
-    """Sums of usage entries, read from their raw JSON; can be continued, merged and copied.
+    """Sums of usage entries by model, tool, sub-agent type and custom type, read from their raw JSON.
 
-    `codec.plain.rollup.read_entry` decides what an entry counts for. Sums of integers are exact, whatever their size;
-    fractions are added with Neumaier's compensation. Owned by one thread at a time; else a
-    race mixes up sums, never memory.
+    The rule of what an entry adds is `read_entry` in `codec/plain/rollup.py`. Sums of integers are exact at any size;
+    fractions are added with Neumaier's compensation. Owned by one thread at a time; a race may mix up sums, never
+    corrupt memory.
+
+    >>> rollup = Rollup()
+    >>> rollup.add([b'{"kind":"tool","toolName":"search","durationMs":5}', b'{"kind":"tool","toolName":"search"}'])
+    >>> rollup.entry_count, rollup.export()[4][1]["search"][0]
+    (2, 2)
     """
 
     def __new__(cls) -> Rollup: ...
@@ -346,22 +389,23 @@ class Rollup:
 
     @property
     def malformed_count(self) -> int:
-        """Those that could not be counted: no JSON object, no kind, negative or fractional tokens and the like."""
+        """Entries that were not counted: not a JSON object, no kind, negative or fractional tokens and the like."""
 
     def add(self, entries: list[bytes]) -> None:
-        """Add entries, each one JSON object. TypeError: no list, or not all are bytes; those before have been added."""
+        """Add entries, each one JSON object. TypeError: not a list, or not bytes; the entries before were added."""
 
     def merge(self, other: Rollup) -> None:
-        """Add all that another rollup has summed up, which stays as it is. TypeError: it is no Rollup."""
+        """Add the sums of another rollup, which does not change. TypeError: it is not a Rollup."""
 
     def copy(self) -> Rollup:
-        """The same sums in an object of their own."""
+        """A rollup of its own with the same sums."""
 
     @staticmethod
     def restore(exported: object) -> Rollup:
-        """The rollup that has exported this, to the last bit; lists, which JSON makes of tuples, are as good.
+        """The rollup that exported these sums, to the last bit; lists, which JSON makes of tuples, are accepted.
 
-        TypeError, ValueError: what no rollup of at most 2**32 entries can have exported.
+        Raises:
+            TypeError, ValueError: no rollup of at most 2**32 entries can have exported them.
         """
 
     def export(self) -> tuple[Any, ...]:
@@ -369,19 +413,16 @@ class Rollup:
 
         `groups` are five dicts by name: tokens by model, tools, sub-agents by type, custom by type, other kinds. A
         value is (count, seven integers, count of integer numbers, their sum, least and greatest or None, count of
-        fractions, their sum, what rounding left over, least and greatest or None). The seven integers are prompt,
+        fractions, their sum, rest of rounding, least and greatest or None). The seven integers are prompt,
         completion, reasoning, cached, total, reasoning inside completion, cached inside prompt; of tools and
         sub-agents successes and failures, then zeros. `children` are the sessions of sub-agents, in order.
         """
 
 def load_entry(data: bytes) -> dict[str, Any]:
-    """The JSON object of one usage entry; lone surrogates in escapes are let through, as JavaScript writes them.
+    """The JSON object of one usage entry; lone surrogates in escapes, which JavaScript writes, are accepted.
 
     Raises:
-        ValueError: no JSON object, or none with a string `kind`.
-
-    >>> load_entry(b'{"kind":"tool","toolName":"search"}')
-    {'kind': 'tool', 'toolName': 'search'}
+        ValueError: not a JSON object with a string `kind`.
     """
 
 def select_entries(
@@ -391,16 +432,19 @@ def select_entries(
     times: tuple[int | None, int | None],
     limit: int,
 ) -> list[bytes]:
-    """The first `limit` usage entries that match, in their order, the very objects.
+    """The first `limit` usage entries that pass the filters, in their order: the same objects.
 
     Args:
-        entries: each one JSON object; what is none, or has no kind, never matches.
-        kinds: kinds that match; None: all.
-        steps: least and greatest `stepCount`, inclusive, None: open. An entry without one matches only (None, None).
+        entries: each one JSON object; another value, or one without a kind, never passes.
+        kinds: kinds that pass; None: all.
+        steps: least and greatest `stepCount`, inclusive; None: open. An entry without one passes only (None, None).
         times: the same for `timestamp`.
 
     Raises:
-        TypeError: an entry or a kind is no bytes.
+        TypeError: an entry or a kind is not bytes.
+
+    >>> select_entries([b'{"kind":"tool","timestamp":5}', b'{"kind":"tokens"}'], None, (None, None), (1, 9), 10)
+    [b'{"kind":"tool","timestamp":5}']
     """
 
 class _Publisher(Protocol):

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=True
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
-"""The codec: chunks, entries and commands as bytes. Declarations are in `_codec.pxd`, the oracle is `codec/plain/`.
+"""The compiled codec: one extension of all `codec/compiled/*.pxi`, and the C functions that they share.
 
-Bytes in, values out. No redis, no asyncio, no clock, no I/O may enter here: sequence and time are arguments.
+Declarations and the two kinds of classes, pure and hot, are in `_codec.pxd`, the oracle is `codec/plain/`.
+No redis, asyncio, clock or I/O may enter: sequence and time are arguments.
 """
 
 cimport cython
@@ -18,7 +19,7 @@ from libc.string cimport memchr, memcpy
 
 cdef extern from "Python.h":
     """
-    /* Gives back what a new bytes object has behind `end`; takes the reference over. */
+    /* Shortens a new bytes object to end at `end`; steals the reference. */
     static inline PyObject *helix_cut_bytes(PyObject *made, const char *end) {
         const Py_ssize_t length = end - PyBytes_AS_STRING(made);
         if (length != PyBytes_GET_SIZE(made))

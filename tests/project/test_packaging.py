@@ -47,6 +47,16 @@ def test_wheel_that_lacks_or_adds_a_file_is_refused(tmp_path: Path, packed: list
     assert (result.returncode == 0) is (complaint == "")
 
 
+def test_wheel_with_debug_information_is_refused(tmp_path: Path) -> None:
+    wheel = tmp_path / "it.whl"
+    check = [sys.executable, str(ROOT / ".ci" / "check_wheel.py"), str(wheel), str(tmp_path)]
+    for size, complaint in ((800_000, ""), (1_000_000, "too large: 1000 kB, at most 900")):
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("helix_fast/_codec.x.so", bytes(size))
+        result = subprocess.run(check, capture_output=True, text=True, check=False)
+        assert result.stderr.strip() == complaint
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="cibuildwheel 4 needs Python 3.11")
 def test_release_builds_a_wheel_for_every_promised_python_and_system() -> None:
     spec = importlib.util.spec_from_file_location("check_identifiers", ROOT / ".ci" / "check_identifiers.py")

@@ -1,6 +1,6 @@
-"""Stored bytes to objects: the text_delta lines that a ChunkEncoder wrote, and the usual entries of a page.
+"""Stored bytes to objects: the `text_delta` lines that a ChunkEncoder wrote, and the usual entries of a page.
 
-Like the usage scanner this knows only what our own writers write; whatever else stands there is left to the caller.
+It knows only the bytes that our own writers write, and leaves other lines and entries to the caller.
 """
 
 from cpython.object cimport PyObject, PyTypeObject
@@ -23,7 +23,7 @@ cdef extern from *:
         }
     }
 
-    /* Since 3.14 a tuple keeps its hash, and -1 says that there is none yet: the allocator leaves 0. */
+    /* Since 3.14 a tuple caches its hash; -1 means not computed yet, but the allocator leaves 0. */
     #if PY_VERSION_HEX >= 0x030E0000
     #define helix_forget_hash(made) (((PyTupleObject *)(made))->ob_hash = -1)
     #else
@@ -34,7 +34,7 @@ cdef extern from *:
         return (c & 0xc0) == 0x80;
     }
 
-    /* UTF-8 as numbers of characters, of which `out` has room for one a byte; how many, or -1 where it is none. */
+    /* UTF-8 to code points; `out` has room for one per byte. Returns their number, -1 for invalid UTF-8. */
     static inline Py_ssize_t helix_characters(Py_UCS4 *out, const char *text, Py_ssize_t length) {
         const unsigned char *at = (const unsigned char *)text, *end = at + length;
         const Py_UCS4 *start = out;
@@ -79,8 +79,8 @@ cdef extern from *:
 
 
 cdef enum:
-    SHORT_TEXT = 4096           # bytes of a text with escapes that are put together on the stack
-    SHORT_UNICODE = 512         # bytes of a text beyond ASCII that is decoded here
+    SHORT_TEXT = 4096           # a text with escapes of at most so many bytes is unescaped on the stack
+    SHORT_UNICODE = 512         # a text beyond ASCII of at most so many bytes is decoded here
     MAX_EXACT_DIGITS = 16    # of sequences and timestamps: what readers in other languages hold exactly
 
 
@@ -96,7 +96,7 @@ cdef object short_unicode(const char* text, Py_ssize_t length):
 
 
 cdef object whole_text(const char* text, Py_ssize_t length):
-    """UTF-8 as str, None where it is none."""
+    """UTF-8 as str; None for invalid UTF-8."""
     if length and is_ascii(text, length):
         plain = PyUnicode_New(length, 127)
         memcpy(PyUnicode_1BYTE_DATA(plain), text, <size_t> length)
@@ -131,9 +131,9 @@ cdef inline bint is_ascii(const char* text, Py_ssize_t length) noexcept nogil:
 
 
 cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcept nogil:
-    """Copies a JSON string up to its closing quote, where `place` is then; the length, or -1 for what is unusual.
+    """Copies a JSON string without its escapes and moves `place` to its closing quote.
 
-    `out` has room for all there is.
+    Returns the length, -1 for an unusual string. `out` has room for `end - place` bytes.
     """
     cdef const char* at = place[0]
     cdef const char* stop
@@ -142,7 +142,7 @@ cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcep
     cdef int clean
     while True:
         if end - at >= HELIX_BLOCK:
-            # All of it is copied, and what follows a mark overwritten.
+            # The block is copied whole; bytes behind a mark are overwritten.
             memcpy(out, at, HELIX_BLOCK)
             marks = helix_marks(at)
             stop = at + HELIX_BLOCK
@@ -152,7 +152,7 @@ cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcep
             stop = at + 1
         else:
             return -1
-        # The marks of a block are found at once, not after each escape anew: that would wait for the one before.
+        # All marks of a block are found at once: a search after each escape would wait for the search before.
         while marks:
             clean = helix_first_mark(marks)
             out += clean
@@ -176,7 +176,7 @@ cdef Py_ssize_t unescape(char* out, const char** place, const char* end) noexcep
 
 
 cdef object escaped_text(const char** place, const char* end):
-    """The text of a JSON string with escapes; its closing quote is at `place` afterwards. None for what is unusual."""
+    """The text of a JSON string with escapes, and `place` at its closing quote; None for an unusual string."""
     cdef char short_text[SHORT_TEXT]
     cdef char* text = short_text
     cdef Py_ssize_t length
@@ -195,7 +195,7 @@ cdef object escaped_text(const char** place, const char* end):
 
 
 cdef object read_text_line(ChunkEncoder encoder, object make, const char** place, const char* end):
-    """A line of this encoder as an object, and `place` at its end; None where it is none."""
+    """A line of this encoder as an object, and `place` at its end; None for another line."""
     cdef PyObject* values[5]
     cdef uint64_t stamp = 0
     cdef Py_ssize_t tail = PyBytes_GET_SIZE(encoder.tail)
@@ -235,7 +235,7 @@ cdef object read_text_line(ChunkEncoder encoder, object make, const char** place
 
 
 def decode_texts(ChunkEncoder encoder not None, body, last, after, make):
-    """The lines of a body that this encoder wrote, as objects; see the stub for the contract."""
+    """Objects for the lines that this encoder wrote, None for other lines."""
     cdef Span span
     cdef const char* at
     cdef Py_ssize_t index, others = 0
@@ -256,7 +256,7 @@ def decode_texts(ChunkEncoder encoder not None, body, last, after, make):
 
 
 def number_chunks(make, chunks, first, epoch):
-    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple; see the stub for the contract."""
+    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple."""
     cdef uint64_t sequence = u64(first, "first")
     cdef PyTypeObject* type_of = <PyTypeObject*> make
     cdef list found = []
@@ -264,7 +264,7 @@ def number_chunks(make, chunks, first, epoch):
     cdef bint plain
     if not isinstance(chunks, list):
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
-    # No __new__ and no dict: then the object is its three places, and they may be filled from here.
+    # No __new__ is called and there is no dict: the object is its three items, which are set here.
     if (
         not (PyType_Check(make) and PyType_IsSubtype(type_of, <PyTypeObject*> tuple))
         or make.__basicsize__ != tuple.__basicsize__ or make.__dictoffset__
@@ -283,7 +283,7 @@ def number_chunks(make, chunks, first, epoch):
         PyTuple_SET_ITEM(values, 1, number)
         Py_INCREF(epoch)
         PyTuple_SET_ITEM(values, 2, epoch)
-        # Nothing in it can lead back to it, now or ever: one object less for the garbage collector to look at.
+        # It cannot be part of a reference cycle: one object less for the garbage collector.
         if not PyObject_IS_GC(chunk) and plain:
             PyObject_GC_UnTrack(values)
         found.append(values)
@@ -299,7 +299,7 @@ cdef inline bint is_word(object value, const char* word, Py_ssize_t length):
 
 
 def merge_entries(entries, last):
-    """The bodies of entries that follow one another, joined; see the stub for the contract."""
+    """Join the bodies of the first entries of a page, as far as they are consecutive."""
     cdef uint64_t top = u64(last, "last"), sequence = 0, lines
     cdef Py_ssize_t taken = 0
     cdef const char* at

@@ -79,7 +79,7 @@ cdef class ChunkEncoder:
         self.tail = tail + b'","timestamp":'
 
     def encode_text(self, delta, timestamp):
-        """One `text_delta` as one line of JSON; see the stub for the contract."""
+        """One `text_delta` as one line of JSON."""
         cdef Text text
         cdef Number stamp
         cdef PyObject* made
@@ -91,7 +91,7 @@ cdef class ChunkEncoder:
 
 @cython.final
 cdef class Batch:
-    """Chunks being gathered for one entry, newline separated. Owned by one thread at a time."""
+    """Builds the body of one stream entry from chunks, newline separated. Owned by one thread at a time."""
 
     def __cinit__(self):
         self.buffer = NULL
@@ -135,14 +135,14 @@ cdef class Batch:
         return 0
 
     def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
-        """Append one `text_delta`; the new size."""
+        """Append one `text_delta`; returns the new size."""
         cdef Text text
         read_text(&text, delta, "delta")
         self.append_text(encoder, &text, u64(timestamp, "timestamp"))
         return self.size
 
     def add(self, chunk):
-        """Append one encoded chunk; the new size."""
+        """Append one encoded chunk; returns the new size."""
         cdef const char* data
         cdef char* out
         cdef Py_ssize_t length, size
@@ -163,7 +163,7 @@ cdef class Batch:
         return size
 
     def take(self):
-        """The body; the batch is empty afterwards."""
+        """Return the body and empty the batch."""
         cdef char* buffer
         cdef Py_ssize_t capacity, size, count
         # The buffer leaves the object while Python allocates: that may let another thread into the critical section.

@@ -1,4 +1,4 @@
-"""What one usage entry counts for, read from its raw JSON; and the filters over entries."""
+"""The numbers that one usage entry adds to the sums, read from its raw JSON; and the filters over entries."""
 
 
 cdef extern from "Python.h":
@@ -6,7 +6,7 @@ cdef extern from "Python.h":
 
 
 cdef object plain_twin():
-    # Only where an entry is unusual, and nowhere else: the codec knows nothing else of the package.
+    # Not at import: it needs msgspec, and the codec is used without it (Python 3.13t).
     from helix_fast.codec.plain import rollup
     return rollup
 
@@ -16,7 +16,7 @@ cdef object plain_reading(bytes entry):
 
 
 cdef inline bint read_name(Entry* entry, const Value* value) noexcept nogil:
-    """The name that an entry is counted under; False where the twin must look."""
+    """The name that an entry is counted under; False: the plain twin must read the entry."""
     if value.type == STRING and not value.escaped and value.length:
         entry.name = value.start
         entry.name_length = value.length
@@ -34,7 +34,7 @@ cdef inline bint read_count(int64_t* count, const Value* value) noexcept nogil:
 
 
 cdef bint scan_tokens(const Value* tokens, const char* end, Value* values) noexcept nogil:
-    """The fields of an entry's tokens; False where the twin must look."""
+    """The fields of an entry's tokens; False: the plain twin must read the entry."""
     cdef Cursor cursor
     cdef int index
     if tokens.type != OBJECT:
@@ -66,7 +66,7 @@ cdef inline bint read_tokens(Entry* entry, const Value* values) noexcept nogil:
 
 
 cdef int read_number(Entry* entry, const Value* value) except -1:
-    """1 where the value is a number; 0 where the twin must look."""
+    """1: the value is a number. 0: the plain twin must read the entry."""
     if value.type == INTEGER:
         entry.number = WHOLE
         entry.whole = value.whole
@@ -80,7 +80,7 @@ cdef int read_number(Entry* entry, const Value* value) except -1:
 
 
 cdef int read_outcome(Entry* entry, const Value* values) except -1:
-    """Success and duration of a tool call or a sub-agent; 0 where the twin must look."""
+    """Success and duration of a tool call or a sub-agent; 0: the plain twin must read the entry."""
     cdef bint success
     cdef const Value* duration = &values[DURATION]
     if values[SUCCESS].type <= ABSENT_NULL:
@@ -103,7 +103,7 @@ cdef inline bint is_kind(const Value* kind, const char* name, Py_ssize_t length)
 
 
 cdef int read_values(Entry* entry, const Value* values) except -1:
-    """1: `entry` holds what an entry's values count for. 0: the twin must look."""
+    """1: `entry` holds what is counted. 0: the plain twin must read the entry."""
     cdef const Value* kind = &values[KIND]
     cdef const Value* child = &values[SUB_SESSION]
     entry.number = NONE
@@ -158,7 +158,7 @@ cdef int64_t bound(object limit, int64_t absent) except? -1:
 
 
 cdef inline int in_range(const Value* value, bint asked, int64_t low, int64_t high) noexcept nogil:
-    """1 yes, 0 no, -1 the twin must look."""
+    """1: yes, 0: no, -1: the plain twin must read the entry."""
     if not asked:
         return 1
     if value.type == INTEGER:
@@ -174,7 +174,7 @@ cdef int is_one_of(const Value* kind, tuple kinds) except -1:
 
 
 def select_entries(entries, kinds, steps, times, limit):
-    """The entries that match, in their order; see the stub for the contract."""
+    """The first `limit` entries that pass the filters."""
     cdef Value values[ENTRY_FIELDS]
     cdef tuple names = None if kinds is None else tuple(kinds)
     cdef int64_t step_low = bound(steps[0], INT64_MIN), step_high = bound(steps[1], INT64_MAX)

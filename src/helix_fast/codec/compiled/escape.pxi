@@ -1,4 +1,4 @@
-"""What JSON wants escaped in text: found and written, 16 bytes at a time where the machine has such words."""
+"""Escapes of JSON text: found and written, 16 bytes at a time if the CPU has SSE2 or NEON."""
 
 
 cdef extern from *:
@@ -13,14 +13,14 @@ cdef extern from *:
     #include <arm_neon.h>
     #define HELIX_NEON
     #endif
-    /* What JSON wants escaped: controls, quote, backslash. 'u': as \\u00XX; else the letter after the backslash. */
+    /* Escapes of controls: 'u' means \\u00XX, another letter follows the backslash. */
     static const char helix_control_escapes[33] = "uuuuuuuubtnufruuuuuuuuuuuuuuuuuu";
     static const char helix_hex_digits[17] = "0123456789abcdef";
     static const char helix_pairs[201] =
         "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
         "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
-    /* Bytes that escaping adds: a table, since no branch on text can be foretold. */
+    /* Bytes that escaping adds: a table, since a branch on text is mispredicted. */
     static const unsigned char helix_more[256] = {
         5, 5, 5, 5, 5, 5, 5, 5, 1, 1, 1, 5, 1, 1, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
         ['"'] = 1, ['\\\\'] = 1
@@ -165,7 +165,7 @@ cdef char* put_escaped(char* out, const char* text, Py_ssize_t length) noexcept 
     cdef uint64_t marks
     cdef int clean
     while at + HELIX_BLOCK <= length:
-        # All of it is copied, and what follows a mark overwritten: what is left needs as much room at least.
+        # The block is copied whole, and bytes behind a mark are overwritten: the rest needs at least as much room.
         memcpy(out, text + at, HELIX_BLOCK)
         marks = helix_marks(text + at)
         stop = at + HELIX_BLOCK

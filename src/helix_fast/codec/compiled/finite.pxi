@@ -1,4 +1,4 @@
-"""The search for what JSON cannot hold."""
+"""The search for values that JSON cannot hold."""
 
 
 cdef enum:
@@ -62,7 +62,7 @@ cdef int find_fault(object value, int depth, bint binary, list trail) except -1:
 
 
 def check_finite(value, binary=True):
-    """Refuse NaN, Infinity and keys that are no str; see the stub for the contract."""
+    """Refuse NaN, Infinity, keys that are not str and, unless `binary`, bytes."""
     cdef list trail = []
     cdef int fault = find_fault(value, 0, binary, trail)
     if fault == FINITE:

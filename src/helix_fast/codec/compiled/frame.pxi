@@ -1,4 +1,4 @@
-"""RESP framing of appends and commands, and the reading of published payloads."""
+"""RESP of appends, publications and commands, and the reading of published payloads."""
 
 
 cdef enum:
@@ -57,7 +57,7 @@ cdef class AppendFramer:
         self.look = self.publish_head + bulk(b"!")
 
     def xadd(self, term, first, count, body, nonce, min_id=None):
-        """RESP of the append of one batch; see the stub for the contract."""
+        """RESP of the `XADD` that appends one batch."""
         cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), length = u64(count, "count")
         require_bytes(body, "body")
         require_bytes(nonce, "nonce")
@@ -118,13 +118,13 @@ cdef class AppendFramer:
         return frame
 
     def publish(self, term, first, last, body):
-        """RESP of the publication of one batch; see the stub for the contract."""
+        """RESP of the publication of one batch."""
         cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
         check_push(start, stop, body)
         return self.push_frame(number, start, stop, body)
 
     def payload(self, term, first, last, body):
-        """What `publish` publishes; see the stub for the contract."""
+        """The payload of a publication: position, newline, body."""
         cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
         check_push(start, stop, body)
         return self.push_payload(number, start, stop, body)
@@ -182,7 +182,7 @@ cdef inline int argument_span(object part, const char** data, Py_ssize_t* length
 
 
 def frame_command(args):
-    """Any command as RESP; see the stub for the contract."""
+    """A command as RESP."""
     cdef tuple parts
     cdef bytes frame
     cdef const char* data = NULL
@@ -245,7 +245,7 @@ cdef const char* parse_position(bytes payload, uint64_t* term, uint64_t* first, 
 
 
 def parse_push(payload):
-    """(term, first, last, body) of a published payload; see the stub for the contract."""
+    """(term, first, last, body) of a published payload."""
     cdef uint64_t term = 0, first = 0, last = 0
     cdef const char* body
     require_bytes(payload, "payload")

@@ -45,7 +45,7 @@ cdef int find_wanted(Span* span, object body, uint64_t last, uint64_t after) exc
 
 
 def split_lines(body, last, after):
-    """The lines of a stored body after a sequence; see the stub for the contract."""
+    """The chunks of a stored body after a sequence."""
     cdef Span span
     cdef const char* at
     cdef const char* end
@@ -67,7 +67,7 @@ def split_lines(body, last, after):
 
 
 def join_lines(body, last, after):
-    """The same as one JSON array; see the stub for the contract."""
+    """The chunks of a stored body after a sequence, as one JSON array."""
     cdef Span span
     cdef Py_ssize_t index, length
     cdef const char* source

@@ -1,10 +1,10 @@
 """The rollup: sums of usage entries by model, tool, sub-agent type and custom type, read from their raw JSON."""
 
 
-# Sums beyond it go among the large ones, long before they overflow.
+# Sums above it are moved to the large ones, long before they overflow.
 cdef int64_t LARGE_SUM = <int64_t> 1 << 62
 
-# Seeds the table of names, so that nobody can choose names that all collide. Set once, at import.
+# Seeds the hash table, so that a user cannot choose names that all collide. Set once, at import.
 cdef uint64_t NAME_SEED = <uint64_t> <Py_ssize_t> hash(b"helix_fast.rollup")
 
 cdef uint64_t name_hash(int group, const char* name, Py_ssize_t length) noexcept nogil:
@@ -19,7 +19,7 @@ cdef uint64_t name_hash(int group, const char* name, Py_ssize_t length) noexcept
 
 
 cdef inline void add_real(Slot* slot, double number) noexcept nogil:
-    """Neumaier's compensated sum, operation by operation as in the twin."""
+    """Neumaier's compensated sum, with the operations of `plain/sums.py` in their order."""
     cdef double total = slot.real_sum + number
     if fabs(slot.real_sum) >= fabs(number):
         slot.real_rest += (slot.real_sum - total) + number
@@ -44,7 +44,7 @@ cdef inline void spread_real(Slot* slot, double low, double high) noexcept nogil
 
 @cython.final
 cdef class Rollup:
-    """Sums of usage entries that can be continued; see the stub for the contract."""
+    """Sums of usage entries by model, tool, sub-agent type and custom type. Owned by one thread at a time."""
 
     def __cinit__(self):
         self.first = INT64_MAX
@@ -208,7 +208,7 @@ cdef class Rollup:
         return 0
 
     def add(self, entries):
-        """Add entries; see the stub for the contract."""
+        """Add entries, each one JSON object."""
         cdef Entry read
         cdef Shapes shapes
         cdef Value* values
@@ -257,7 +257,7 @@ cdef class Rollup:
         return 0
 
     def merge(self, Rollup other not None):
-        """Add another's sums; see the stub for the contract."""
+        """Add the sums of another rollup."""
         cdef Py_ssize_t at
         cdef Slot* slot
         cdef list large
@@ -302,7 +302,7 @@ cdef class Rollup:
 
     @staticmethod
     def restore(exported):
-        """The rollup that has exported these sums; see the stub for the contract."""
+        """The rollup that exported these sums."""
         cdef Rollup made = Rollup()
         cdef bytes key
         entry_count, malformed_count, first, last, slots, children = plain_twin().check_sums(exported)
@@ -342,7 +342,7 @@ cdef class Rollup:
         )
 
     def export(self):
-        """The sums as plain values; see the stub for the contract."""
+        """The sums as plain values, from which `restore` makes the rollup again."""
         cdef Py_ssize_t at
         cdef list groups = [{} for _ in range(CHILDREN)]
         cdef list children = []

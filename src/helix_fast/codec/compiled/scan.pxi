@@ -1,8 +1,8 @@
 """A JSON scanner for usage entries: finds the fields that are counted, checks and skips the rest, makes no object.
 
-It knows only what programs usually write. Whatever else may be valid (escapes in keys and names, a known key twice,
-exponents, integers beyond 18 digits, deep nesting, lone surrogates) or is not valid makes it return UNUSUAL: then the
-plain twin reads that entry, and its answer counts. So the scanner may be ignorant, but never wrong.
+It reads usual JSON. For all other entries, valid (escapes in keys and names, a known key twice, exponents, integers
+beyond 18 digits, deep nesting, lone surrogates) or not, it returns UNUSUAL, and the plain twin reads the entry. So the
+scanner may give up, but must never be wrong.
 """
 
 from libc.math cimport INFINITY, fabs
@@ -88,7 +88,7 @@ cdef inline int hex_digit(char letter) noexcept nogil:
 
 
 cdef int scan_string(Cursor* cursor, Value* value) noexcept nogil:
-    """At the opening quote. The value's bytes are those between the quotes, as they stand."""
+    """From the opening quote on. The value is the raw bytes between the quotes."""
     cdef const char* at = cursor.at + 1
     cdef const char* end = cursor.end
     cdef int digit
@@ -107,7 +107,7 @@ cdef int scan_string(Cursor* cursor, Value* value) noexcept nogil:
         if end - at < 2:
             return UNUSUAL
         if at[1] == c"u":
-            # Of \uXXXX those in D800..DFFF may be halves of pairs, which the twin judges.
+            # \uD800 to \uDFFF may be halves of pairs: the plain twin decides.
             if end - at < 6 or (at[2] | 0x20) == c"d":
                 return UNUSUAL
             for digit in range(2, 6):
@@ -181,7 +181,7 @@ cdef int scan_array(Cursor* cursor, Value* value, int depth) noexcept nogil:
 
 
 cdef int scan_value(Cursor* cursor, Value* value, int depth) noexcept nogil:
-    """Any value, after optional space. Of objects and arrays only the place is kept."""
+    """Any value, after optional space. Of an object only the start is kept, of an array nothing."""
     cdef char first
     skip_space(cursor)
     if cursor.at == cursor.end or depth > SCAN_DEPTH:
@@ -207,7 +207,7 @@ cdef int scan_value(Cursor* cursor, Value* value, int depth) noexcept nogil:
 cdef int scan_object(
     Cursor* cursor, const helix_field* fields, int count, Value* values, int depth
 ) noexcept nogil:
-    """At the opening brace. Of each field named in `fields` the value goes into `values`, ABSENT before."""
+    """From the opening brace on. Stores the values of the fields named in `fields` in `values`, which are ABSENT."""
     cdef Value key, other
     cdef Value* target
     cdef int index
@@ -280,7 +280,7 @@ cdef bint is_utf8(const char* text, Py_ssize_t length) noexcept nogil:
 
 
 cdef int scan_entry(const char* data, Py_ssize_t length, Value* values) noexcept nogil:
-    """One entry: its known fields into `values`. Its kind is a plain string, or it is UNUSUAL."""
+    """Stores the known fields of one entry in `values`. UNUSUAL also if its kind is not a string without escapes."""
     cdef Cursor cursor
     cdef int index
     cursor.at = data

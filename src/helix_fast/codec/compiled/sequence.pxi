@@ -1,16 +1,16 @@
-"""Bookkeeping of a stream's sequences, writer side and reader side."""
+"""A stream's sequences: those of its writer, and those that a reader has seen."""
 
 
 @cython.final
 cdef class Sequencer:
-    """The next sequence of a stream, writer side: one range in flight at most. Owned by one thread at a time."""
+    """Numbers the chunks of a writer: at most one range is in flight. Owned by one thread at a time."""
 
     def __cinit__(self, last=0):
         self.last = u64(last, "last")
         self.flying = 0
 
     def reserve(self, count):
-        """First sequence of a new range in flight."""
+        """Put the next `count` sequences in flight; returns the first."""
         cdef uint64_t length = u64(count, "count")
         if length < 1:
             raise ValueError("count must be at least 1")
@@ -22,7 +22,7 @@ cdef class Sequencer:
         return self.last + 1
 
     def commit(self):
-        """The range in flight became part of the stream; its last sequence."""
+        """The range in flight was stored; returns its last sequence."""
         if not self.flying:
             raise RuntimeError("no range is in flight")
         self.last += self.flying
@@ -30,11 +30,11 @@ cdef class Sequencer:
         return self.last
 
     def rollback(self):
-        """The range in flight did not become part of the stream."""
+        """The range in flight was not stored: its sequences are free again."""
         self.flying = 0
 
     def jump(self, last):
-        """Another writer moved the stream to `last`; drops what is in flight."""
+        """Another writer moved the stream to `last`; drops the range in flight."""
         cdef uint64_t moved = u64(last, "last")
         if moved < self.last:
             raise ValueError(f"a stream does not go back: {moved} is below {self.last}")
@@ -44,13 +44,13 @@ cdef class Sequencer:
 
 @cython.final
 cdef class Window:
-    """What a reader has seen: contiguity, and dropping what was seen. Owned by one thread at a time."""
+    """Sequences that a reader has seen: finds gaps and duplicates. Owned by one thread at a time."""
 
     def __cinit__(self, after=0):
         self.last = u64(after, "after")
 
     def offer(self, first, last):
-        """What to do with an entry of first..last; see the stub for the contract."""
+        """Chunks to skip of an entry of first..last; -1: all were seen, -2: there is a gap before it."""
         cdef uint64_t start = u64(first, "first"), stop = u64(last, "last"), seen
         if start < 1 or stop < start:
             raise ValueError("a range starts at 1 or later and does not end before it starts")

@@ -1,19 +1,19 @@
-"""Shapes: entries of one recorder differ in their values only, so what stands between the values is compared whole.
+"""Shapes: entries of one recorder differ only in their values, so the bytes between the values are compared whole.
 
-A shape is learnt from an entry that the scanner has read. An entry that fits has the same keys in the same places, and
-values of the same types: whatever the scanner has found out about the first is true of it. What does not fit to the
-last byte (an escape, a longer number, another order of keys) is read by the scanner.
+A shape is learnt from an entry that the scanner has read. An entry that fits has the same keys in the same places and
+values of the same types, so all that the scanner found out about the first entry is true of it. An entry that differs
+in one other byte (an escape, a longer number, another order of keys) is read by the scanner.
 """
 
 cdef enum:
     SHAPES = 8                  # learnt in one call
     GAPS = 32                   # values of a shape
-    SHAPE_VALUES = ENTRY_FIELDS + TOKEN_FIELDS + 1      # the last one: of every field that nobody counts
+    SHAPE_VALUES = ENTRY_FIELDS + TOKEN_FIELDS + 1      # the last one: of all fields that are not counted
     SHAPE_TRIAL = 32            # entries after which shapes that seldom fit are no longer tried
 
 
 cdef struct Gap:                # a value's place
-    const char* before          # what stands between the value before and this one, its opening quote included
+    const char* before          # bytes between the value before and this one, with its opening quote
     Py_ssize_t length
     int type                    # STRING, INTEGER for any number, TRUE for a truth value, ABSENT at the end
     int target                  # of the shape's values
@@ -107,7 +107,7 @@ cdef extern from *:
 
 
 cdef int field_named(const helix_field* fields, int count, const Value* key) noexcept nogil:
-    """Index of a field; -1: nobody counts it."""
+    """Index of a field; -1: it is not counted."""
     cdef int index
     for index in range(count):
         if fields[index].length == key.length and memcmp(fields[index].name, key.start, <size_t> key.length) == 0:
@@ -116,7 +116,7 @@ cdef int field_named(const helix_field* fields, int count, const Value* key) noe
 
 
 cdef bint learn_shape(Shape* shape, const char* data, Py_ssize_t length) noexcept nogil:
-    """The shape of an entry that the scanner has read, and that counts for something; False where it has none."""
+    """The shape of an entry that the scanner has read and that is counted; False: it has none."""
     cdef Cursor cursor
     cdef Value key, value
     cdef const char* before = data
@@ -184,7 +184,7 @@ cdef bint learn_shape(Shape* shape, const char* data, Py_ssize_t length) noexcep
 
 
 cdef bint fits(Shape* shape, const char* data, Py_ssize_t length) noexcept nogil:
-    """Whether an entry has this shape; then its values are in those of the shape."""
+    """Whether an entry has this shape; its values are then in `shape.values`."""
     cdef Cursor cursor
     cdef const char* at = data
     cdef const char* end = data + length
@@ -227,13 +227,13 @@ cdef bint fits(Shape* shape, const char* data, Py_ssize_t length) noexcept nogil
             else:
                 return False
         else:
-            # What stands between the values is that of a valid entry; a string may hold anything.
+            # The bytes between the values are those of a valid entry; only strings may hold invalid UTF-8.
             return at == end and (not high or is_utf8(data, length))
         gap += 1
 
 
 cdef Value* find_shape(Shapes* shapes, const char* data, Py_ssize_t length) noexcept nogil:
-    """The values of an entry, by the first shape that it fits; NULL where the scanner must look."""
+    """The values of an entry by the first shape that it fits; NULL: the scanner must read it."""
     cdef int guess, index
     if not shapes.count or (shapes.tried >= SHAPE_TRIAL and 2 * shapes.fitted < shapes.tried):
         return NULL

@@ -23,7 +23,7 @@ _TEXT = re.compile(  # the last timestamp: an agent's id may look like one
 def decode_texts(
     encoder: ChunkEncoder, body: bytes, last: int, after: int, make: Callable[..., Any]
 ) -> tuple[int, list[Any], int]:
-    """The lines of a body that this encoder wrote, as objects; see the stub for the contract."""
+    """Objects for the lines that this encoder wrote, None for other lines."""
     if type(encoder) is not ChunkEncoder:
         raise TypeError(f"encoder must be ChunkEncoder, not {type(encoder).__name__}")
     typed = {} if encoder.agent_type is None else {"agent_type": encoder.agent_type}
@@ -41,7 +41,7 @@ def decode_texts(
 
 
 def number_chunks(make: Any, chunks: object, first: int, epoch: object) -> list[Any]:
-    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple; see the stub for the contract."""
+    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple."""
     first = u64(first, "first")
     if not isinstance(chunks, list):
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
@@ -53,7 +53,7 @@ def number_chunks(make: Any, chunks: object, first: int, epoch: object) -> list[
 
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
-    """The bodies of entries that follow one another, joined; see the stub for the contract."""
+    """Join the bodies of the first entries of a page, as far as they are consecutive."""
     last = u64(last, "last")
     if not isinstance(entries, list):
         raise TypeError(f"entries must be a list, not {type(entries).__name__}")

@@ -42,7 +42,7 @@ class ChunkEncoder:
         self._tail = tail + b'","timestamp":'
 
     def encode_text(self, delta: str, timestamp: int) -> bytes:
-        """One `text_delta` as one line of JSON; see the stub for the contract."""
+        """One `text_delta` as one line of JSON."""
         return b'{"type":"text_delta","delta":"%b%b%d}' % (
             escape(delta, "delta"),
             self._tail,
@@ -52,7 +52,7 @@ class ChunkEncoder:
 
 @final
 class Batch:
-    """Chunks being gathered for one entry, newline separated. Owned by one thread at a time."""
+    """Builds the body of one stream entry from chunks, newline separated. Owned by one thread at a time."""
 
     __slots__ = ("_chunks", "_size")
 
@@ -71,13 +71,13 @@ class Batch:
         return self._size
 
     def add_text(self, encoder: ChunkEncoder, delta: str, timestamp: int) -> int:
-        """Append one `text_delta`; the new size."""
+        """Append one `text_delta`; returns the new size."""
         if type(encoder) is not ChunkEncoder:
             raise TypeError(f"encoder must be ChunkEncoder, not {type(encoder).__name__}")
         return self._append(encoder.encode_text(delta, timestamp))
 
     def add(self, chunk: bytes) -> int:
-        """Append one encoded chunk; the new size."""
+        """Append one encoded chunk; returns the new size."""
         require_bytes(chunk, "chunk")
         if not chunk:
             raise ValueError("chunk is empty")
@@ -86,7 +86,7 @@ class Batch:
         return self._append(chunk)
 
     def take(self) -> bytes:
-        """The body; the batch is empty afterwards."""
+        """Return the body and empty the batch."""
         body = b"\n".join(self._chunks)
         self._chunks = []
         self._size = 0

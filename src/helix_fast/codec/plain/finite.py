@@ -1,4 +1,4 @@
-"""The search for what JSON cannot hold, in plain Python; see `wire`."""
+"""The search for values that JSON cannot hold, in plain Python."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_DEPTH = 512
 
 
 def check_finite(value: object, binary: bool = True) -> None:
-    """Refuse NaN, Infinity and keys that are no str; see the stub for the contract."""
+    """Refuse NaN, Infinity, keys that are not str and, unless `binary`, bytes."""
     # An explicit stack, since the caller may itself be near the interpreter's recursion limit.
     trail: list[str] = []
     stack: list[Iterator[tuple[str, object]]] = [iter([("", value)])]

@@ -31,7 +31,7 @@ class AppendFramer:
         self.look = self._publish_head + _bulk(b"!")
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
-        """RESP of the append of one batch; see the stub for the contract."""
+        """RESP of the `XADD` that appends one batch."""
         term, first, count = u64(term, "term"), u64(first, "first"), u64(count, "count")
         require_bytes(body, "body")
         require_bytes(nonce, "nonce")
@@ -46,11 +46,11 @@ class AppendFramer:
         return head + _bulk(b"%d-%d" % (term, first), b"chunk", body, b"sequence", b"%d" % last, b"writer", nonce)
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        """RESP of the publication of one batch; see the stub for the contract."""
+        """RESP of the publication of one batch."""
         return self._publish_head + _bulk(self.payload(term, first, last, body))
 
     def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        """What ``publish`` publishes; see the stub for the contract."""
+        """The payload of a publication: position, newline, body."""
         term, first, last = u64(term, "term"), u64(first, "first"), u64(last, "last")
         require_bytes(body, "body")
         if last < first:
@@ -59,7 +59,7 @@ class AppendFramer:
 
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
-    """Any command as RESP; see the stub for the contract."""
+    """A command as RESP."""
     if isinstance(args, (str, bytes)):
         raise TypeError(f"args must be a sequence of arguments, not {type(args).__name__}")
     parts = tuple(args)
@@ -81,7 +81,7 @@ def _argument(value: object) -> bytes:
 
 
 def parse_push(payload: bytes) -> tuple[int, int, int, bytes]:
-    """(term, first, last, body) of a published payload; see the stub for the contract."""
+    """(term, first, last, body) of a published payload."""
     found = _PUSH.match(require_bytes(payload, "payload"))
     if found is None:
         raise ValueError("malformed push payload")

@@ -23,13 +23,13 @@ def _wanted(body: bytes, last: int, after: int) -> tuple[int, bytes]:
 
 
 def split_lines(body: bytes, last: int, after: int) -> tuple[int, list[bytes]]:
-    """The lines of a stored body after a sequence; see the stub for the contract."""
+    """The chunks of a stored body after a sequence."""
     first, wanted = _wanted(body, last, after)
     return first, wanted.split(b"\n") if first <= last and body else []
 
 
 def join_lines(body: bytes, last: int, after: int) -> tuple[int, int, bytes]:
-    """The same as one JSON array; see the stub for the contract."""
+    """The chunks of a stored body after a sequence, as one JSON array."""
     first, wanted = _wanted(body, last, after)
     count = last - first + 1
     return first, count, b"[" + wanted.replace(b"\n", b",") + b"]"

@@ -1,9 +1,8 @@
-"""The rollup in plain Python: the oracle of the compiled one, its reader of unusual entries, and the fallback.
+"""The rollup in plain Python: raw JSON of usage entries in, sums out. Also reads unusual entries for the compiled one.
 
-Raw JSON of usage entries in, sums out. No redis, no asyncio, no clock may enter here. The contract is in `_codec.pyi`.
-
-What an entry counts for is decided here, once: `read_entry` turns it into a group, a name and numbers, and both twins
-add those up. `compiled/rollup.pxi` does the same without a Python object for the entries that programs usually write.
+`read_entry` is the rule of what an entry adds to the sums: it turns the entry into a group, a name and numbers. The
+compiled codec has the same rule in `entry.pxi`, without a Python object for each value, and asks here for entries that
+are unusual.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ def _refuse(name: str) -> NoReturn:
 
 
 def load_entry(data: bytes) -> dict[str, Any]:
-    """The object in ``data``. ValueError where it is none, or has no ``kind``.
+    """The JSON object in ``data``; ValueError for other data, or without a string ``kind``.
 
-    Lone surrogates in escapes are let through, as JavaScript writes them where it has cut a text in half.
+    Lone surrogates in escapes are accepted: JavaScript writes them when it has cut a text in half.
     """
     try:
         value = _decode(data)
@@ -121,7 +120,7 @@ def _read_tokens(tokens: object) -> tuple[int, int, int, int, int, int, int]:
 
 
 def read_entry(data: bytes) -> Reading | None:
-    """What an entry counts for; None where it cannot be counted."""
+    """What an entry adds to the sums; None for a malformed entry."""
     try:
         entry = load_entry(data)
         kind = entry["kind"]
@@ -186,7 +185,7 @@ def select_entries(
     times: tuple[int | None, int | None],
     limit: int,
 ) -> list[bytes]:
-    """The entries that match, in their order; see the stub for the contract."""
+    """The first `limit` entries that pass the filters."""
     found: list[bytes] = []
     for kind in kinds or ():
         if type(kind) is not bytes:
@@ -201,7 +200,7 @@ def select_entries(
 
 @final
 class Rollup:
-    """Sums of usage entries that can be continued; see the stub for the contract."""
+    """Sums of usage entries by model, tool, sub-agent type and custom type. Owned by one thread at a time."""
 
     __slots__ = ("_first", "_groups", "_last", "entry_count", "malformed_count")
 
@@ -213,7 +212,7 @@ class Rollup:
         self._groups: list[dict[str, Slot]] = [{} for _ in range(GROUPS)]
 
     def add(self, entries: Iterable[bytes]) -> None:
-        """Add entries; see the stub for the contract."""
+        """Add entries, each one JSON object."""
         if not isinstance(entries, list):
             raise TypeError(f"entries must be a list, not {type(entries).__name__}")
         for entry in entries:
@@ -241,7 +240,7 @@ class Rollup:
             self._last = last
 
     def merge(self, other: Rollup) -> None:
-        """Add another's sums; see the stub for the contract."""
+        """Add the sums of another rollup."""
         if type(other) is not Rollup:
             raise TypeError(f"other must be a Rollup, not {type(other).__name__}")
         self.entry_count += other.entry_count
@@ -253,7 +252,7 @@ class Rollup:
 
     @staticmethod
     def restore(exported: object) -> Rollup:
-        """The rollup that has exported these sums; see the stub for the contract."""
+        """The rollup that exported these sums."""
         sums = check_sums(exported)
         made = Rollup()
         made.entry_count, made.malformed_count = sums.entry_count, sums.malformed_count
@@ -271,6 +270,6 @@ class Rollup:
         return twin
 
     def export(self) -> tuple[Any, ...]:
-        """The sums as plain values; see the stub for the contract."""
+        """The sums as plain values, from which `restore` makes the rollup again."""
         groups = tuple({name: slot.export() for name, slot in slots.items()} for slots in self._groups[:CHILDREN])
         return self.entry_count, self.malformed_count, self._first, self._last, groups, list(self._groups[CHILDREN])

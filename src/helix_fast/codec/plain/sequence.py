@@ -9,7 +9,7 @@ from .arguments import U64_MAX, u64
 
 @final
 class Sequencer:
-    """The next sequence of a stream, writer side: one range in flight at most. Owned by one thread at a time."""
+    """Numbers the chunks of a writer: at most one range is in flight. Owned by one thread at a time."""
 
     __slots__ = ("_flying", "_last")
 
@@ -23,7 +23,7 @@ class Sequencer:
         return self._last
 
     def reserve(self, count: int) -> int:
-        """First sequence of a new range in flight."""
+        """Put the next `count` sequences in flight; returns the first."""
         count = u64(count, "count")
         if count < 1:
             raise ValueError("count must be at least 1")
@@ -35,7 +35,7 @@ class Sequencer:
         return self._last + 1
 
     def commit(self) -> int:
-        """The range in flight became part of the stream; its last sequence."""
+        """The range in flight was stored; returns its last sequence."""
         if not self._flying:
             raise RuntimeError("no range is in flight")
         self._last += self._flying
@@ -43,11 +43,11 @@ class Sequencer:
         return self._last
 
     def rollback(self) -> None:
-        """The range in flight did not become part of the stream."""
+        """The range in flight was not stored: its sequences are free again."""
         self._flying = 0
 
     def jump(self, last: int) -> None:
-        """Another writer moved the stream to `last`; drops what is in flight."""
+        """Another writer moved the stream to `last`; drops the range in flight."""
         last = u64(last, "last")
         if last < self._last:
             raise ValueError(f"a stream does not go back: {last} is below {self._last}")
@@ -57,7 +57,7 @@ class Sequencer:
 
 @final
 class Window:
-    """What a reader has seen: contiguity, and dropping what was seen. Owned by one thread at a time."""
+    """Sequences that a reader has seen: finds gaps and duplicates. Owned by one thread at a time."""
 
     __slots__ = ("_last",)
 
@@ -70,7 +70,7 @@ class Window:
         return self._last
 
     def offer(self, first: int, last: int) -> int:
-        """What to do with an entry of first..last; see the stub for the contract."""
+        """Chunks to skip of an entry of first..last; -1: all were seen, -2: there is a gap before it."""
         first, last = u64(first, "first"), u64(last, "last")
         if first < 1 or last < first:
             raise ValueError("a range starts at 1 or later and does not end before it starts")

@@ -1,7 +1,6 @@
-"""What a rollup has summed up of one name, in plain Python, and the check of sums that come back from elsewhere.
+"""The sums of one name in a rollup, in plain Python, and the check of sums that were stored.
 
-Both twins restore a rollup from what `check_sums` lets through, so neither has to trust what a server had stored. No
-redis, no asyncio, no clock may enter here.
+Both twins restore a rollup only from sums that `check_sums` has accepted: stored bytes are not trusted.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ GROUPS = 6
 # Meaning of the seven integers of an entry in TOKENS. TOOLS and SUB_AGENTS use the first two: success, failure.
 PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE = range(7)
 INTEGERS = 7
-# A time beyond this is no time in milliseconds; also keeps every time within 64 bits.
+# Milliseconds; a larger number is refused as a time, which keeps every time within 64 bits.
 MAX_TIME = 10**18
-# A list holds no more entries, and counts stay within 64 bits however rollups are merged.
+# A Redis list holds no more entries; counts stay within 64 bits however often rollups are merged.
 MAX_COUNT = 2**32
 _VALUES = 1 + INTEGERS + 9  # of one name
 Number = Union[int, float]  # noqa: UP007
 
 
 class Reading(NamedTuple):
-    """What one entry counts for."""
+    """What one entry adds to the sums."""
 
     group: int
     name: str
@@ -73,7 +72,7 @@ class Slot:
         self.real_sum = total
 
     def add(self, reading: Reading) -> None:
-        """Add what an entry counts for."""
+        """Add one entry."""
         self.count += 1
         self.integers = [a + b for a, b in zip(self.integers, reading.integers, strict=True)]
         number = reading.number
@@ -87,14 +86,14 @@ class Slot:
             self.spread_real(number, number)
 
     def spread(self, low: int | None, high: int | None) -> None:
-        """Least and greatest of the integers may be these."""
+        """Widen the range of the integers to these."""
         if low is not None and (self.low is None or low < self.low):
             self.low = low
         if high is not None and (self.high is None or high > self.high):
             self.high = high
 
     def spread_real(self, low: float | None, high: float | None) -> None:
-        """The same for the fractions."""
+        """Widen the range of the fractions to these."""
         if low is not None and (self.real_low is None or low < self.real_low):
             self.real_low = low
         if high is not None and (self.real_high is None or high > self.real_high):
@@ -114,7 +113,7 @@ class Slot:
         self.real_rest += rest
 
     def export(self) -> tuple[Any, ...]:
-        """The sums, in the order that the stub of `Rollup.export` tells."""
+        """The 17 values of one name in `Rollup.export`, in its order."""
         return (
             self.count,
             *self.integers,
@@ -131,7 +130,7 @@ class Slot:
 
     @classmethod
     def restore(cls, values: SlotSums) -> Slot:
-        """The slot that has exported these."""
+        """The slot of checked sums."""
         slot = cls()
         slot.count, slot.integers = values.entries, list(values.integers)
         slot.whole_count, slot.whole_sum, slot.low, slot.high = values.whole
@@ -162,12 +161,13 @@ class Sums(NamedTuple):
 
 
 def check_sums(exported: object) -> Sums:
-    """What `Rollup.export` has told, or the same read back from JSON, as tuples or lists.
+    """Check the result of `Rollup.export`, also read back from JSON with lists for tuples.
 
-    Everything is copied, so that nobody can change it between this check and its use.
+    The values are copied: a change of the argument after this check has no effect.
 
     Raises:
-        TypeError: a value of a wrong type. ValueError: a wrong number of values, or values that no entries add up to.
+        TypeError: a value of a wrong type.
+        ValueError: a wrong number of values, or values that no entries add up to.
     """
     entry_count, malformed_count, first, last, groups, children = _row(exported, 6, "the sums")
     _span(first, last, int, "times")
