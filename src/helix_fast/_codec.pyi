@@ -14,11 +14,10 @@ from helix_fast.codec.plain.append import Outbox as Outbox
 from helix_fast.codec.plain.append import Sealed as Sealed
 from helix_fast.codec.plain.append import StraightAppender as StraightAppender
 from helix_fast.codec.plain.append import Write as Write
-from helix_fast.codec.plain.reader import Inbox as Inbox
-from helix_fast.codec.plain.reader import Items as Items
-from helix_fast.codec.plain.subscribers import Listeners as Listeners
-from helix_fast.codec.plain.subscribers import count_frame as count_frame
-from helix_fast.codec.plain.subscribers import heard_elsewhere as heard_elsewhere
+from helix_fast.codec.plain.reader import ChunkIterator as ChunkIterator
+from helix_fast.codec.plain.reader import PushBuffer as PushBuffer
+from helix_fast.codec.plain.reader import StreamEntry as StreamEntry
+from helix_fast.codec.plain.subscribers import RemoteSubscribers as RemoteSubscribers
 
 _T = TypeVar("_T")
 _Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
@@ -132,8 +131,8 @@ class AppendFramer:
         """As given."""
 
     @property
-    def look(self) -> bytes:
-        """RESP of `PUBLISH channel !`: there is something in the log."""
+    def catch_up_frame(self) -> bytes:
+        """RESP of `PUBLISH channel !`, by which subscribers read the log."""
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of `XADD key NOMKSTREAM [MINID = min_id] term-first chunk body sequence first+count-1 writer nonce`.
@@ -152,10 +151,11 @@ class AppendFramer:
         """
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        """RESP of `PUBLISH channel payload`. Raises as `payload`."""
+        r"""RESP of `PUBLISH channel payload`. The payload is `<term>-<first>:<last>\n<body>`, see `parse_push`.
 
-    def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        r"""`<term>-<first>:<last>\n<body>`, which `parse_push` reads. ValueError where last is below first."""
+        Raises:
+            ValueError: last is below first. OverflowError: a number is out of range.
+        """
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
     r"""Any command as RESP: bytes as they are, str as UTF-8, int in decimal, float as its repr.

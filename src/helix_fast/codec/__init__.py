@@ -18,21 +18,20 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
-        Inbox,
-        Items,
-        Listeners,
+        ChunkIterator,
         Outbox,
+        PushBuffer,
+        RemoteSubscribers,
         Rollup,
         Sealed,
         Sequencer,
         StraightAppender,
+        StreamEntry,
         Window,
         Write,
         check_finite,
-        count_frame,
         decode_texts,
         frame_command,
-        heard_elsewhere,
         join_lines,
         merge_entries,
         number_chunks,
@@ -58,21 +57,20 @@ else:
     AppendFramer = _chosen.AppendFramer
     Batch = _chosen.Batch
     ChunkEncoder = _chosen.ChunkEncoder
-    Inbox = _chosen.Inbox
-    Items = _chosen.Items
-    Listeners = _chosen.Listeners
+    ChunkIterator = _chosen.ChunkIterator
     Outbox = _chosen.Outbox
+    PushBuffer = _chosen.PushBuffer
+    RemoteSubscribers = _chosen.RemoteSubscribers
     Rollup = _chosen.Rollup
     Sealed = _chosen.Sealed
     Sequencer = _chosen.Sequencer
     StraightAppender = _chosen.StraightAppender
+    StreamEntry = _chosen.StreamEntry
     Window = _chosen.Window
     Write = _chosen.Write
     check_finite = _chosen.check_finite
-    count_frame = _chosen.count_frame
     decode_texts = _chosen.decode_texts
     frame_command = _chosen.frame_command
-    heard_elsewhere = _chosen.heard_elsewhere
     join_lines = _chosen.join_lines
     merge_entries = _chosen.merge_entries
     number_chunks = _chosen.number_chunks
@@ -85,21 +83,20 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
-    "Inbox",
-    "Items",
-    "Listeners",
+    "ChunkIterator",
     "Outbox",
+    "PushBuffer",
+    "RemoteSubscribers",
     "Rollup",
     "Sealed",
     "Sequencer",
     "StraightAppender",
+    "StreamEntry",
     "Window",
     "Write",
     "check_finite",
-    "count_frame",
     "decode_texts",
     "frame_command",
-    "heard_elsewhere",
     "join_lines",
     "merge_entries",
     "number_chunks",

@@ -13,9 +13,9 @@ from typing import Any, final
 
 from .append import Outbox, Sealed, StraightAppender, Write  # noqa: F401
 from .finite import check_finite  # noqa: F401  parts of the codec that stand apart
-from .reader import Inbox, Items  # noqa: F401
+from .reader import ChunkIterator, PushBuffer, StreamEntry  # noqa: F401
 from .rollup import Rollup, select_entries  # noqa: F401
-from .subscribers import Listeners, count_frame, heard_elsewhere  # noqa: F401
+from .subscribers import RemoteSubscribers  # noqa: F401
 
 U64_MAX = 18446744073709551615
 
@@ -131,7 +131,7 @@ class Batch:
 class AppendFramer:
     """RESP of one stream's appends. Immutable; may be shared between threads."""
 
-    __slots__ = ("_head", "_publish_head", "_trim_head", "channel", "look")
+    __slots__ = ("_head", "_publish_head", "_trim_head", "catch_up_frame", "channel")
 
     def __init__(self, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> None:
         head = _bulk(b"XADD", _bytes(key, "key"), b"NOMKSTREAM")
@@ -139,7 +139,7 @@ class AppendFramer:
         self._trim_head = b"*13\r\n" + head + _bulk(b"MINID", b"=")
         self.channel = _bytes(channel, "channel")
         self._publish_head = b"*3\r\n" + _bulk(_bytes(publish, "publish"), channel)
-        self.look = self._publish_head + _bulk(b"!")
+        self.catch_up_frame = self._publish_head + _bulk(b"!")
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of the append of one batch; see the stub for the contract."""
@@ -158,15 +158,11 @@ class AppendFramer:
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
         """RESP of the publication of one batch; see the stub for the contract."""
-        return self._publish_head + _bulk(self.payload(term, first, last, body))
-
-    def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        """What ``publish`` publishes; see the stub for the contract."""
         term, first, last = _u64(term, "term"), _u64(first, "first"), _u64(last, "last")
         _bytes(body, "body")
         if last < first:
             raise ValueError("last is below first")
-        return b"%d-%d:%d\n%b" % (term, first, last, body)
+        return self._publish_head + _bulk(b"%d-%d:%d\n%b" % (term, first, last, body))
 
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
