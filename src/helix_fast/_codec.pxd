@@ -59,12 +59,11 @@ cdef class AppendFramer:
     cdef bytes trim_head        # the same with 13 arguments and 'MINID ='
     cdef bytes publish_head     # RESP of 'PUBLISH channel', with the count of 3 arguments
 
-    cdef readonly bytes look    # RESP of 'PUBLISH channel !'
+    cdef readonly bytes catch_up_frame  # RESP of 'PUBLISH channel !'
 
-    # Results of `xadd`, `publish` and `payload`, for arguments that were checked.
+    # Results of `xadd` and `publish`, for arguments that were checked.
     cdef bytes append_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
     cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
-    cdef bytes push_payload(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
 
 
 cdef class Sequencer:
@@ -106,17 +105,17 @@ cdef class Sealed:
     cdef public bint sent, doubtful
 
 
-cdef class Listeners:
-    cdef object audience
-    cdef dict here              # channel -> who hears it in this process
+cdef class RemoteSubscribers:
+    cdef object presence
+    cdef dict local             # channel -> its subscribers in this process
     cdef readonly bytes channel
-    cdef public bint elsewhere
-    cdef public Py_ssize_t flying, stale
-    cdef object changes
+    cdef public bint present
+    cdef public Py_ssize_t pending, stale
+    cdef object subscribe_epoch
 
 
 cdef class StraightAppender:
-    cdef readonly Listeners listeners
+    cdef readonly RemoteSubscribers subscribers
     cdef public object stream_id, topology, lane, terms, dead, trouble_since
     cdef public bytes nonce
     cdef public Batch batch
@@ -132,30 +131,39 @@ cdef class StraightAppender:
 
     # To the stream's server, by the shortest way.
     cdef int post(self, object frame, object slot, bint follow) except -1
-    # Whether somebody in this process was given it.
+    # Whether a reader in this process was given it.
     cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)
 
 
-cdef class Items:
+cdef class ChunkIterator:
     cdef public list _items
-    cdef public Py_ssize_t _index, _clean
+    cdef public Py_ssize_t _index, _error_at
 
 
-cdef class Inbox:
-    cdef public bint closed, ended, live, dirty, joined
-    cdef public object error, waiter, decoder, entry
+cdef class StreamEntry:
+    cdef readonly uint64_t term, first, last
+    cdef readonly bytes body
+    cdef public Py_ssize_t readers      # that it was delivered to, as far as they have not decoded it
+    cdef public object decoded          # what one of them decoded, for the others
+
+
+cdef class PushBuffer:
+    cdef object __weakref__             # hubs hold it weakly
+    cdef public bint live, stale, announce_on_read
+    cdef public object waiter, decoder
+    cdef public bytes entry_id
     cdef public Window window
-    cdef public list pushes
-    cdef public Py_ssize_t pushed_bytes
+    cdef public list pending            # of StreamEntry
+    cdef public Py_ssize_t pending_bytes
 
-    cdef int wake(self) except -1
-    cdef int mark_dirty(self) except -1
-    cdef bint taking(self) noexcept
+    cdef int wake_reader(self) except -1
+    cdef int drop(self) except -1
+    cdef int require_log(self) except -1
 
 
 cdef class _Step:
-    cdef Items source           # None once it has ended
+    cdef ChunkIterator source   # None once it has ended
     cdef object waiting         # the coroutine, where nothing was at hand
 
 

@@ -11,7 +11,7 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call of a pure name that r
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from typing_extensions import disjoint_base
 
@@ -128,8 +128,8 @@ class AppendFramer:
         channel: the channel on which its entries are published.
         publish: the publishing command, b"PUBLISH" or b"SPUBLISH".
 
-    >>> AppendFramer(b"key", b"channel").payload(17, 1, 2, b"{}\n{}")
-    b'17-1:2\n{}\n{}'
+    >>> AppendFramer(b"key", b"channel").publish(17, 1, 2, b"{}\n{}")
+    b'*3\r\n$7\r\nPUBLISH\r\n$7\r\nchannel\r\n$12\r\n17-1:2\n{}\n{}\r\n'
     """
 
     def __new__(cls, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> AppendFramer: ...
@@ -138,7 +138,7 @@ class AppendFramer:
         """The argument."""
 
     @property
-    def look(self) -> bytes:
+    def catch_up_frame(self) -> bytes:
         """RESP of `PUBLISH channel !`, at which subscribers read the log."""
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
@@ -158,10 +158,12 @@ class AppendFramer:
         """
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        """RESP of `PUBLISH channel payload`. Raises as `payload`."""
+        r"""RESP of `PUBLISH channel payload`. The payload is `<term>-<first>:<last>\n<body>`, see `parse_push`.
 
-    def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        r"""`<term>-<first>:<last>\n<body>`, which `parse_push` reads. ValueError: last is below first."""
+
+        Raises:
+            ValueError: last is below first. OverflowError: a number is out of range.
+        """
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:
     r"""A command as RESP: bytes unchanged, str as UTF-8, int in decimal, float as its repr.
@@ -447,12 +449,6 @@ def select_entries(
     [b'{"kind":"tool","timestamp":5}']
     """
 
-class _Publisher(Protocol):
-    listeners: Listeners
-    silent: bool
-
-_P = TypeVar("_P", bound=_Publisher)
-
 @final
 class Outbox:
     """Requests that wait for the next write of a connection, and who gets their replies. Owned by one thread.
@@ -563,7 +559,8 @@ class StraightAppender:
 
     Args:
         stream_id: the stream.
-        topology: sends requests; `lane`, if it has one, takes all of them; `audience` knows the local subscribers.
+        topology: sends requests; `lane_for(stream_id)`, if there is one, takes all of them; `presence` knows the local
+            subscribers.
         framer: makes the requests.
         terms: `number` is the current term.
         last: last sequence of the stream.
@@ -581,7 +578,7 @@ class StraightAppender:
     terms: Any
     dead: Callable[[Sequence[bytes]], Any] | None
     trouble_since: float | None
-    listeners: Listeners
+    subscribers: RemoteSubscribers
     nonce: bytes
     batch: Batch
     """The open batch."""
@@ -647,56 +644,42 @@ class StraightAppender:
     def announce(self, first: int, last: int, body: bytes) -> bool:
         """Hand a stored batch to local subscribers and publish it for remote ones; whether there are local ones."""
 
-    def look(self) -> None:
+    def notify_catch_up(self) -> None:
         """Publish the word that tells subscribers to read the log."""
 
     def __call__(self, reply: Any) -> None:
         """Take the reply to the batch in flight: acknowledge a batch of one awaited chunk, else call `replied`."""
 
 @final
-class Listeners:
-    """Whether a stream has remote subscribers, by the replies to its publications.
+class RemoteSubscribers:
+    """Whether a stream has subscribers in other processes, by the replies to its publications. Owned by one thread.
 
     Args:
-        audience: the process's own subscriptions. `here`: entries by channel, each with `heard`, whether the server
-            counts it; `changes`: how often that became true; `blind`: the server's counts mean nothing.
+        presence: the subscriptions of this process. `local`: channels by name, each with `counted`, whether the server
+            counts it; `subscribe_epoch`: how often that became true; `counts_unreliable`: the counts mean nothing.
         channel: the stream's.
     """
 
     channel: bytes
-    elsewhere: bool
-    """There are remote subscribers, as far as known."""
-    flying: int
+    present: bool
+    """There is one, as far as known."""
+    pending: int
     """Publications whose replies are pending."""
     stale: int
-    """Pending replies that are older than the last arrival of a subscriber."""
+    """Pending replies that are older than the last call of `assume_present`."""
 
-    def __init__(self, audience: Any, channel: bytes) -> None: ...
-    def come(self) -> None:
-        """A subscriber has arrived, or may have: assume one, and ignore the counts in pending replies."""
+    def __init__(self, presence: Any, channel: bytes) -> None: ...
+    def assume_present(self) -> None:
+        """A subscriber has arrived, or may have: ignore the counts in pending replies."""
 
-    def others(self, count: int) -> bool:
+    def exceeds_local(self, count: int) -> bool:
         """Whether that many subscriptions are more than this process's own."""
 
     def __call__(self, reply: Any) -> None:
         """Take the reply to a publication, the count of its receivers; an error changes nothing."""
 
-def count_frame(word: bytes, publishers: list[_P]) -> bytes:
-    """RESP of `PUBSUB word channel...`: how many subscriptions has each publisher's channel. Resets their `silent`."""
-
-def heard_elsewhere(publishers: list[_P], counts: list[Any]) -> list[_P]:
-    """The publishers that have remote subscribers.
-
-    Args:
-        publishers: those that `count_frame` asked for.
-        counts: its reply: channel and number of each, in turns.
-
-    Raises:
-        ValueError: not as many counts as publishers.
-    """
-
 @disjoint_base
-class Items:
+class ChunkIterator:
     """Asynchronous iterator over a buffer. A subclass fills the buffer in `_advance`, a coroutine. Owned by one thread.
 
     A step takes its item when it is awaited, not before: a step that is dropped or cancelled unstarted takes nothing.
@@ -706,56 +689,87 @@ class Items:
     """The buffer."""
     _index: int
     """Index of the next item."""
-    _clean: int
-    """End of the items that may be taken."""
+    _error_at: int
+    """Index of the first item that is an error, which is not yielded; their number where none is."""
 
     def __aiter__(self) -> Any: ...
     def __anext__(self) -> Any:
         """The next item; awaits `_advance` where none is left. RuntimeError: nor after that."""
 
-@disjoint_base
-class Inbox:
-    """Buffer of the pushes that continue what a reader has seen. Owned by one thread.
+@final
+class StreamEntry:
+    """One stored batch, as its subscribers get it. Shared by all readers of the stream in this process.
 
-    It becomes `dirty` when the log must be read: after a gap, another term, a lost subscription, the word that tells
-    subscribers to read the log, or more than 512 pushes or 1 MiB. While it is dirty it holds no pushes.
+    Args:
+        term, first: of its id. last: sequence of its last chunk.
+        body: chunks, one a line.
+    """
+
+    term: int
+    first: int
+    last: int
+    body: bytes
+    readers: int
+    """Readers that it was delivered to and that have not decoded it."""
+    decoded: Any
+    """What one of them decoded, for the others; the decoder decides what may be shared."""
+
+    def __init__(self, term: int, first: int, last: int, body: bytes) -> None: ...
+
+@disjoint_base
+class PushBuffer:
+    """The pushes that continue what a reader has seen. Owned by one thread.
+
+    The rule of catching up: `start` once the channel is joined, `begin_read` before each request to the log, then
+    `next_pushed`. A gap, another term, a lost subscription, an event, or more than 512 pushes or 1 MiB make the buffer
+    `stale`: it holds no pushes until the log has been read again.
     """
 
     window: Window
     """The sequences seen."""
-    entry: bytes
+    entry_id: bytes
     """Id of the last entry seen, b"" for none."""
     decoder: Any
-    """`decoder.decode(body, last, after)` makes the chunks of a push."""
+    """`decoder.decode_entry(entry, after)` makes the chunks of a push."""
+    live: bool
+    """The channel is joined."""
+    stale: bool
+    """The log must be read before a push counts."""
+    announce_on_read: bool
+    """The next request to the log must tell the stream's writers of this reader."""
     waiter: Any
     """Future of a waiting reader."""
-    error: Any
-    closed: bool
-    ended: bool
-    live: bool
-    """All entries before the pushes were read."""
-    dirty: bool
-    joined: bool
-    """Subscribed, which publishers have not been told yet."""
-    pushes: list[bytes]
-    """Payloads to be read."""
-    pushed_bytes: int
-    """Their size."""
+    pending: list[StreamEntry]
+    """The pushes."""
+    pending_bytes: int
+    """Size of their bodies."""
 
-    def pushed(self, payload: bytes) -> None:
-        """Take a message of the channel, and wake the reader. TypeError: it is not bytes."""
+    def start(self) -> None:
+        """The channel was joined."""
+
+    def begin_read(self) -> bool:
+        """The log is about to be read. Whether the request must announce this reader."""
+
+    def fail_read(self, announce: bool) -> None:
+        """The request failed for which `begin_read` returned `announce`."""
+
+    def stop(self) -> None:
+        """Take no more pushes."""
+
+    def pushed(self, entry: StreamEntry | None) -> None:
+        """Take a push and wake the reader; None: the log has something new. TypeError: it is neither."""
 
     def resync(self) -> None:
-        """The channel was subscribed, perhaps again: messages may have been missed."""
+        """The channel was joined anew: messages may have been missed."""
 
-    def look(self) -> None:
+    def mark_stale(self) -> None:
         """Drop the pushes and have the log read."""
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Wake the waiting reader."""
 
-    def waits(self) -> bool:
-        """Whether all that is left to do is to wait for a push."""
+    def idle(self) -> bool:
+        """Whether there is nothing to do but to wait for a push."""
 
-    def at_hand(self) -> Any:
+    def next_pushed(self) -> Any:
         """The decoded chunks of the next push with something new; None for none."""

@@ -42,6 +42,11 @@ def check_prefix(value: object) -> str:
     return value
 
 
+def has_hash_tag(name: bytes) -> bool:
+    """Whether a key or channel has a hash tag, which decides its slot on a cluster."""
+    return b"{" in name
+
+
 class StreamKeys:
     """Names of one stream, as bytes: ``stream`` ``meta`` ``lease`` and the pub/sub ``channel``."""
 

@@ -142,7 +142,7 @@ class RedisStore(ErrorReporting):
         """Call ``attempt`` again after passing faults, for the retry time."""
         if self._closed:
             raise StoreClosedError("the store is closed")
-        return await self._retry.run(attempt, lambda: self._topology.reached(tag))
+        return await self._retry.run(attempt, lambda: self._topology.ever_connected(tag))
 
     async def publish_word(self) -> bytes:
         """PUBLISH or SPUBLISH: whichever the servers of this store have for the channels of a stream or lock."""

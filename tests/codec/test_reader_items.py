@@ -1,4 +1,4 @@
-"""What a reader has at hand, in both codecs: a step is what a coroutine would be, and no push is taken twice."""
+"""What a reader iterates over and the pushes that it buffers, in both codecs: a step is what a coroutine would be."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.codec.twins import on_each_twin
 pytestmark = on_each_twin
 
 
-def items_of(codec: Any, *at_hand: Any, clean: int | None = None) -> Any:
+def items_of(codec: Any, *at_hand: Any, error_at: int | None = None) -> Any:
     """Items that wait for a page of three more, once, and end then."""
 
-    class Pages(codec.Items):
+    class Pages(codec.ChunkIterator):
         def __init__(self) -> None:
             self._items, self._index = list(at_hand), 0
-            self._clean = len(at_hand) if clean is None else clean
+            self._error_at = len(at_hand) if error_at is None else error_at
             self.gate = asyncio.Event()
             self.pages = [["x", "y", "z"]]
 
@@ -28,7 +28,7 @@ def items_of(codec: Any, *at_hand: Any, clean: int | None = None) -> Any:
             await self.gate.wait()
             if not self.pages:
                 raise StopAsyncIteration
-            self._items, self._index, self._clean = self.pages.pop(), 0, 3
+            self._items, self._index, self._error_at = self.pages.pop(), 0, 3
 
     return Pages()
 
@@ -109,7 +109,7 @@ async def test_a_step_that_waits_takes_what_is_thrown_and_ends_when_closed(codec
 
 
 async def test_items_beyond_the_list_are_never_at_hand(codec) -> None:
-    items = items_of(codec, 1, 2, clean=9)
+    items = items_of(codec, 1, 2, error_at=9)
     items.gate.set()
     assert [await items.__anext__() for _ in range(3)] == [1, 2, "x"]
     items._index = -1
@@ -137,14 +137,29 @@ class Last:
         self.gone.append(1)
 
 
-# the inbox
+async def test_a_step_that_catches_what_is_thrown_has_its_item(codec) -> None:
+    class Catching(codec.ChunkIterator):
+        async def _advance(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except KeyError:
+                self._items, self._index, self._error_at = [("the", "item")], 0, 1
+
+    step = Catching().__anext__()
+    step.send(None)
+    with pytest.raises(StopIteration) as caught:
+        step.throw(KeyError("thrown"))
+    assert caught.value.value == ("the", "item")
+
+
+# the buffer of pushes
 
 
 class Decoder:
     """Tells what it was given."""
 
-    def decode(self, body: bytes, last: int, after: int) -> Any:
-        return body, last, after
+    def decode_entry(self, entry: Any, after: int) -> Any:
+        return entry.body, entry.last, after
 
 
 class Waiter:
@@ -159,119 +174,134 @@ class Waiter:
         self.woken = True
 
 
-def inbox_of(codec: Any, seen: int = 5) -> Any:
-    inbox = codec.Inbox()
-    inbox.window, inbox.decoder, inbox.live = codec.Window(seen), Decoder(), True
-    return inbox
+def buffer_of(codec: Any, seen: int = 5) -> Any:
+    """A buffer whose owner has joined the channel, and read the log up to sequence ``seen`` after that."""
+    buffer = codec.PushBuffer()
+    buffer.window, buffer.decoder = codec.Window(seen), Decoder()
+    buffer.start()
+    assert buffer.begin_read()
+    return buffer
 
 
-def push(first: int, last: int, body: bytes = b"{}") -> bytes:
-    return b"9-%d:%d\n%b" % (first, last, body)
+def push(codec: Any, first: int, last: int, body: bytes = b"{}") -> Any:
+    return codec.StreamEntry(9, first, last, body)
 
 
 async def test_pushes_that_continue_what_was_seen_are_taken_in_order(codec) -> None:
-    inbox = inbox_of(codec)
-    waiter = inbox.waiter = Waiter()
-    assert inbox.waits()
+    buffer = buffer_of(codec)
+    waiter = buffer.waiter = Waiter()
+    assert buffer.idle()
     for first, last in ((1, 5), (4, 7), (8, 8), (6, 8), (9, 12)):  # seen, half seen, new, seen, new
-        inbox.pushed(push(first, last))
+        buffer.pushed(push(codec, first, last))
     assert waiter.woken
-    assert not inbox.waits()
-    assert [inbox.at_hand() for _ in range(4)] == [(b"{}", 7, 5), (b"{}", 8, 7), (b"{}", 12, 8), None]
-    assert (inbox.window.last, inbox.entry, inbox.pushes, inbox.pushed_bytes) == (12, b"9-9", [], 0)
-    assert inbox.waits()
+    assert not buffer.idle()
+    assert [buffer.next_pushed() for _ in range(4)] == [(b"{}", 7, 5), (b"{}", 8, 7), (b"{}", 12, 8), None]
+    assert (buffer.window.last, buffer.entry_id, buffer.pending, buffer.pending_bytes) == (12, b"9-9", [], 0)
+    assert buffer.idle()
 
 
-@pytest.mark.parametrize("payload", [b"!", push(7, 7), b"", b"nonsense", push(0, 6), push(9, 8), b"9-6:6"])
-async def test_what_does_not_continue_has_the_log_read(codec, payload) -> None:
-    inbox = inbox_of(codec)
-    inbox.pushed(payload)
-    waiter = inbox.waiter = Waiter()
-    inbox.pushed(push(6, 6))
+@pytest.mark.parametrize("ends", [None, (7, 7), (0, 6), (2**64 - 1, 2**64 - 1)])
+async def test_what_does_not_continue_has_the_log_read(codec, ends) -> None:
+    buffer = buffer_of(codec)
+    buffer.pushed(ends and push(codec, *ends))
+    waiter = buffer.waiter = Waiter()
+    buffer.pushed(push(codec, 6, 6))
     assert waiter.woken
-    assert inbox.at_hand() is None
-    assert inbox.dirty
-    assert (inbox.pushes, inbox.pushed_bytes, inbox.window.last, inbox.waits()) == ([], 0, 5, False)
-    inbox.dirty = False
-    inbox.pushed(push(6, 6))
-    assert inbox.at_hand() == (b"{}", 6, 5)
+    assert buffer.next_pushed() is None
+    assert buffer.stale
+    assert (buffer.pending, buffer.pending_bytes, buffer.window.last, buffer.idle()) == ([], 0, 5, False)
+    assert not buffer.begin_read()
+    buffer.pushed(push(codec, 6, 6))
+    assert buffer.next_pushed() == (b"{}", 6, 5)
 
 
 async def test_a_push_of_another_term_is_not_believed(codec) -> None:
-    """Behind a reset or a deletion sequences go on, and the word of it may come later than the push."""
-    for entry in (b"8-5", b"90-5", b"9", b"-9"):
-        inbox = inbox_of(codec)
-        inbox.entry = entry
-        inbox.pushed(push(6, 6))
-        assert inbox.at_hand() is None
-        assert (inbox.dirty, inbox.window.last, inbox.entry) == (True, 5, entry)
-    inbox = inbox_of(codec)
-    inbox.entry = b"9-5"
-    inbox.pushed(push(6, 6))
-    assert inbox.at_hand() == (b"{}", 6, 5)
-
-
-async def test_a_step_that_catches_what_is_thrown_has_its_item(codec) -> None:
-    class Catching(codec.Items):
-        async def _advance(self) -> None:
-            try:
-                await asyncio.Event().wait()
-            except KeyError:
-                self._items, self._index, self._clean = [("the", "item")], 0, 1
-
-    step = Catching().__anext__()
-    step.send(None)
-    with pytest.raises(StopIteration) as caught:
-        step.throw(KeyError("thrown"))
-    assert caught.value.value == ("the", "item")
+    """Behind a reset or a deletion sequences go on, and the event that tells of it may come later than the push."""
+    for entry_id in (b"8-5", b"90-5", b"9", b"-9", b"99-5"):
+        buffer = buffer_of(codec)
+        buffer.entry_id = entry_id
+        buffer.pushed(push(codec, 6, 6))
+        assert buffer.next_pushed() is None
+        assert (buffer.stale, buffer.window.last, buffer.entry_id) == (True, 5, entry_id)
+    buffer = buffer_of(codec)
+    buffer.entry_id = b"9-5"
+    buffer.pushed(push(codec, 6, 6))
+    assert buffer.next_pushed() == (b"{}", 6, 5)
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 10_000])
 async def test_a_reader_that_does_not_come_holds_only_so_much(codec, body) -> None:
-    inbox = inbox_of(codec)
+    buffer = buffer_of(codec)
     most = 0
     for n in range(6, 2000):
-        inbox.pushed(push(n, n, body))
-        assert sum(map(len, inbox.pushes)) == inbox.pushed_bytes
-        most = max(most, len(inbox.pushes))
-    assert inbox.dirty
-    assert most == (
-        plain_reader.MAX_PUSHED_ENTRIES if not body else plain_reader.MAX_PUSHED_BYTES // len(push(6, 6, body))
-    )
+        buffer.pushed(push(codec, n, n, body))
+        assert sum(len(entry.body) for entry in buffer.pending) == buffer.pending_bytes
+        most = max(most, len(buffer.pending))
+    assert buffer.stale
+    assert most == (plain_reader.MAX_PENDING_ENTRIES if not body else plain_reader.MAX_PENDING_BYTES // len(body))
 
 
-@pytest.mark.parametrize(
-    ("attribute", "value"), [("live", False), ("closed", True), ("ended", True), ("error", KeyError()), ("dirty", True)]
-)
-async def test_nothing_is_at_hand_where_nothing_is_to_be_taken(codec, attribute, value) -> None:
-    inbox = inbox_of(codec)
-    inbox.pushed(push(6, 6))
-    setattr(inbox, attribute, value)
-    assert inbox.at_hand() is None
-    assert not inbox.waits()
-    assert inbox.window.last == 5
+async def test_a_push_counts_only_when_the_log_was_read_after_joining(codec) -> None:
+    buffer = codec.PushBuffer()
+    buffer.window, buffer.decoder = codec.Window(5), Decoder()
+    buffer.pushed(push(codec, 6, 6))
+    assert (buffer.idle(), buffer.next_pushed(), buffer.pending) == (False, None, []), "the channel was not joined"
+    buffer.start()
+    buffer.pushed(push(codec, 6, 6))
+    assert (buffer.idle(), buffer.next_pushed(), buffer.pending) == (False, None, []), "the log was not read"
+    assert buffer.begin_read(), "the first reading tells the writers of this reader"
+    buffer.pushed(push(codec, 6, 6))
+    buffer.fail_read(True)
+    assert (buffer.idle(), buffer.next_pushed()) == (False, None), "the reading failed"
+    assert buffer.begin_read(), "so does the next one, where the first has failed"
+    buffer.pushed(push(codec, 6, 7))
+    assert buffer.next_pushed() == (b"{}", 7, 5)
+    assert buffer.idle()
+    buffer.mark_stale()
+    assert not buffer.begin_read(), "the channel is the same"
 
 
-async def test_whoever_waits_is_woken_once_by_whatever_happens(codec) -> None:
-    for happens in ("look", "resync", "rouse"):
-        inbox = inbox_of(codec)
-        getattr(inbox, happens)()
-        waiter = inbox.waiter = Waiter()
-        getattr(inbox, happens)()
-        getattr(inbox, happens)()
+@pytest.mark.parametrize("verb", ["stop", "mark_stale", "resync"])
+async def test_nothing_is_at_hand_where_nothing_is_to_be_taken(codec, verb) -> None:
+    buffer = buffer_of(codec)
+    buffer.pushed(push(codec, 6, 6))
+    getattr(buffer, verb)()
+    buffer.pushed(push(codec, 6, 6))
+    assert buffer.next_pushed() is None
+    assert not buffer.idle()
+    assert (buffer.pending, buffer.pending_bytes, buffer.window.last) == ([], 0, 5)
+
+
+async def test_a_reader_that_waits_is_woken_once_by_anything_that_happens(codec) -> None:
+    for happens in ("mark_stale", "resync", "stop", "wake"):
+        buffer = buffer_of(codec)
+        getattr(buffer, happens)()
+        waiter = buffer.waiter = Waiter()
+        getattr(buffer, happens)()
+        getattr(buffer, happens)()
         assert waiter.woken
-        assert inbox.dirty == (happens != "rouse")
-        assert inbox.joined == (happens == "resync")
+        assert buffer.stale == (happens in {"mark_stale", "resync"})
+        assert buffer.announce_on_read == (happens == "resync")
+        assert buffer.live == (happens != "stop")
 
 
-async def test_an_inbox_takes_bytes_and_knows_what_it_lacks(codec) -> None:
-    inbox = inbox_of(codec)
-    for payload in (None, "text", bytearray(b"!")):
+async def test_a_buffer_takes_entries_and_knows_what_it_lacks(codec) -> None:
+    buffer = buffer_of(codec)
+    for entry in (b"9-6:6\n{}", "text", (9, 6, 6, b"{}")):
         with pytest.raises(TypeError):
-            inbox.pushed(payload)
-    assert (inbox.pushes, inbox.dirty) == ([], False)
-    unfinished = codec.Inbox()
-    unfinished.live = True
-    unfinished.pushed(push(1, 1))
+            buffer.pushed(entry)
+    assert (buffer.pending, buffer.stale) == ([], False)
+    unfinished = codec.PushBuffer()
+    unfinished.start()
+    unfinished.begin_read()
+    unfinished.pushed(push(codec, 1, 1))
     with pytest.raises((AttributeError, TypeError)):
-        unfinished.at_hand()
+        unfinished.next_pushed()
+
+
+async def test_an_entry_is_what_it_was_made_of(codec) -> None:
+    entry = codec.StreamEntry(1, 2, 2**64 - 1, b"a\nb")
+    assert (entry.term, entry.first, entry.last, entry.body) == (1, 2, 2**64 - 1, b"a\nb")
+    assert (entry.readers, entry.decoded) == (0, None)
+    with pytest.raises(AttributeError):
+        entry.no_such = 1

@@ -36,7 +36,7 @@ class Lane:
     def __init__(self, codec: ModuleType, trace: list[Any]) -> None:
         self.outbox = codec.Outbox()
         self.closed = False
-        self.upcoming = 0
+        self.next_generation = 0
         self.trace = trace
 
     def wake(self) -> None:
@@ -44,38 +44,40 @@ class Lane:
         self.outbox.scheduled = True
 
 
-class Audience:
-    """Knows who listens here, and writes down who is to be asked for."""
+class Presence:
+    """Has the subscribers of this process, and writes down which publishers are to be polled for."""
 
     def __init__(self, trace: list[Any]) -> None:
-        self.here: dict[bytes, Any] = {}
-        self.blind = False
-        self.changes = 0
+        self.local: dict[bytes, Any] = {}
+        self.counts_unreliable = False
+        self.subscribe_epoch = 0
         self.trace = trace
 
-    def ask(self, publisher: Any) -> None:
-        self.trace.append(("ask", publisher.stream_id, publisher.silent))
+    def poll_later(self, publisher: Any) -> None:
+        self.trace.append(("poll_later", publisher.stream_id, publisher.silent))
 
-    def listen(self, *, heard: bool) -> None:
-        def push(payload: bytes) -> None:
-            self.trace.append(("push", payload))
+    def subscribe(self, *, counted: bool) -> None:
+        def push_entry(entry: Any) -> None:
+            self.trace.append(("push", entry.term, entry.first, entry.last, entry.body))
 
-        self.here[b"c"] = SimpleNamespace(push=push, heard=heard)
+        self.local[b"c"] = SimpleNamespace(push_entry=push_entry, counted=counted)
 
 
 class Topology:
     observer: Any = None
 
     def __init__(self, lane: Lane | None, trace: list[Any]) -> None:
-        self.audience = Audience(trace)
-        if lane is not None:
-            self.lane = lane
+        self.presence = Presence(trace)
+        self.lane = lane
         self.moved = 0
         self.trace = trace
         self.refuses = False
 
+    def lane_for(self, _tag: str) -> Lane | None:
+        return self.lane
+
     def generation(self, _tag: str) -> int:
-        return self.lane.upcoming if hasattr(self, "lane") else self.moved
+        return self.moved if self.lane is None else self.lane.next_generation
 
     def send(self, tag: str, frame: bytes, slot: Any, *, follow: bool) -> None:
         if self.refuses:
@@ -126,15 +128,15 @@ def state_of(appender: Any) -> tuple[Any, ...]:
     return (
         appender.busy, sealed, appender.sequence.last, appender.given, appender.settled, appender.batches,
         appender.trimmed, appender.collisions, appender.in_trouble, appender.trouble_since, appender.batch.size, out,
-        appender.silent, appender.listeners.elsewhere, appender.listeners.flying, appender.listeners.stale,
+        appender.silent, appender.subscribers.present, appender.subscribers.pending, appender.subscribers.stale,
     )  # fmt: skip
 
 
 REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
-    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard", "here", "asked",
-    "blind", "look", "come", "changed",
+    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "published", "local",
+    "polled", "unreliable", "catch_up", "assume", "epoch",
 ]  # fmt: skip
 
 
@@ -171,22 +173,22 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.observed = print if number % 2 else None
     elif name == "closed" and appender.lane:
         appender.lane.closed = bool(number % 2)
-    elif name == "heard":
-        return appender.listeners(number % 3 if number < 8 else ValueError("no right to publish"))
-    elif name == "look":
-        return appender.look()
-    elif name == "changed":
-        appender.topology.audience.changes += 1
-    elif name == "come":
-        appender.listeners.come()
-    elif name == "asked":
+    elif name == "published":
+        return appender.subscribers(number % 3 if number < 8 else ValueError("no right to publish"))
+    elif name == "catch_up":
+        return appender.notify_catch_up()
+    elif name == "epoch":
+        appender.topology.presence.subscribe_epoch += 1
+    elif name == "assume":
+        appender.subscribers.assume_present()
+    elif name == "polled":
         appender.silent = False
-    elif name == "blind":
-        appender.topology.audience.blind = bool(number % 2)
-    elif name == "here" and number < 3:
-        appender.topology.audience.here.clear()
-    elif name == "here":
-        appender.topology.audience.listen(heard=bool(number % 2))
+    elif name == "unreliable":
+        appender.topology.presence.counts_unreliable = bool(number % 2)
+    elif name == "local" and number < 3:
+        appender.topology.presence.local.clear()
+    elif name == "local":
+        appender.topology.presence.subscribe(counted=bool(number % 2))
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
     elif name == "collided":
@@ -233,51 +235,51 @@ def test_a_chunk_goes_out_with_the_next_sequence_and_is_published_once_it_is_sto
     appender(b"5-8")
     assert (write.future.result, appender.sequence.last, appender.settled) == (8, 8, 1)
     assert outbox.frames[1:] == [framer.publish(5, 8, 8, b"{}")]
-    assert outbox.slots[1:] == [appender.listeners]
+    assert outbox.slots[1:] == [appender.subscribers]
 
 
 @on_each_twin
-def test_where_nobody_elsewhere_listens_nothing_is_published_and_the_server_is_asked_once(codec) -> None:
+def test_without_remote_subscribers_nothing_is_published_and_the_server_is_polled_once(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
     framer, frames = codec.AppendFramer(b"k", b"c"), appender.lane.outbox.frames
     appender.announce(1, 2, b"[]")
     assert frames == [framer.publish(5, 1, 2, b"[]")]
-    appender.listeners(0)
+    appender.subscribers(0)
     appender.announce(3, 4, b"[]")
     appender.announce(5, 6, b"[]")
-    appender.listeners(ValueError("no"))
+    appender.subscribers(ValueError("no"))
     appender.announce(7, 7, b"[]")
     assert frames == [framer.publish(5, 1, 2, b"[]")]
-    assert trace == ["wake", ("ask", "s", True)]
+    assert trace == ["wake", ("poll_later", "s", True)]
     appender.silent = False
     appender.announce(8, 8, b"[]")
-    assert trace[2:] == [("ask", "s", True)]
-    appender.listeners(1)
+    assert trace[2:] == [("poll_later", "s", True)]
+    appender.subscribers(1)
     appender.announce(9, 9, b"[]")
-    appender.look()
-    assert frames[1:] == [framer.publish(5, 9, 9, b"[]"), framer.look]
-    assert framer.look == codec.frame_command([b"PUBLISH", b"c", b"!"])
+    appender.notify_catch_up()
+    assert frames[1:] == [framer.publish(5, 9, 9, b"[]"), framer.catch_up_frame]
+    assert framer.catch_up_frame == codec.frame_command([b"PUBLISH", b"c", b"!"])
 
 
 @on_each_twin
-def test_listeners_of_this_process_get_what_is_stored_and_count_for_nobody_else(codec) -> None:
+def test_readers_of_this_process_get_what_is_stored_and_do_not_count_as_remote(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
-    audience, framer = appender.topology.audience, codec.AppendFramer(b"k", b"c")
-    audience.listen(heard=True)
-    appender.listeners(1)
+    presence = appender.topology.presence
+    presence.subscribe(counted=True)
+    appender.subscribers(1)
     appender.put(b"{}", None, None)
     appender(b"5-8")
-    # The writer goes on when they have had their turn.
-    assert trace == ["wake", ("push", framer.payload(5, 8, 8, b"{}")), ("ask", "s", True), ("soon", "settle", (1, 8))]
+    # The writer goes on after them.
+    assert trace == ["wake", ("push", 5, 8, 8, b"{}"), ("poll_later", "s", True), ("soon", "settle", (1, 8))]
     assert len(appender.lane.outbox.frames) == 1
-    appender.listeners(2)
-    assert appender.listeners.elsewhere
-    audience.listen(heard=False)  # the server does not count it yet: the one that it counts is another's
-    appender.listeners(1)
-    assert appender.listeners.elsewhere
-    audience.blind = True  # its counts mean nothing
-    appender.listeners(0)
-    assert appender.listeners.elsewhere
+    appender.subscribers(2)
+    assert appender.subscribers.present
+    presence.subscribe(counted=False)  # the server does not count it yet: its one subscriber is another
+    appender.subscribers(1)
+    assert appender.subscribers.present
+    presence.counts_unreliable = True
+    appender.subscribers(0)
+    assert appender.subscribers.present
 
 
 @on_each_twin
@@ -323,53 +325,34 @@ def test_an_outbox_takes_bytes(codec, frame) -> None:
 
 
 @on_each_twin
-def test_what_was_counted_before_somebody_came_means_nothing(codec) -> None:
+def test_counts_from_before_a_subscriber_came_mean_nothing(codec) -> None:
     appender, _trace = appender_of(codec, lane=True)
-    listeners = appender.listeners
+    remote = appender.subscribers
     for sequence in (1, 2):
         appender.announce(sequence, sequence, b"{}")
-    listeners.come()
-    appender.look()
-    listeners(0)
-    listeners(ValueError("no"))
-    assert listeners.elsewhere
-    assert (listeners.flying, listeners.stale) == (1, 0)
-    listeners(0)  # the reply to the look: nobody is there any more
-    assert not listeners.elsewhere
+    remote.assume_present()
+    appender.notify_catch_up()
+    remote(0)
+    remote(ValueError("no"))
+    assert remote.present
+    assert (remote.pending, remote.stale) == (1, 0)
+    remote(0)  # the reply to the word to catch up: the subscriber has left
+    assert not remote.present
 
 
 @on_each_twin
 def test_a_count_from_about_the_time_when_this_process_was_counted_means_nothing(codec) -> None:
     appender, _trace = appender_of(codec, lane=True)
-    listeners, audience = appender.listeners, appender.topology.audience
+    remote, presence = appender.subscribers, appender.topology.presence
     for sequence in (1, 2, 3):
         appender.announce(sequence, sequence, b"{}")
-    audience.listen(heard=True)
-    audience.changes += 1
-    listeners(1)  # somebody else, and this process was not counted yet: or this process
-    listeners(1)
-    assert listeners.elsewhere
-    listeners(1)
-    assert listeners.elsewhere
+    presence.subscribe(counted=True)
+    presence.subscribe_epoch += 1
+    remote(1)  # another process, and this one was not counted yet; or this process
+    remote(1)
+    assert remote.present
+    remote(1)
+    assert remote.present
     appender.announce(4, 4, b"{}")
-    listeners(1)  # asked after that: this process alone
-    assert not listeners.elsewhere
-
-
-@on_each_twin
-def test_all_that_are_silent_are_asked_for_at_once(codec) -> None:
-    appenders = [appender_of(codec, lane=True)[0] for _ in range(5)]
-    for appender in appenders:
-        appender.silent = True
-    frame = codec.count_frame(b"NUMSUB", appenders)
-    assert frame == codec.frame_command([b"PUBSUB", b"NUMSUB", *[b"c"] * 5])
-    assert not any(appender.silent for appender in appenders)
-    appenders[1].topology.audience.listen(heard=True)
-    appenders[2].topology.audience.listen(heard=True)
-    appenders[3].topology.audience.listen(heard=False)
-    counts = [word for count in (0, 1, 2, 1, 1) for word in (b"c", count)]
-    assert codec.heard_elsewhere(appenders, counts) == appenders[2:]
-    assert codec.heard_elsewhere([], []) == []
-    for wrong in (counts[:-2], counts[:-1], [*counts, b"c", 1]):
-        with pytest.raises(ValueError, match="count"):
-            codec.heard_elsewhere(appenders, wrong)
+    remote(1)  # asked after that: this process alone
+    assert not remote.present

@@ -21,7 +21,7 @@ MOST_CALLS = 100
 MOST_OBJECTS = 3
 OBJECTS = ("ChunkEncoder", "Batch", "AppendFramer", "Sequencer", "Window", "Rollup")
 PROPERTIES: dict[str, tuple[str, ...]] = {
-    "AppendFramer": ("channel", "look"),
+    "AppendFramer": ("catch_up_frame", "channel"),
     "ChunkEncoder": ("agent_id", "agent_type"),
     "Batch": ("count", "size"),
     "Sequencer": ("last",),
@@ -231,7 +231,6 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "AppendFramer": ("bytes", "bytes", "bytes"),
     "AppendFramer.xadd": ("number", "number", "number", "bytes", "bytes", "min_id?"),
     "AppendFramer.publish": ("number", "range", "bytes"),
-    "AppendFramer.payload": ("number", "range", "bytes"),
     "Sequencer": ("number",),
     "Sequencer.reserve": ("number",),
     "Sequencer.commit": (),

@@ -93,7 +93,7 @@ def identifier(event: str) -> str:
 
 
 def reading(helix: Helix) -> int:
-    return sum(feed.reading for feed in helix.streams._feeds)
+    return sum(cursor.reading for cursor in helix.streams._cursors)
 
 
 async def test_each_chunk_is_an_event_with_its_position_and_the_end_has_a_name(helix: Helix) -> None:

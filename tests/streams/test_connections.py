@@ -10,7 +10,7 @@ import pytest
 from helix_fast import connect
 from helix_fast.codec.plain import reader as plain_reader
 from helix_fast.keys import StreamKeys
-from helix_fast.streams import cursor as feeds
+from helix_fast.streams import cursor as cursors
 from helix_fast.streams.storage import RedisResumableStorage
 from tests.support.servers import until
 from tests.support.streams_under_fault import delta, deltas, follow, storage, text
@@ -122,16 +122,16 @@ async def test_slow_reader_holds_little_and_slows_nobody(server_url: str, size: 
             writer.send_text(f"{n}{body}")
             if n % 2:
                 await writer.flush()
-            feed = slow._feed
-            assert len(feed.pushes) <= plain_reader.MAX_PUSHED_ENTRIES + 1
-            assert feed.pushed_bytes <= plain_reader.MAX_PUSHED_BYTES + (1 << 17)
-            assert sum(map(len, feed.pushes)) == feed.pushed_bytes
+            pushes = slow._cursor.pushes
+            assert len(pushes.pending) <= plain_reader.MAX_PENDING_ENTRIES + 1
+            assert pushes.pending_bytes <= plain_reader.MAX_PENDING_BYTES + (1 << 17)
+            assert sum(len(entry.body) for entry in pushes.pending) == pushes.pending_bytes
         await writer.flush()
         await until(lambda: len(fast.chunks) == count + 1)
-        assert slow._feed.last == 1
+        assert slow._cursor.last == 1
         for n in range(count):
             assert delta((await slow.__anext__()).chunk) == f"{n}{body}"
-            assert len(slow._chunks) <= feeds.MAX_PAGE * 2
+            assert len(slow._chunks) <= cursors.MAX_PAGE * 2
         await writing.end_stream("s")
         assert len(await fast.done()) == count + 1
         assert await slow.read_batch() == ()

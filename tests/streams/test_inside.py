@@ -10,7 +10,7 @@ import pytest
 from helix_fast import HelixError, MalformedChunkError, ProducerLostError
 from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing, StreamStorage
 from helix_fast.testing.contract.resumable.subscribing import Heard
-from helix_fast.transport.presence import ASK_SECONDS
+from helix_fast.transport.presence import POLL_SECONDS
 from tests.support.servers import until
 from tests.support.streams import number, numbers, take
 
@@ -37,18 +37,18 @@ async def test_writers_opened_together_listen_once(make_streams: Any) -> None:
 
 async def test_a_listener_missed_by_a_lost_subscription_is_found_afterwards(make_streams: Any) -> None:
     streams, other = make_streams(), make_streams(block_timeout=60_000)
-    if streams.topology.audience.blind:
+    if streams.topology.presence.counts_unreliable:
         pytest.skip("a cluster without sharded pub/sub counts no listeners")
     writer = await streams.create_writer("s", "a")
     await writer.write(number(1))
-    await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens")
+    await until(lambda: not writer._appender.subscribers.present, what="the answer that nobody listens")
     streams._topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
     waiting = asyncio.ensure_future(take(await other.create_resumable_reader("s"), 2))
-    await until(lambda: other.topology.audience.here)
+    await until(lambda: other.topology.presence.local)
     await asyncio.sleep(0.05)
-    assert not writer._appender.listeners.elsewhere
+    assert not writer._appender.subscribers.present
     streams._control.resync()
-    await until(lambda: writer._appender.listeners.elsewhere, seconds=ASK_SECONDS / 2, what="a count at once")
+    await until(lambda: writer._appender.subscribers.present, seconds=POLL_SECONDS / 2, what="a count at once")
     await writer.write(number(2))
     assert [stored.sequence for stored in await waiting] == [1, 2]
 

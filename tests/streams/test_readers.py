@@ -81,8 +81,8 @@ class TestBrokenWays:
             writer = await direct.create_writer("s", "agent")
             reader = await follow(store, "s")
             await subscribed(direct)
-            feed = reader.reader._feed
-            await until(lambda: feed.waiting and not feed.dirty, what="a reader that only listens")
+            cursor = reader.reader._cursor
+            await until(lambda: cursor.waiting and not cursor.pushes.stale, what="a reader that only listens")
             fault_proxy.drop_replies()
             await writer.write(text("unheard"))
             await asyncio.sleep(0.1)
@@ -199,13 +199,13 @@ class TestNothingHangs:
             assert reader is not None
             step = asyncio.ensure_future(reader.__anext__())
             await subscribed(direct)
-            await until(lambda: reader._feed.waiting and not reader._feed.dirty)
+            await until(lambda: reader._cursor.waiting and not reader._cursor.pushes.stale)
             fault_proxy.stall()
             body = b'{"type":"text_delta","delta":"a"}'
             await direct.command(
                 "s", b"XADD", KEYS.stream, b"*", b"chunk", body, b"sequence", b"1"
             )  # no push tells of it
-            reader._feed.resync()
+            reader._cursor.pushes.resync()
             await asyncio.sleep(0.02)
             step.cancel()
             await asyncio.gather(step, return_exceptions=True)

@@ -110,26 +110,26 @@ async def test_readers_tell_the_writers_that_they_have_joined(make_streams: Make
         waiting = asyncio.ensure_future(take(await streams.create_resumable_reader("s", from_sequence=1), 1))
         await asyncio.sleep(0.05)
         waiting.cancel()
-    names = [streams.topology.audience.name for streams in (here, there) if isinstance(streams, RedisStreamManager)]
+    names = [streams.topology.presence.name for streams in (here, there) if isinstance(streams, RedisStreamManager)]
     assert await control == [b"listen\n%b\ns" % name for name in names]
 
 
 async def test_whoever_begins_to_listen_is_counted_and_told_to_look(streams: RedisStreamManager, raw: Any) -> None:
     writer = await streams.create_writer("s", "a")
-    if streams.topology.audience.blind:
+    if streams.topology.presence.counts_unreliable:
         pytest.skip("a cluster without sharded pub/sub counts no listeners: it publishes everything")
-    streams.topology.audience.ask_seconds = 1.0
+    streams.topology.presence.poll_seconds = 1.0
     word = "SSUBSCRIBE" if await streams.publish_word() == b"SPUBLISH" else "SUBSCRIBE"
     await writer.write(number(1))
-    await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens")
+    await until(lambda: not writer._appender.subscribers.present, what="the answer that nobody listens")
     await writer.write(number(2))
     pushes = await heard(raw, STREAM + ":push", word, 2)
-    await until(lambda: writer._appender.listeners.elsewhere, what="the answer that somebody does")
+    await until(lambda: writer._appender.subscribers.present, what="the answer that somebody does")
     await writer.write(number(3))
     term = (await raw.hget(STREAM + ":meta", "term")).decode()
     assert await pushes == [b"!", f"{term}-3:3\n".encode() + b'{"type":"number","n":3}']
     await writer.write(number(4))
-    await until(lambda: not writer._appender.listeners.elsewhere, what="the answer that nobody listens any more")
+    await until(lambda: not writer._appender.subscribers.present, what="the answer that nobody listens any more")
 
 
 # interop

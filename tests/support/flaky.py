@@ -28,6 +28,7 @@ class FlakyTopology:
     a connection that was given up, whose bytes were on their way.
     """
 
+    clustered = False
     publish = b"PUBLISH"
     observer: Observer | None = None
 
@@ -35,7 +36,7 @@ class FlakyTopology:
         inner = topology_for(url, timeout=5, retry_timeout=retry_timeout)
         assert isinstance(inner, Standalone)
         self._inner = inner
-        self.audience = inner.audience
+        self.presence = inner.presence
         self.retry_timeout = retry_timeout
         self.faults: deque[str] = deque()
         self.met = 0
@@ -91,8 +92,11 @@ class FlakyTopology:
     def generation(self, tag: str) -> int:
         return self._inner.generation(tag)
 
-    def reached(self, tag: str) -> bool:
-        return self._inner.reached(tag)
+    def lane_for(self, _tag: str) -> None:
+        return None
+
+    def ever_connected(self, tag: str) -> bool:
+        return self._inner.ever_connected(tag)
 
     def server(self, tag: str) -> str:
         return self._inner.server(tag)

@@ -61,10 +61,10 @@ async def _unheard(helix: Helix) -> None:
     async with await helix.streams.create_writer("unheard", "agent") as writer:
         appender = writer._appender
         await writer.write(text(1))
-        audience = helix.streams.topology.audience
-        audience.ask_seconds = 0.05
-        if not audience.blind:
-            await until(lambda: not appender.listeners.elsewhere, what="the answer that nobody listens")
+        presence = helix.streams.topology.presence
+        presence.poll_seconds = 0.05
+        if not presence.counts_unreliable:
+            await until(lambda: not appender.subscribers.present, what="the answer that nobody listens")
             await writer.write(text(2))
             assert appender.silent
             await until(lambda: not appender.silent, what="the question whether somebody does")

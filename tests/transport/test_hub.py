@@ -53,21 +53,21 @@ async def test_a_channel_counts_as_heard_only_while_the_server_counts_it(
     server_url: str, fault_proxy: FaultProxy
 ) -> None:
     async with storage(server_url) as direct, storage(fault_proxy.url) as store:
-        hub, here, ear = hub_of(store), store.topology.audience.here, Ear()
-        joining = asyncio.ensure_future(hub.subscribe(b"{c}", ear))
+        hub, local, ear = hub_of(store), store.topology.presence.local, Ear()
+        joining = asyncio.ensure_future(hub.subscribe(b"{c}", ear, stream=True))
         await asyncio.sleep(0)
-        assert not here[b"{c}"].heard
+        assert not local[b"{c}"].counted
         await joining
-        assert here[b"{c}"].heard
+        assert local[b"{c}"].counted
         hub.give_up("cut")
-        assert not here[b"{c}"].heard
-        await until(lambda: here[b"{c}"].heard)
+        assert not local[b"{c}"].counted
+        await until(lambda: local[b"{c}"].counted)
         assert await listeners(direct, b"{c}") == 1
         hub.unsubscribe(b"{c}", ear)
-        assert not here
-        await hub.subscribe(b"{d}", ear)
+        assert not local
+        await hub.subscribe(b"{d}", ear, stream=True)
         await hub.close()
-        assert not here
+        assert not local
 
 
 async def test_confirmed_listener_hears_what_follows(server_url: str) -> None:

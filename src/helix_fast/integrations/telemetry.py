@@ -16,7 +16,7 @@ from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, InvalidArgumentError, StoreResponseError
 from helix_fast.store import RedisStore
 from helix_fast.streams.manager import RedisStreamManager
-from helix_fast.transport.observer import Observed
+from helix_fast.transport.observer import Span
 from helix_fast.transport.topology import Topology
 
 try:
@@ -122,11 +122,11 @@ class Instrumentation:
 
     def readers(self) -> int:
         """Readers that are open; one at the end of its stream is not."""
-        return sum(feed.reading for manager in self._managers for feed in manager._feeds)
+        return sum(feed.reading for manager in self._managers for feed in manager._cursors)
 
     # Observer
 
-    def batch(self, stream_id: str, chunks: int, size: int, before: Observed | None) -> Observed:
+    def batch(self, stream_id: str, chunks: int, size: int, before: Span | None) -> Span:
         """A batch leaves; see Observer."""
         parent = contexts.get_current()
         if isinstance(before, _Batch) and not trace.get_current_span(parent).get_span_context().is_valid:
@@ -134,7 +134,7 @@ class Instrumentation:
         attributes = self._attributes_of(stream_id, "XADD", "")
         return _Batch(self, attributes, stream_id, parent, chunks, size)
 
-    def request(self, tag: str, command: str, script: str = "") -> Observed:
+    def request(self, tag: str, command: str, script: str = "") -> Span:
         """A request begins; see Observer."""
         return _Request(self, self._attributes_of(tag, command, script), tag, contexts.get_current())
 
@@ -174,7 +174,7 @@ class _Request:
         self._begun = time.perf_counter()
 
     def done(self, error: BaseException | None = None) -> None:
-        """It is over; see Observed."""
+        """It is over; see Span."""
         if self._over:
             return
         self._over = True
@@ -205,7 +205,7 @@ class _Batch(_Request):
         self._stored = False
 
     def done(self, error: BaseException | None = None) -> None:
-        """It is over; one that was given up, and is found stored later, counts as stored then. See Observed."""
+        """It is over; one that was given up, and is found stored later, counts as stored then. See Span."""
         if error is None and not self._stored:
             self._stored = True
             server = {name: value for name, value in self._attributes.items() if name.startswith("server.")}

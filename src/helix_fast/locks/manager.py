@@ -254,7 +254,9 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
             sent = self.clock()
             return sent, await self._topology.call(tag, wanted.frame(keys, args, by_text=True))
 
-        request = attempt() if patience is None else Retry(patience).run(attempt, lambda: self._topology.reached(tag))
+        request = (
+            attempt() if patience is None else Retry(patience).run(attempt, lambda: self._topology.ever_connected(tag))
+        )
         return await self.observed(request, tag, "EVALSHA", name)
 
 

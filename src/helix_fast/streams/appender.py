@@ -251,7 +251,7 @@ class Appender(Intake):
     # trouble
 
     def _recover(self, reply: object) -> None:
-        self.listeners.come()  # after a failover, say, others may listen that no count has told of
+        self.subscribers.assume_present()  # after a failover, for example, there may be some that were not counted
         refused = isinstance(reply, StoreResponseError) and str(reply).startswith(REFUSED)
         cause = reply if isinstance(reply, HelixError) and not refused else None
         if refused:

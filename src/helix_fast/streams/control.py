@@ -57,10 +57,10 @@ class Control:
         if what == STOP:
             appender.stop(detail.decode(errors="replace"))
         elif what == LISTEN:
-            self._store.topology.audience.joined(appender, detail)
+            self._store.topology.presence.remote_joined(appender, detail)
 
     def resync(self) -> None:
         """Messages may have been missed: ask about every open stream; about stops together with the next renewal."""
         for appender in self._appenders.values():
             self._hurry(appender)
-        self._store.topology.audience.doubt(self._appenders.values())
+        self._store.topology.presence.poll_now(self._appenders.values())

@@ -22,7 +22,7 @@ from helix_fast.store import ConnectionOptions, RedisStore
 
 from .appender import Appender
 from .control import Control, message
-from .cursor import Feed, Source
+from .cursor import CursorContext, StreamCursor
 from .info import read_info
 from .lease_renewal import Keeper
 from .reader import ResumableReader, StreamReader
@@ -83,11 +83,11 @@ class RedisStreamManager(RedisStore):
         super().__init__(redis, key_prefix=key_prefix, **connection)
         self._appenders: dict[str, Appender] = {}
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
-        self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
+        self._cursors: weakref.WeakSet[StreamCursor] = weakref.WeakSet()
         self._recovery = Recovery(self)
         self._producer = secrets.token_urlsafe(3).encode()
         self._keeper = Keeper(self, self._producer, self.ttl, self.report)
-        self._source = Source(self, self._topology, self.ttl, stream_control(self.key_prefix), silence)
+        self._cursor_context = CursorContext(self, self._topology, self.ttl, stream_control(self.key_prefix), silence)
         self._control = Control(self, self._appenders, self._keeper.hurry)
 
     # writers
@@ -206,13 +206,15 @@ class RedisStreamManager(RedisStore):
         Raises:
             InvalidIdError, StoreConnectionError; while iterating see StreamReader.
         """
-        feed = Feed(self._source, stream_id, StreamKeys(self.key_prefix, stream_id), epoch=None, skip_gaps=True)
-        page = await feed.open()
+        cursor = StreamCursor(
+            self._cursor_context, stream_id, StreamKeys(self.key_prefix, stream_id), epoch=None, skip_gaps=True
+        )
+        page = await cursor.open()
         if page is None:
             return None
-        feed.skip_gaps = False
-        self._feeds.add(feed)
-        return StreamReader(feed, page)
+        cursor.skip_gaps = False
+        self._cursors.add(cursor)
+        return StreamReader(cursor, page)
 
     async def create_resumable_reader(
         self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
@@ -235,12 +237,14 @@ class RedisStreamManager(RedisStore):
             arguments.text(epoch, "epoch")
         if on_gap not in {"raise", "skip"}:
             raise InvalidArgumentError(f"on_gap must be 'raise' or 'skip', not {on_gap!r}")
-        feed = Feed(self._source, stream_id, keys, after=from_sequence, epoch=epoch, skip_gaps=on_gap == "skip")
-        page = await feed.open()
+        cursor = StreamCursor(
+            self._cursor_context, stream_id, keys, after=from_sequence, epoch=epoch, skip_gaps=on_gap == "skip"
+        )
+        page = await cursor.open()
         if page is None:
             return None
-        self._feeds.add(feed)
-        return ResumableReader(feed, page)
+        self._cursors.add(cursor)
+        return ResumableReader(cursor, page)
 
     # the stream itself
 
@@ -354,8 +358,8 @@ class RedisStreamManager(RedisStore):
         """Close the store: open readers and writers stop. What was sent and not flushed is not waited for."""
         if self.closed:
             return
-        for feed in list(self._feeds):
-            feed.abort()
+        for cursor in list(self._cursors):
+            cursor.abort()
         # from the last, and each of them also where one before it is cancelled
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(super().close)

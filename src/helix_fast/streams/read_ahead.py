@@ -1,4 +1,4 @@
-"""Pages of a log whose end is not near: by plain XRANGE, and asked for before they are needed."""
+"""Read-ahead for catching up: plain XRANGE pages, one of them prefetched."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from helix_fast.store import RedisStore
 from helix_fast.transport.lane import settle
 
 
-class FarPages:
-    """The entries behind one entry, a page at a time; while one page is decoded the server reads the next.
+class ReadAhead:
+    """The entries after one entry, a page at a time; while one page is decoded the server reads the next.
 
     Args:
-        store: the way to the server.
+        store: sends the requests.
         stream_id: names the stream.
         key: of its log.
     """
 
-    __slots__ = ("_ahead", "_asked", "_key", "_store", "_stream_id")
+    __slots__ = ("_key", "_page", "_prefetched", "_store", "_stream_id")
 
     def __init__(self, store: RedisStore, stream_id: str, key: bytes) -> None:
         self._store = store
         self._stream_id = stream_id
         self._key = key
-        self._asked: tuple[bytes, int] | None = None
-        self._ahead: asyncio.Future[Any] | None = None
+        self._page: tuple[bytes, int] | None = None
+        self._prefetched: asyncio.Future[Any] | None = None
 
-    async def ask(self, entry: bytes, count: int) -> None:
-        """Ask for the ``count`` entries behind ``entry``, which will be read next; waits until that has left."""
-        ahead: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    async def prefetch(self, entry_id: bytes, count: int) -> None:
+        """Request the ``count`` entries after ``entry_id``, which will be read next; returns when that was sent."""
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
             self._store.topology.send(
-                self._stream_id, codec.frame_command(self._command(entry, count)), partial(settle, ahead)
+                self._stream_id, codec.frame_command(self._command(entry_id, count)), partial(settle, reply)
             )
         except HelixError:
-            return  # closed: whoever reads is told
-        self._asked, self._ahead = (entry, count), ahead
+            return  # closed: the next read raises it
+        self._page, self._prefetched = (entry_id, count), reply
         await asyncio.sleep(0)
 
-    async def read(self, entry: bytes, count: int) -> list[list[Any]]:
-        """The ``count`` entries behind ``entry``, or fewer where there are fewer, as XRANGE gives them.
+    async def read(self, entry_id: bytes, count: int) -> list[list[Any]]:
+        """The next ``count`` entries after ``entry_id``, or fewer at the end of the log, in the form of XRANGE.
 
         Raises:
             StoreConnectionError: the server could not be reached for the retry time.
         """
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and self._asked == (entry, count):
-            entries = await ahead
+        prefetched, self._prefetched = self._prefetched, None
+        if prefetched is not None and self._page == (entry_id, count):
+            entries = await prefetched
             if isinstance(entries, list):
                 return entries
-            # What went wrong there is no matter: it is asked for as usual, with all that is done about faults.
-        found: list[list[Any]] = await self._store.command(self._stream_id, *self._command(entry, count))
+            # An error does not matter: the page is requested again, with retries.
+        found: list[list[Any]] = await self._store.command(self._stream_id, *self._command(entry_id, count))
         return found
 
-    def _command(self, entry: bytes, count: int) -> tuple[bytes | int, ...]:
-        return b"XRANGE", self._key, b"(" + entry, b"+", b"COUNT", count
+    def _command(self, entry_id: bytes, count: int) -> tuple[bytes | int, ...]:
+        return b"XRANGE", self._key, b"(" + entry_id, b"+", b"COUNT", count

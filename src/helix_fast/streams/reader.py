@@ -9,14 +9,14 @@ from helix_fast import codec
 from helix_fast.errors import MalformedChunkError, ReaderBusyError
 
 from .chunks import Decoded, StreamChunk
-from .cursor import Feed
+from .cursor import StreamCursor
 from .schema import StoredChunk, StreamPosition
 
 T = TypeVar("T")
 Self = TypeVar("Self", bound="_Reader[Any]")
 
 
-class _Reader(codec.Items, Generic[T]):
+class _Reader(codec.ChunkIterator, Generic[T]):
     """What both readers share. One task at a time may iterate."""
 
     if TYPE_CHECKING:
@@ -24,8 +24,9 @@ class _Reader(codec.Items, Generic[T]):
         def __aiter__(self: Self) -> Self: ...
         def __anext__(self) -> Coroutine[Any, Any, T]: ...
 
-    def __init__(self, feed: Feed, first_page: Decoded) -> None:
-        self._feed = feed
+    def __init__(self, cursor: StreamCursor, first_page: Decoded) -> None:
+        self._cursor = cursor
+        self._pushes = cursor.pushes
         self._busy = False
         self._take(first_page)
 
@@ -33,49 +34,49 @@ class _Reader(codec.Items, Generic[T]):
         self._first, self._chunks, self._faulty = decoded
         self._items = self._hand_out()
         self._index = 0
-        self._find_clean()
+        self._find_first_error()
 
     def _hand_out(self) -> list[T]:
-        """What the iterator yields for the chunks at hand."""
+        """What the iterator yields for the current page."""
         raise NotImplementedError
 
-    def _find_clean(self) -> None:
-        """Find the end of the items before the next error."""
-        self._clean = len(self._chunks)
+    def _find_first_error(self) -> None:
+        """Find the next item that is raised and not yielded."""
+        self._error_at = len(self._chunks)
         if self._faulty:
-            for index in range(self._index, self._clean):
+            for index in range(self._index, self._error_at):
                 if isinstance(self._chunks[index], MalformedChunkError):
-                    self._clean = index
+                    self._error_at = index
                     break
 
     @property
     def stream_id(self) -> str:
         """The stream that is read."""
-        return self._feed.stream_id
+        return self._cursor.stream_id
 
     @property
     def epoch(self) -> str:
         """The life of the stream that is read."""
-        return self._feed.epoch
+        return self._cursor.epoch
 
     @property
     def position(self) -> StreamPosition:
         """The position after the last chunk handed out: what a client keeps to resume."""
-        return StreamPosition(self._feed.epoch, self._first + self._index - 1)
+        return StreamPosition(self._cursor.epoch, self._first + self._index - 1)
 
     async def _advance(self) -> None:
-        """Wait until there is an item; raises what stands in its place."""
-        feed = self._feed
-        if feed.closed:
+        """Wait until there is an item, or raise the error in its place."""
+        cursor, pushes = self._cursor, self._pushes
+        if cursor.closed:
             raise StopAsyncIteration
         while self._index >= len(self._chunks):
             if self._busy:
                 raise ReaderBusyError(self.stream_id)
             self._busy = True
             try:
-                if feed.waits():  # awaited from here: a coroutine more is what a live chunk would feel
-                    await feed.arrival()
-                decoded = feed.at_hand() or await feed.next()
+                if pushes.idle():  # awaited from here: one more coroutine would cost every live chunk
+                    await cursor.wait_for_push()
+                decoded = pushes.next_pushed() or await cursor.next()
             finally:
                 self._busy = False
             if decoded is None:
@@ -84,13 +85,13 @@ class _Reader(codec.Items, Generic[T]):
         chunk = self._chunks[self._index]
         if isinstance(chunk, MalformedChunkError):
             self._index += 1
-            self._find_clean()
+            self._find_first_error()
             raise chunk
 
     async def close(self) -> None:
         """Stop reading and unsubscribe. Safe to call twice; a reader that is collected is closed as well."""
         self._take((self._first + self._index, [], False))
-        await self._feed.close()
+        await self._cursor.close()
 
     async def __aenter__(self: Self) -> Self:
         return self
@@ -125,18 +126,18 @@ class ResumableReader(_Reader[StoredChunk]):
     """
 
     def _hand_out(self) -> list[StoredChunk]:
-        return codec.number_chunks(StoredChunk, self._chunks, self._first, self._feed.epoch)
+        return codec.number_chunks(StoredChunk, self._chunks, self._first, self._cursor.epoch)
 
     async def read_batch(self) -> Sequence[StoredChunk]:
-        """What is there now, at least one chunk; waits where there is none. Empty when the stream has ended.
+        """The chunks that have arrived, at least one: waits for the first. Empty when the stream has ended.
 
         Raises:
-            As iterating does; bytes that are no chunk raise when they are the first of a batch.
+            As iterating does; bytes that are no chunk raise if they are the first of a batch.
         """
-        if self._index >= self._clean:
+        if self._index >= self._error_at:
             try:
                 await self._advance()
             except StopAsyncIteration:
                 return ()
-        begin, self._index = self._index, self._clean
-        return self._items[begin : self._clean]
+        begin, self._index = self._index, self._error_at
+        return self._items[begin : self._error_at]

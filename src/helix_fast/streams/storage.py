@@ -27,7 +27,7 @@ from helix_fast.lua import script
 from helix_fast.transport.lane import settle
 
 from .chunks import StreamChunk, encode_chunk
-from .cursor import Feed
+from .cursor import StreamCursor
 from .entries import sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo
@@ -179,10 +179,10 @@ class RedisResumableStorage(RedisStreamManager):
         keys = StreamKeys(self.key_prefix, stream_id)
         arguments.integer(from_sequence, "from_sequence")
         left = arguments.MAX_EXACT if limit is None else arguments.integer(limit, "limit")
-        feed = Feed(self._source, stream_id, keys, after=from_sequence, epoch=None, skip_gaps=False)
+        cursor = StreamCursor(self._cursor_context, stream_id, keys, after=from_sequence, epoch=None, skip_gaps=False)
         found: list[StoredChunk] = []
         while left > len(found):
-            page = await feed.stored()
+            page = await cursor.stored()
             if page is None:
                 break
             first, chunks, faulty = page
@@ -191,7 +191,7 @@ class RedisResumableStorage(RedisStreamManager):
                 for chunk in chunks:
                     if isinstance(chunk, MalformedChunkError):
                         raise chunk
-            found += codec.number_chunks(StoredChunk, chunks, first, feed.epoch)
+            found += codec.number_chunks(StoredChunk, chunks, first, cursor.epoch)
         return found
 
     def subscribe(self, stream_id: str, callback: Callback, *, from_sequence: int | None = None) -> Unsubscribe:
@@ -251,7 +251,7 @@ class RedisResumableStorage(RedisStreamManager):
                     from_sequence = await self._last_sequence(stream_id, top)
                 reader = await self.create_resumable_reader(stream_id, from_sequence=from_sequence)
                 if reader is None:
-                    await asyncio.sleep(min(self._source.block_timeout, 0.25))
+                    await asyncio.sleep(min(self._cursor_context.block_timeout, 0.25))
                     continue
                 async with reader:
                     while True:
@@ -268,7 +268,7 @@ class RedisResumableStorage(RedisStreamManager):
                             return
             except StoreConnectionError as error:
                 self.report(error)
-                await asyncio.sleep(min(self._source.block_timeout, 0.25))
+                await asyncio.sleep(min(self._cursor_context.block_timeout, 0.25))
             except HelixError as error:
                 self.report(error)
                 return

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from redis.crc import key_slot
-
 from helix_fast import codec
 from helix_fast.errors import (
     HelixError,
@@ -23,12 +21,14 @@ from helix_fast.errors import (
     StoreResponseError,
 )
 
-from .cluster_hub import Address, ClusterHub
+from .cluster_hub import ClusterHub
+from .hub import Hub
 from .lane import Lane, OnReply, settle
 from .link import Connector, establish, logger
 from .observer import Observable
-from .presence import Audience
+from .presence import Presence
 from .sentinel import is_unknown_command, no_store
+from .slot_map import Address, SlotMap, parse_slots
 
 Remap = Callable[[Address], Address]
 _SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])
@@ -37,11 +37,10 @@ _ASKING: Final = codec.frame_command([b"ASKING"])
 _SPUBLISH: Final = codec.frame_command([b"SPUBLISH"])
 _REDIRECTS: Final = 8
 _REFRESH_PAUSE: Final = 0.2  # seconds between two readings of the map, so that a broken cluster is not asked in a loop
-_SLOTS_CACHED: Final = 65_536
 
 
 class Cluster(Observable):
-    """See the module; satisfies ``topology.Topology``.
+    """The connections to a cluster; implements ``topology.Topology``.
 
     Args:
         startup: addresses to ask first.
@@ -49,6 +48,8 @@ class Cluster(Observable):
         connection_class: redis-py's connection class.
         remap: from the address that the cluster tells to the one to connect to.
     """
+
+    clustered = True
 
     def __init__(
         self,
@@ -71,11 +72,9 @@ class Cluster(Observable):
         self.timeout = timeout
         self._remap = remap
         self._lanes: dict[Address, Lane] = {}
-        self._slots: dict[int, Address] = {}
-        self._moves: dict[int, int] = {}
-        self._slot_of: dict[str, int] = {}
-        self.audience = Audience(self)
-        self._hubs = ClusterHub(self)
+        self._slots = SlotMap()
+        self.presence = Presence(self.send, self.server)
+        self._hubs = ClusterHub(self._slots, self._make_hub, self.ready, self.target)
         self._early: list[tuple[str, bytes, OnReply | None, bool]] = []
         self._retiring: dict[asyncio.Task[None], Lane] = {}
         self._refreshing: asyncio.Task[None] | None = None
@@ -84,15 +83,6 @@ class Cluster(Observable):
         self._closed = False
 
     # the map
-
-    def slot(self, tag: str) -> int:
-        """The slot of the keys tagged ``tag``; any one for the empty tag."""
-        slot = self._slot_of.get(tag)
-        if slot is None:
-            if len(self._slot_of) >= _SLOTS_CACHED:
-                self._slot_of.clear()
-            slot = self._slot_of[tag] = key_slot(tag.encode())
-        return slot
 
     async def ready(self) -> None:
         """Read the map, where that has not been done yet."""
@@ -121,7 +111,7 @@ class Cluster(Observable):
         error = StoreClosedError("the store is closed") if task.cancelled() else task.exception()
         if error is not None:
             logger.debug("reading the cluster's slots failed: %s", error)
-        # Before whoever waits for the map goes on: what was sent first arrives first.
+        # Before the callers that wait for the map go on: requests keep their order.
         early, self._early = self._early, []
         for tag, frame, on_reply, follow in early:
             if error is None:
@@ -140,9 +130,9 @@ class Cluster(Observable):
         self._refreshed_at = loop.time()
         slots = await self._ask()
         for slot, address in slots.items():
-            self._assign(slot, address)
+            self._slots.assign(slot, address)
         for address in set(self._lanes) - set(slots.values()):
-            # It has no slots any more, or is about to get its first one: what was asked there is still answered.
+            # It has no slots any more, or is about to get its first one: its pending requests are still answered.
             lane = self._lanes.pop(address)
             retiring = loop.create_task(lane.finish(), name=f"finish {lane.target}")
             self._retiring[retiring] = lane
@@ -154,16 +144,17 @@ class Cluster(Observable):
         failure: HelixError = StoreConnectionError(f"no node of {self.target} answered")
         # Also nodes that nothing was sent to yet: where the only one with a lane died, they know who follows it. A lane
         # that is down is asked last: it may take its time to find out that it still is.
-        known = [*self._lanes, *self._startup, *self._slots.values()]
+        known = [*self._lanes, *self._startup, *self._slots.primaries()]
         up = [address for address, lane in self._lanes.items() if lane.connected]
         for address in dict.fromkeys([*up, *known]):
             try:
                 lane = self._lane_at(address)
-                slots = _parse_slots(await lane.call(_SLOTS), address)
+                slots = parse_slots(await lane.call(_SLOTS), address)
                 if not self.publish:
                     self.publish = await _publish_command(lane)
-                    # A plain publication reaches the listeners of all nodes, and the node counts its own alone.
-                    self.audience.blind = self.publish != b"SPUBLISH"
+                    self.presence.sharded = self.publish == b"SPUBLISH"
+                    # A plain publication reaches the subscribers of all nodes, but the node counts only its own.
+                    self.presence.counts_unreliable = not self.presence.sharded
             except StoreResponseError as error:  # noqa: PERF203
                 if "cluster support disabled" in str(error):
                     raise StoreResponseError(
@@ -184,13 +175,8 @@ class Cluster(Observable):
         """The cluster's name for messages."""
         return ",".join(f"{host}:{port}" for host, port in self._startup)
 
-    def _assign(self, slot: int, address: Address) -> None:
-        if self._slots.get(slot) != address:
-            self._slots[slot] = address
-            self._moves[slot] = self._moves.get(slot, 0) + 1
-
-    def connector(self, address: Address) -> Connector:
-        """Makes connections to one node."""
+    def _connector(self, address: Address) -> Connector:
+        """The connector of one node."""
         host, port = address
 
         async def connect() -> Any:
@@ -198,20 +184,26 @@ class Cluster(Observable):
 
         return connect
 
-    def address(self, slot: int) -> Address | None:
-        """The primary of a slot, where it is known."""
-        return self._slots.get(slot)
-
-    def primaries(self) -> set[Address]:
-        """The nodes that serve slots."""
-        return set(self._slots.values())
+    def _make_hub(self, address: Address) -> Hub:
+        host, port = address
+        hub = Hub(
+            self._connector(address),
+            f"{host}:{port}",
+            timeout=self.timeout,
+            sharded=self.presence.sharded,
+            local=self.presence.local,
+            on_counted=self.presence.counted,
+        )
+        hub.on_moved = self.refresh_soon  # the node no longer serves a channel: find out which one does
+        hub.on_opened = self.opened
+        return hub
 
     def _lane_at(self, address: Address) -> Lane:
         lane = self._lanes.get(address)
         if lane is None:
             host, port = address
             lane = self._lanes[address] = Lane(
-                self.connector(address), f"{host}:{port}", timeout=self.timeout, wait_replicas=self._wait_replicas
+                self._connector(address), f"{host}:{port}", timeout=self.timeout, wait_replicas=self._wait_replicas
             )
             lane.on_opened = self.opened
         return lane
@@ -219,7 +211,7 @@ class Cluster(Observable):
     def _lane(self, slot: int) -> Lane:
         if self._closed:
             raise StoreClosedError("the store is closed")
-        address = self._slots.get(slot)
+        address = self._slots.address(slot)
         if address is None:
             self.refresh_soon()
             raise StoreConnectionError(f"no node of {self.target} serves slot {slot}")
@@ -228,12 +220,12 @@ class Cluster(Observable):
     # Topology
 
     def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
-        """Send a request, following redirects; see Topology."""
+        """Send a request to the node of the tag's slot, following redirects unless told not to."""
         if not self._slots and not self._closed:
             self._early.append((tag, frame, on_reply, follow))
             self._refresh()
             return
-        slot = self.slot(tag)
+        slot = self._slots.slot(tag)
         try:
             lane = self._lane(slot)
         except StoreConnectionError as error:
@@ -272,19 +264,19 @@ class Cluster(Observable):
         """The lane that a MOVED or ASK names. MOVED holds from now on for its slot, ASK for this request alone."""
         code, slot, target = str(reply).split()[:3]
         host, _, port = target.rpartition(":")
-        address = (host or self._slots.get(int(slot), self._startup[0])[0], int(port))
+        address = (host or (self._slots.address(int(slot)) or self._startup[0])[0], int(port))
         if self._remap is not None:
             address = self._remap(address)
         if code == "MOVED":
-            self._assign(int(slot), address)
+            self._slots.assign(int(slot), address)
             self.refresh_soon()
         return self._lane_at(address)
 
     async def call(self, tag: str, frame: bytes) -> Any:
-        """Send a request, following redirects, and wait for the reply; see Topology."""
+        """Send a request to the node of the tag's slot, following redirects, and wait for the reply."""
         await self.ready()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        slot = self.slot(tag)
+        slot = self._slots.slot(tag)
         lane = self._lane(slot)
         await lane.room()
         if lane.closed:
@@ -296,25 +288,28 @@ class Cluster(Observable):
             raise reply
         return reply
 
-    def generation(self, tag: str) -> int:
-        """Grows with every reconnection of the slot's lane, and when the slot has another primary; see Topology."""
-        slot = self.slot(tag)
-        address = self._slots.get(slot)
-        lane = self._lanes.get(address) if address is not None else None
-        number = 0 if lane is None else lane.upcoming
-        return self._moves.get(slot, 0) * 1_000_000 + number
+    def lane_for(self, tag: str) -> None:
+        """None: a slot may move at any time."""
 
-    def reached(self, tag: str) -> bool:
+    def generation(self, tag: str) -> int:
+        """Grows with every reconnection of the slot's lane, and when the slot has another primary."""
+        slot = self._slots.slot(tag)
+        address = self._slots.address(slot)
+        lane = self._lanes.get(address) if address is not None else None
+        number = 0 if lane is None else lane.next_generation
+        return self._slots.moves(slot) * 1_000_000 + number
+
+    def ever_connected(self, tag: str) -> bool:
         """Whether the cluster was ever reached."""
         return bool(self._slots)
 
     def server(self, tag: str) -> str:
-        """Name of the slot's primary, or of the nodes to ask first where the map was not read yet; see Topology."""
-        address = self._slots.get(self.slot(tag))
+        """Name of the slot's primary, or of the cluster while the map is unknown."""
+        address = self._slots.address(self._slots.slot(tag))
         return self.target if address is None else f"{address[0]}:{address[1]}"
 
     def hub(self, tag: str) -> ClusterHub:
-        """The process's subscriptions, on whatever nodes."""
+        """The process's subscriptions, on all nodes."""
         self._check_loop()
         if self._closed:
             raise StoreClosedError("the store is closed")
@@ -333,7 +328,7 @@ class Cluster(Observable):
         """Close all lanes and hubs."""
         if self._closed:
             return
-        await self.audience.close()  # a second call that comes meanwhile does no harm
+        await self.presence.close()  # a second call that comes meanwhile does no harm
         self._closed = True
         task = self._refreshing
         if task is not None:
@@ -347,15 +342,6 @@ class Cluster(Observable):
         await self._hubs.close()
 
 
-def _parse_slots(reply: Any, asked: Address) -> dict[int, Address]:
-    """The primary of each slot, from the reply of CLUSTER SLOTS; a node without a host is the one that was asked."""
-    slots: dict[int, Address] = {}
-    for start, end, primary, *_replicas in reply:
-        address = ((primary[0] or b"").decode() or asked[0], int(primary[1]))
-        slots.update(dict.fromkeys(range(start, end + 1), address))
-    return slots
-
-
 async def _publish_command(lane: Lane) -> bytes:
     try:
         await lane.call(_SPUBLISH)
@@ -365,4 +351,4 @@ async def _publish_command(lane: Lane) -> bytes:
 
 
 def _ignore(_reply: Any) -> None:
-    """Nobody wants this reply; redirects are followed all the same."""
+    """For requests without a caller for the reply: redirects are followed all the same."""

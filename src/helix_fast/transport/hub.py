@@ -1,7 +1,7 @@
-"""Push delivery: one subscription connection per node for every listener of the process.
+"""The subscriptions of a process: one connection per node for all subscribers.
 
-Pub/sub may lose messages, so a hub promises only this: after :meth:`Hub.subscribe` has returned, a message published
-on the channel reaches the listener, or the listener's ``resync`` is called because something may have been missed.
+Pub/sub may lose messages, so a hub guarantees only this: after :meth:`Hub.subscribe` has returned, each message that is
+published on the channel reaches the listener, or the listener's ``resync`` is called because it may have missed one.
 """
 
 from __future__ import annotations
@@ -9,65 +9,29 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 from helix_fast import codec
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
+from helix_fast.keys import has_hash_tag
 
+from .channels import Channel, Listener, StreamChannel
 from .link import Connector, Link
 
-if TYPE_CHECKING:
-    from .presence import Audience
-
 CHANNELS_PER_COMMAND = 256
-# A node that refuses a subscription thus does not serve its slot, or not yet.
-_ELSEWHERE: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
-
-
-class Listener(Protocol):
-    """Who hears a channel. Both methods are called from the event loop, must not block and must not raise."""
-
-    def pushed(self, payload: bytes) -> None:
-        """One message."""
-
-    def resync(self) -> None:
-        """Messages may have been missed."""
-
-
-class Channel:
-    """A channel that listeners of this process hear, or wait to hear.
-
-    Attributes:
-        heard: the server counts this process among the channel's subscribers.
-    """
-
-    __slots__ = ("confirmed", "heard", "listeners")
-
-    def __init__(self, confirmed: asyncio.Future[None]) -> None:
-        self.listeners: list[weakref.ref[Listener]] = []
-        self.confirmed = confirmed
-        self.heard = False
-
-    def push(self, payload: bytes) -> None:
-        """Hand a message to its listeners."""
-        for ref in self.listeners:
-            listener = ref()
-            if listener is not None:
-                listener.pushed(payload)
-
-    def resync(self) -> None:
-        """Tell its listeners that they may have missed something."""
-        for ref in self.listeners:
-            listener = ref()
-            if listener is not None:
-                listener.resync()
+# Refusals of a node that does not serve the channel's slot, or not yet.
+_NOT_SERVED: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
 
 
 class Hub(Link):
     """Subscriptions of one process on one node.
 
-    Listeners are held weakly: one that is collected is unsubscribed. ``sharded`` takes SSUBSCRIBE for SUBSCRIBE.
-    ``audience`` is told which channels are heard.
+    Listeners are held weakly: one that is collected is unsubscribed.
+
+    Args:
+        sharded: channels with a hash tag are subscribed by SSUBSCRIBE.
+        local: where the channels of streams are entered while they have listeners.
+        on_counted: called when the server has begun to count this process among the subscribers of such a channel.
     """
 
     purpose = "subscriptions"
@@ -79,16 +43,18 @@ class Hub(Link):
         *,
         timeout: float = 5.0,
         sharded: bool = False,
-        audience: Audience | None = None,
+        local: dict[bytes, StreamChannel] | None = None,
+        on_counted: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(connector, target, timeout=timeout)
         self.sharded = sharded
         self._channels: dict[bytes, Channel] = {}
-        self._audience = audience
+        self._local: dict[bytes, StreamChannel] = {} if local is None else local
+        self._on_counted = on_counted
         self._joining: list[bytes] = []
         self._leaving: set[bytes] = set()
         self._flush_scheduled = False
-        self._heard = False
+        self._answered = False
         self._pinged = False
         self._pulse: asyncio.TimerHandle | None = None
         self.on_moved: Callable[[], None] | None = None
@@ -98,8 +64,12 @@ class Hub(Link):
         """Channels subscribed now."""
         return len(self._channels)
 
-    async def subscribe(self, channel: bytes, listener: Listener) -> None:
-        """Hear a channel; returns when the server has confirmed it.
+    async def subscribe(self, channel: bytes, listener: Listener, *, stream: bool = False) -> None:
+        """Subscribe to a channel; returns when the server has confirmed it.
+
+        Args:
+            stream: it is a stream's channel: the listener takes entries, also those that a writer of this process
+                hands over.
 
         Raises:
             StoreConnectionError: no connection; the listener is not subscribed.
@@ -110,8 +80,9 @@ class Hub(Link):
         loop = asyncio.get_running_loop()
         entry = self._channels.get(channel)
         if entry is None:
-            entry = self._enter(channel, Channel(loop.create_future()))
-            self._leaving.discard(channel)  # where it stands there, its UNSUBSCRIBE has not been sent
+            confirmed = loop.create_future()
+            entry = self._enter(channel, StreamChannel(confirmed) if stream else Channel(confirmed))
+            self._leaving.discard(channel)  # an UNSUBSCRIBE that has not been sent
             self._joining.append(channel)
         entry.listeners.append(weakref.ref(listener, _Forget(self, loop, channel)))
         self._schedule()
@@ -125,7 +96,7 @@ class Hub(Link):
             raise
 
     def unsubscribe(self, channel: bytes, listener: Listener) -> None:
-        """Stop hearing a channel; a listener that does not hear it is ignored."""
+        """Unsubscribe from a channel; a listener that is not subscribed is ignored."""
         entry = self._channels.get(channel)
         if entry is not None:
             self._keep(channel, entry, [ref for ref in entry.listeners if ref() is not listener])
@@ -138,14 +109,14 @@ class Hub(Link):
 
     def _enter(self, channel: bytes, entry: Channel) -> Channel:
         self._channels[channel] = entry
-        if self._audience is not None and b"{" in channel:  # those without a hash tag are no stream's
-            self._audience.here[channel] = entry
+        if isinstance(entry, StreamChannel):
+            self._local[channel] = entry
         return entry
 
     def _remove(self, channel: bytes) -> Channel | None:
         entry = self._channels.pop(channel, None)
-        if entry is not None and self._audience is not None and self._audience.here.get(channel) is entry:
-            del self._audience.here[channel]
+        if entry is not None and self._local.get(channel) is entry:
+            del self._local[channel]
         return entry
 
     def _keep(self, channel: bytes, entry: Channel, listeners: list[weakref.ref[Listener]]) -> None:
@@ -182,8 +153,8 @@ class Hub(Link):
             self._write(b"SUBSCRIBE", joining, sharded=sharded)
 
     def _write(self, command: bytes, channels: Iterable[bytes], *, sharded: bool) -> None:
-        # Channels without a hash tag are plain ones on a cluster too: whatever node they are published on, all hear it.
-        names = [name for name in channels if (self.sharded and b"{" in name) is sharded]
+        # Channels without a hash tag are plain ones on a cluster too: a message on any node reaches all subscribers.
+        names = [name for name in channels if (self.sharded and has_hash_tag(name)) is sharded]
         if sharded:
             command = b"S" + command
         # A cluster refuses one SSUBSCRIBE over several slots.
@@ -201,7 +172,7 @@ class Hub(Link):
         for entry in self._channels.values():
             if entry.confirmed.done():
                 entry.confirmed = loop.create_future()
-        self._heard, self._pinged = True, False
+        self._answered, self._pinged = True, False
         self._beat()
         self._schedule()
 
@@ -213,9 +184,9 @@ class Hub(Link):
         self._joining.clear()
         self._leaving.clear()
         for channel, entry in list(self._channels.items()):
-            entry.heard = False
+            entry.counted = False
             if not entry.confirmed.done() and not self.generation:
-                # Never reached: whoever opens a reader is told at once.
+                # The server was never reached: opening a reader fails at once.
                 entry.confirmed.set_exception(error)
                 entry.confirmed.exception()
                 self._remove(channel)
@@ -227,30 +198,30 @@ class Hub(Link):
         elif self._channels:
             self._demand()
         if self.on_moved is not None and not self.closed:
-            self.on_moved()  # the node may be gone, and its channels live elsewhere
+            self.on_moved()  # the node may be gone, and its channels served by another
 
     def _beat(self) -> None:
-        """A connection that was cut silently shows by a ping that is not answered."""
+        """Find out by a ping whether a silent connection still stands."""
         self._pulse = None
         if self._transport is None:
             return
-        if not self._heard:
+        if not self._answered:
             if self._pinged:
                 self._abort(StoreTimeoutError(f"{self.target} did not answer for {self.timeout:g} s"))
                 return
             self._pinged = True
             self._transport.write(codec.frame_command([b"PING"]))
-        self._heard = False
+        self._answered = False
         self._pulse = asyncio.get_running_loop().call_later(self.timeout / 2, self._beat)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and hand out each message."""
-        self._heard, self._pinged = True, False
+        self._answered, self._pinged = True, False
         super().data_received(data)
 
     def _handle(self, reply: Any) -> None:
         if isinstance(reply, StoreResponseError):
-            if reply.server_code in _ELSEWHERE and self.on_moved is not None:
+            if reply.server_code in _NOT_SERVED and self.on_moved is not None:
                 self.on_moved()
             else:
                 self._refused(reply)
@@ -261,36 +232,36 @@ class Hub(Link):
         if kind == b"message" or kind == b"smessage":
             entry = self._channels.get(channel)
             if entry is not None:
-                entry.push(payload)
+                entry.receive(payload)
         elif kind == b"subscribe" or kind == b"ssubscribe":
             entry = self._channels.get(channel)
             if entry is not None:
-                entry.heard = True
-                if self._audience is not None:
-                    self._audience.changes += 1
+                entry.counted = True
+                if self._on_counted is not None and isinstance(entry, StreamChannel):
+                    self._on_counted()
                 if not entry.confirmed.done():
                     entry.confirmed.set_result(None)
-                # Also for a late answer to an earlier SUBSCRIBE of this channel: an UNSUBSCRIBE stood between them.
+                # Also for a late reply to an earlier SUBSCRIBE of this channel: an UNSUBSCRIBE came between them.
                 entry.resync()
         elif kind == b"sunsubscribe":
             entry = self._channels.get(channel)
             if entry is not None and entry.confirmed.done() and self.on_moved is not None:
                 # Not asked for: the slot has moved to another node.
-                entry.heard = False
+                entry.counted = False
                 entry.confirmed = asyncio.get_running_loop().create_future()
                 self.on_moved()
 
     def _refused(self, error: StoreResponseError) -> None:
-        """A subscription was refused, for want of rights for example: whoever waits is told, and may try again."""
+        """A subscription was refused, for want of rights for example: ``subscribe`` raises it, and may be repeated."""
         for entry in self._channels.values():
             if not entry.confirmed.done():
                 entry.confirmed.set_exception(error)
-                entry.confirmed.exception()  # retrieved: there may be nobody left who waits
+                entry.confirmed.exception()  # retrieved: there may be no waiter left
 
     # a cluster's slots move, and their channels with them
 
     def has(self, channel: bytes) -> bool:
-        """Whether anyone hears the channel here."""
+        """Whether the channel has listeners on this node."""
         return channel in self._channels
 
     def release(self, channel: bytes) -> Channel | None:
@@ -301,7 +272,7 @@ class Hub(Link):
         return entry
 
     def adopt(self, channel: bytes, entry: Channel | None) -> None:
-        """Take over what another hub released. Who waits for the subscription goes on waiting; the others resync."""
+        """Take over a channel that another hub released. Pending ``subscribe`` calls go on; all listeners resync."""
         if entry is None:
             return
         loop = asyncio.get_running_loop()
@@ -309,9 +280,9 @@ class Hub(Link):
             entry.confirmed = loop.create_future()
         listeners = [listener for ref in entry.listeners if (listener := ref()) is not None]
         if not listeners:
-            return  # collected meanwhile
+            return  # all were collected meanwhile
         entry.listeners = [weakref.ref(listener, _Forget(self, loop, channel)) for listener in listeners]
-        entry.heard = False
+        entry.counted = False
         self._enter(channel, entry)
         self._joining.append(channel)
         self._schedule()

@@ -85,7 +85,7 @@ def wrap_error(error: BaseException, target: str) -> HelixError:
 class Link(asyncio.Protocol):
     """One connection to one server that comes back by itself when it is needed.
 
-    ``generation`` counts the connections made so far: who remembers it can tell that there was a break in between.
+    ``generation`` counts the connections made so far: a caller that remembers it can tell that one was lost since.
     Connecting is tried once for each demand, not sooner than a growing, jittered delay after a failure; retrying is
     for the callers, who know what is safe to repeat.
     """
@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
         self.target = target
         self.timeout = timeout
         self.generation = 0
-        self.upcoming = 1  # generation of the connection by which the next request goes
+        self.next_generation = 1  # of the connection that the next request uses
         self.closed = False
         self.on_opened: Callable[[Link], None] | None = None
         self._connector = connector
@@ -131,8 +131,8 @@ class Link(asyncio.Protocol):
     def _demand(self) -> None:
         if self._transport is None and self._connecting is None and not self.closed:
             loop = asyncio.get_running_loop()
-            # In a context of its own, which the replies are handled in: whoever happens to be the first to need a
-            # connection does not lend its context variables (a trace's span, say) to all that ever use it.
+            # In a context of its own, in which replies are handled: the first caller's context variables (a trace's
+            # span, say) must not apply to all callers after it.
             self._connecting = contextvars.Context().run(
                 lambda: loop.create_task(self._connect(), name=f"connect {self.target}")
             )
@@ -148,7 +148,7 @@ class Link(asyncio.Protocol):
         except asyncio.CancelledError:
             error = StoreClosedError(f"the connection to {self.target} was closed")
             raise
-        except Exception as cause:  # noqa: BLE001  whatever a driver, resolver or TLS library may raise: it is handed to the waiters
+        except Exception as cause:  # noqa: BLE001  a driver, resolver or TLS library may raise anything: it goes to the waiting callers
             error = wrap_error(cause, self.target)
             error.__cause__ = cause if error is not cause else cause.__cause__
         finally:
@@ -173,7 +173,7 @@ class Link(asyncio.Protocol):
         self._transport = transport
         self._failures = 0
         self.generation += 1
-        self.upcoming = self.generation
+        self.next_generation = self.generation
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=1 << 20)
         if self.on_opened is not None:
@@ -196,7 +196,7 @@ class Link(asyncio.Protocol):
             self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone: everything that waits is told."""
+        """The connection is gone: all pending requests fail."""
         if self._transport is None:
             return
         error = StoreConnectionError(f"lost the connection to {self.target}" + (f": {exc}" if exc else ""))
@@ -211,16 +211,16 @@ class Link(asyncio.Protocol):
         del held  # not sooner: finalizers warn of a transport that is still open
 
     def give_up(self, reason: str) -> None:
-        """Drop the connection; what is asked or heard next makes another one."""
+        """Drop the connection; the next request or subscription makes another one."""
         self._abort(StoreConnectionError(reason))
 
     def _drop(self, error: HelixError) -> None:
         self._transport = self._held = None
-        self.upcoming = self.generation + 1
+        self.next_generation = self.generation + 1
         self._broken(error)
 
     async def close(self) -> None:
-        """Close the connection; whatever still waits gets StoreClosedError. Safe to call twice."""
+        """Close the connection; pending requests get StoreClosedError. Safe to call twice."""
         if self.closed:
             return
         self.closed = True

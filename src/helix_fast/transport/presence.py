@@ -1,9 +1,9 @@
-"""Who hears the channels that this process publishes on: listeners in it, and anyone elsewhere.
+"""Presence of subscribers: who hears the channels on which this process publishes, in it and in other processes.
 
-What is stored is handed to the process's own listeners without a detour by the server. Where nobody else listens,
-nothing need be published, so publishers fall silent. Our readers say when they come; for all others the server is asked
-now and then, once for all publishers, how many subscriptions there are. Whoever came is told to look into the log,
-where everything is that was not published.
+Stored entries are handed to the process's own readers without a detour by the server. A channel without remote
+subscribers is not published on: its publisher is *silent*. Our readers announce themselves; subscribers of other
+software are found by polling the server now and then, with one ``PUBSUB NUMSUB`` for all silent publishers. A publisher
+with a new subscriber has it read the log, which holds everything that was not published.
 """
 
 from __future__ import annotations
@@ -11,113 +11,145 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from helix_fast import codec
 from helix_fast.errors import HelixError, StoreResponseError
 
-if TYPE_CHECKING:
-    from .hub import Channel
-    from .topology import Topology
+from .channels import StreamChannel
 
-ASK_SECONDS: Final = 5.0
-"""How long somebody who did not say that he came may wait for a first chunk, where a stream had no listeners."""
-MAX_ASKED: Final = 1000
-"""Channels of one question: the server does nothing else meanwhile."""
+POLL_SECONDS: Final = 5.0
+"""Seconds between polls of PUBSUB NUMSUB: the longest that a subscriber which did not announce itself waits for its
+first chunk."""
+MAX_POLLED: Final = 1000
+"""Channels of one poll: the server does nothing else meanwhile."""
+
+Send = Callable[[str, bytes, Callable[[Any], None]], None]
 
 
-class Audience:
-    """See the module. One for each topology, used from its event loop.
+class Publisher(Protocol):
+    """A stream's appender, as far as presence is concerned."""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream; also the tag by which its server is found."""
+
+    @property
+    def subscribers(self) -> codec.RemoteSubscribers:
+        """What is known of the subscribers in other processes."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether something was not published, and no poll has been sent since."""
+
+    @silent.setter
+    def silent(self, silent: bool) -> None: ...
+
+    def notify_catch_up(self) -> None:
+        """Have the stream's subscribers read its log."""
+
+
+class Presence:
+    """Presence of subscribers, for all streams of one topology. Used from its event loop.
+
+    Args:
+        send: sends a request about a tag's keys, and calls back with the reply: the topology's.
+        server_of: name of the server that has a tag's keys.
 
     Attributes:
-        here: the channels that listeners of this process hear, or are about to.
-        changes: how often the server has begun to count this process among the listeners of a channel.
-        blind: counts of the server mean nothing, or it gives none: then everything is published.
-        name: tells this process's readers from others.
-        ask_seconds: how long publishers are silent before they are asked for.
+        local: the channels of streams that have readers in this process.
+        subscribe_epoch: how often the server has begun to count this process among a channel's subscribers.
+        counts_unreliable: the server's counts mean nothing, or it gives none. Then everything is published.
+        sharded: pub/sub is sharded.
+        name: tells the readers of this process from those of others.
+        poll_seconds: how long publishers are silent before they are polled for.
     """
 
-    def __init__(self, topology: Topology) -> None:
-        self.here: dict[bytes, Channel] = {}
-        self.blind = False
-        self.changes = 0
-        self.ask_seconds = ASK_SECONDS
+    def __init__(self, send: Send, server_of: Callable[[str], str]) -> None:
+        self.local: dict[bytes, StreamChannel] = {}
+        self.subscribe_epoch = 0
+        self.counts_unreliable = False
+        self.sharded = False
+        self.poll_seconds = POLL_SECONDS
         self.name = secrets.token_urlsafe(6).encode()
-        self._topology = topology
-        self._silent: list[codec.StraightAppender] = []
+        self._send = send
+        self._server_of = server_of
+        self._silent: list[Publisher] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self, publisher: codec.StraightAppender) -> None:
-        """Have the server asked whether somebody hears a publisher that is silent."""
+    def counted(self) -> None:
+        """The server has begun to count this process among the subscribers of a channel."""
+        self.subscribe_epoch += 1
+
+    def poll_later(self, publisher: Publisher) -> None:
+        """Have the server polled for subscribers of a publisher that has become silent."""
         self._silent.append(publisher)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.ask_seconds, self._ask)
+            self._timer = asyncio.get_running_loop().call_later(self.poll_seconds, self._poll)
 
-    def joined(self, publisher: codec.StraightAppender, name: bytes) -> None:
-        """A reader of the process of that name has joined a publisher's channel."""
-        if name != self.name:
-            told = publisher.listeners.elsewhere
-            publisher.listeners.come()
-            if not told:
-                _look(publisher)
-
-    def doubt(self, publishers: Iterable[codec.StraightAppender]) -> None:
-        """Readers may have come unheard: ask for all of these at once that are not published."""
-        self._silent += [one for one in publishers if not one.listeners.elsewhere]
+    def poll_now(self, publishers: Iterable[Publisher]) -> None:
+        """Poll for all publishers without remote subscribers: an announcement may have been missed."""
+        self._silent += [publisher for publisher in publishers if not publisher.subscribers.present]
         if self._timer is not None:
             self._timer.cancel()
-        self._ask()
+        self._poll()
 
-    def _taken(self) -> list[codec.StraightAppender]:
+    def remote_joined(self, publisher: Publisher, name: bytes) -> None:
+        """A reader has announced itself to a publisher; ``name`` is that of its process."""
+        if name != self.name:
+            known = publisher.subscribers.present
+            publisher.subscribers.assume_present()
+            if not known:
+                _notify(publisher)
+
+    def _take_silent(self) -> list[Publisher]:
         self._timer = None
         silent, self._silent = self._silent, []
         return silent
 
-    def _ask(self) -> None:
-        topology = self._topology
-        silent = self._taken()
-        word = b"SHARDNUMSUB" if topology.publish == b"SPUBLISH" else b"NUMSUB"
-        by_server: dict[str, list[codec.StraightAppender]] = {}
-        if hasattr(topology, "lane"):  # one for everything
-            by_server[""] = silent
-        else:
-            for publisher in silent:
-                by_server.setdefault(topology.server(publisher.stream_id), []).append(publisher)
+    def _poll(self) -> None:
+        by_server: dict[str, list[Publisher]] = {}
+        for publisher in self._take_silent():
+            publisher.silent = False
+            by_server.setdefault(self._server_of(publisher.stream_id), []).append(publisher)
         for publishers in by_server.values():
-            for start in range(0, len(publishers), MAX_ASKED):
-                part = publishers[start : start + MAX_ASKED]
-                frame = codec.count_frame(word, part)
-                if self.blind:
-                    _tell(part)
+            for start in range(0, len(publishers), MAX_POLLED):
+                part = publishers[start : start + MAX_POLLED]
+                if self.counts_unreliable:
+                    _assume_present(part)
                     continue
-                with contextlib.suppress(HelixError):  # closed: whoever listens finds out by itself
-                    topology.send(part[0].stream_id, frame, partial(self._answered, part, self.changes))
+                command = (b"PUBSUB", b"SHARDNUMSUB" if self.sharded else b"NUMSUB")
+                frame = codec.frame_command((*command, *(publisher.subscribers.channel for publisher in part)))
+                with contextlib.suppress(HelixError):  # closed: subscribers notice by themselves
+                    self._send(part[0].stream_id, frame, partial(self._polled, part, self.subscribe_epoch))
 
-    def _answered(self, part: list[codec.StraightAppender], changes: int, reply: Any) -> None:
-        # Where this process was counted anew meanwhile, the numbers may be from before that or from after it.
-        if isinstance(reply, list) and changes == self.changes:
-            _tell(codec.heard_elsewhere(part, reply))
-            return
-        if isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:
-            self.blind = True  # no such command, or no right to ask: the next question would end in the same way
-        _tell(part)
+    def _polled(self, part: list[Publisher], subscribe_epoch: int, reply: Any) -> None:
+        # With another epoch the numbers may be from before this process was counted, or from after it.
+        if isinstance(reply, list) and len(reply) == 2 * len(part) and subscribe_epoch == self.subscribe_epoch:
+            counts = zip(part, reply[1::2], strict=True)
+            part = [publisher for publisher, count in counts if publisher.subscribers.exceeds_local(count)]
+        elif isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:
+            self.counts_unreliable = (
+                True  # no such command, or no right to it: the next poll would fail in the same way
+            )
+        _assume_present(part)
 
     async def close(self) -> None:
-        """Ask no more; whoever may have come is told to look while there is still a connection."""
+        """Stop polling. Have subscribers that may have joined unnoticed read the log, while there is a connection."""
         if self._timer is not None:
             self._timer.cancel()
-            _tell(self._taken())
+            _assume_present(self._take_silent())
             await asyncio.sleep(0)  # on the next turn of the event loop that leaves
 
 
-def _tell(publishers: list[codec.StraightAppender]) -> None:
+def _assume_present(publishers: list[Publisher]) -> None:
     for publisher in publishers:
-        publisher.listeners.come()
-        _look(publisher)
+        publisher.subscribers.assume_present()
+        _notify(publisher)
 
 
-def _look(publisher: codec.StraightAppender) -> None:
+def _notify(publisher: Publisher) -> None:
     with contextlib.suppress(HelixError):  # closed meanwhile
-        publisher.look()
+        publisher.notify_catch_up()

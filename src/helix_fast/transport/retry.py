@@ -1,4 +1,4 @@
-"""Which failures may be tried again, and for how long. What is safe to repeat is known by the callers, not here."""
+"""Which failures may be retried, and for how long. Only the callers know what is safe to repeat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 class Retry:
-    """How long one operation is tried: ``timeout`` seconds from its first failure, with growing, jittered pauses."""
+    """Retries one operation for ``timeout`` seconds from its first failure, with growing, jittered back-off."""
 
     def __init__(self, timeout: float = 10.0) -> None:
         self.timeout = timeout

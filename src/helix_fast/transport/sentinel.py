@@ -28,7 +28,7 @@ class Sentinels(Sentinel):
     """
 
     def __init__(self, addresses: list[tuple[str, int]], **options: Any) -> None:
-        # Another Sentinel is the better answer to one that fails than a repetition.
+        # Another Sentinel is asked in place of one that fails; a retry would only take time.
         settings = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0), **options}
         super().__init__(addresses, sentinel_kwargs=settings)  # type: ignore[no-untyped-call]
         self.target = ",".join(f"{host}:{port}" for host, port in addresses)
@@ -78,20 +78,20 @@ def is_unknown_command(error: StoreResponseError) -> bool:
 
 
 def no_store(target: str) -> StoreResponseError:
-    """What to say of a server without the commands of one: a Sentinel, as far as one can tell."""
+    """The error for a server without data commands: most likely a Sentinel."""
     return StoreResponseError(
         f"ERR {target} has no commands for data: it seems to be a Sentinel",
         hint="use redis+sentinel://host/name with the name of the primary",
     )
 
 
-class Watch:
-    """Tells when a primary was replaced while it lives on: it takes writes, which will be lost, until it is demoted.
+class SentinelWatcher:
+    """Tells when a primary was replaced but still runs: it accepts writes, which will be lost, until it is demoted.
 
     Args:
         manager: the set of Sentinels.
         name: of the primary.
-        owned: whether to close the connections to the Sentinels in the end.
+        owned: whether ``close`` closes the connections to the Sentinels.
     """
 
     def __init__(self, manager: Any, name: str, *, owned: bool) -> None:
@@ -101,7 +101,7 @@ class Watch:
         self._address: tuple[str, int] | None = None
 
     def connected(self, connection: Any) -> None:
-        """Remember where a connection leads."""
+        """Remember the server of a new connection."""
         self._address = (str(connection.host), int(connection.port))
 
     async def moved(self) -> bool:
@@ -119,8 +119,11 @@ class Watch:
                 await sentinel.aclose()
 
 
+Watch = SentinelWatcher  # the name that resolve.py still imports
+
+
 async def check_primary(connection: Any) -> None:
-    """Whether a connection leads to a primary: a Sentinel may tell of a failover late.
+    """Check that a connection leads to a primary: a Sentinel may report a failover late.
 
     Raises:
         StoreConnectionError: it does not; the connection is closed.
@@ -129,7 +132,7 @@ async def check_primary(connection: Any) -> None:
         await connection.send_command("ROLE")
         role = await connection.read_response()
     except redis.exceptions.ResponseError:
-        return  # ROLE is not ours to use: a write will tell
+        return  # no right to ROLE: a write will be refused
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

@@ -1,4 +1,4 @@
-"""What stores ask of a connection set, and the simplest one: a single server.
+"""The interface by which stores reach their servers, and its simplest implementation: a single server.
 
 Stores name the id whose keys they touch, never a server.
 """
@@ -12,37 +12,40 @@ from typing import Any, Final, Protocol
 
 from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 
-from .hub import Hub, Listener
+from .channels import Listener
+from .hub import Hub
 from .lane import Lane, OnReply
 from .link import Connector
 from .observer import Observable, Observer
-from .presence import Audience
-from .sentinel import Watch
+from .presence import Presence
+from .sentinel import SentinelWatcher
 
-_LOOK_EVERY: Final = 1.0  # seconds between two questions to a Sentinel
+_WATCH_SECONDS: Final = 1.0  # between two questions to a Sentinel
 
 
 class Subscriptions(Protocol):
-    """Channels that the process hears; see Hub."""
+    """The subscriptions of the process; Hub and ClusterHub implement it."""
 
-    async def subscribe(self, channel: bytes, listener: Listener) -> None:
-        """Hear a channel; returns when the server has confirmed it."""
+    async def subscribe(self, channel: bytes, listener: Listener, *, stream: bool = False) -> None:
+        """Subscribe to a channel; returns when the server has confirmed it. With ``stream`` it is a StreamChannel."""
 
     def unsubscribe(self, channel: bytes, listener: Listener) -> None:
-        """Stop hearing a channel."""
+        """Unsubscribe from a channel."""
 
 
 class Topology(Protocol):
     """The servers behind a store."""
 
+    clustered: bool
+    """Whether keys are spread over slots: a script is given only keys of one slot."""
     publish: bytes
     """PUBLISH or, where pub/sub is sharded, SPUBLISH; empty until ``ready`` has found out."""
     retry_timeout: float
-    """Seconds for which an operation is tried again after a passing fault."""
+    """Seconds for which an operation is retried after a transient fault."""
     observer: Observer | None
-    """Who watches, if anyone does."""
-    audience: Audience
-    """Who hears what is published."""
+    """The telemetry hook, if there is one."""
+    presence: Presence
+    """The subscribers of what is published."""
 
     @property
     def requests(self) -> int:
@@ -61,10 +64,13 @@ class Topology(Protocol):
     async def call(self, tag: str, frame: bytes) -> Any:
         """Send a request about the keys tagged ``tag`` and wait for the reply."""
 
-    def generation(self, tag: str) -> int:
-        """Number of the connection by which the next request about ``tag`` goes: it grows as soon as one is lost."""
+    def lane_for(self, tag: str) -> Lane | None:
+        """The lane that serves all requests about ``tag`` until it is closed; None where ``send`` must route each."""
 
-    def reached(self, tag: str) -> bool:
+    def generation(self, tag: str) -> int:
+        """Number of the connection that the next request about ``tag`` uses: it grows as soon as one is lost."""
+
+    def ever_connected(self, tag: str) -> bool:
         """Whether that server was ever reached."""
 
     def server(self, tag: str) -> str:
@@ -80,9 +86,10 @@ class Topology(Protocol):
 class Standalone(Observable):
     """One server, or the primary that a Sentinel names: the connector asks it again for each connection.
 
-    All requests go by its ``lane``, whatever they are about.
+    Its ``lane`` serves all requests.
     """
 
+    clustered = False
     publish = b"PUBLISH"
 
     def __init__(
@@ -93,7 +100,7 @@ class Standalone(Observable):
         timeout: float = 5.0,
         retry_timeout: float = 10.0,
         wait_replicas: int = 0,
-        watch: Watch | None = None,
+        watch: SentinelWatcher | None = None,
     ) -> None:
         self.retry_timeout = retry_timeout
         self._watch = watch
@@ -101,9 +108,11 @@ class Standalone(Observable):
         self.lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
         self.lane.on_readonly = self._readonly
         self.lane.on_opened = self.opened
-        self.audience = Audience(self)
+        self.presence = Presence(self.send, self.server)
         self._hub: Hub | None = None
-        self._make_hub: Callable[[], Hub] = lambda: Hub(connector, target, timeout=timeout, audience=self.audience)
+        self._make_hub: Callable[[], Hub] = lambda: Hub(
+            connector, target, timeout=timeout, local=self.presence.local, on_counted=self.presence.counted
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _check_loop(self) -> None:
@@ -115,11 +124,11 @@ class Standalone(Observable):
                 )
             self._loop = loop
             if self._watch is not None:
-                self._watching = loop.create_task(self._look(self._watch), name=f"watch {self.lane.target}")
+                self._watching = loop.create_task(self._watch_sentinel(self._watch), name=f"watch {self.lane.target}")
 
-    async def _look(self, watch: Watch) -> None:
+    async def _watch_sentinel(self, watch: SentinelWatcher) -> None:
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_WATCH_SECONDS)
             if self.lane.connected and await watch.moved():
                 self._leave(f"{self.lane.target} was replaced")
 
@@ -129,14 +138,14 @@ class Standalone(Observable):
         return self.lane.requests
 
     async def ready(self) -> None:
-        """Nothing need be known; see Topology."""
+        """Return at once: a single server needs no map."""
 
     def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
-        """Send a request; see Topology."""
+        """Send a request on the lane; ``tag`` and ``follow`` make no difference."""
         self.lane.send(frame, on_reply)
 
     async def call(self, tag: str, frame: bytes) -> Any:
-        """Send a request and wait for the reply; see Topology."""
+        """Send a request on the lane and wait for the reply."""
         self._check_loop()
         try:
             return await self.lane.call(frame)
@@ -147,25 +156,29 @@ class Standalone(Observable):
             raise
 
     def _readonly(self) -> None:
-        """A primary was made a replica: a Sentinel, or a name server, leads the next connection to the new one."""
+        """The primary became a replica: a Sentinel, or a name server, directs the next connection to the new one."""
         self._leave(f"{self.lane.target} is read-only")
 
     def _leave(self, reason: str) -> None:
         for link in (self.lane, self._hub):
             if link is not None:
-                # On the next turn of the loop: what has arrived together with this reply is handed out first.
+                # On the next turn of the loop: replies that arrived together with this one are delivered first.
                 asyncio.get_running_loop().call_soon(link.give_up, reason)
 
-    def generation(self, tag: str) -> int:
-        """Number of the connection that the next request uses; see Topology."""
-        return self.lane.upcoming
+    def lane_for(self, tag: str) -> Lane:
+        """The lane."""
+        return self.lane
 
-    def reached(self, tag: str) -> bool:
+    def generation(self, tag: str) -> int:
+        """Number of the connection that the next request uses."""
+        return self.lane.next_generation
+
+    def ever_connected(self, tag: str) -> bool:
         """Whether the server was ever reached."""
         return self.lane.generation > 0
 
     def server(self, tag: str) -> str:
-        """Its name; see Topology."""
+        """The server's name."""
         return self.lane.target
 
     def hub(self, tag: str) -> Hub:
@@ -185,7 +198,7 @@ class Standalone(Observable):
             if self._hub is not None:
                 stack.push_async_callback(self._hub.close)
             stack.push_async_callback(self.lane.close)
-            stack.push_async_callback(self.audience.close)
+            stack.push_async_callback(self.presence.close)
             if self._watch is not None:
                 stack.push_async_callback(self._watch.close)
             if self._watching is not None:

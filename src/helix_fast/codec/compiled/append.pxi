@@ -104,7 +104,7 @@ cdef class StraightAppender:
     ):
         self.stream_id = stream_id
         self.topology = topology
-        self.lane = getattr(topology, "lane", None)
+        self.lane = topology.lane_for(stream_id)
         self.framer = framer
         self.terms = terms
         self.sequence = Sequencer(last)
@@ -116,7 +116,7 @@ cdef class StraightAppender:
         self.make_future = make_future
         self.call_soon = call_soon
         self.batch = Batch()
-        self.listeners = Listeners(topology.audience, framer.channel)
+        self.subscribers = RemoteSubscribers(topology.presence, framer.channel)
 
     cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
@@ -160,7 +160,7 @@ cdef class StraightAppender:
             or self.queue or self.raised.writes
             or self.topology.observer is not None
             or self.generation != (
-                self.lane.upcoming if self.lane is not None else self.topology.generation(self.stream_id)
+                self.lane.next_generation if self.lane is not None else self.topology.generation(self.stream_id)
             )
             or (self.max_length and self.sequence.last + 1 - self.trimmed >= <uint64_t> self.max_count)
         ):
@@ -194,28 +194,28 @@ cdef class StraightAppender:
         return write
 
     cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1:
-        cdef Listeners listeners = self.listeners
+        cdef RemoteSubscribers remote = self.subscribers
         # Not looked up in vain: with many streams the name's bytes would have to come from memory, for each chunk.
-        cdef object entry = listeners.here.get(listeners.channel) if listeners.here else None
-        if entry is not None:
-            entry.push(self.framer.push_payload(self.terms.number, first, last, body))
-        if listeners.elsewhere:
+        cdef object channel = remote.local.get(remote.channel) if remote.local else None
+        if channel is not None:
+            channel.push_entry(stream_entry(self.terms.number, first, last, body))
+        if remote.present:
             frame = self.framer.push_frame(self.terms.number, first, last, body)
-            listeners.flying += 1
-            self.post(frame, listeners, True)
+            remote.pending += 1
+            self.post(frame, remote, True)
         elif not self.silent:
             self.silent = True
-            listeners.audience.ask(self)
-        return entry is not None
+            remote.presence.poll_later(self)
+        return channel is not None
 
     def announce(self, first, last, bytes body not None):
-        """Hand a stored batch to whoever listens; see the twin."""
+        """Deliver a stored batch: to the readers in this process at once, to others by a publication."""
         return self.tell(u64(first, "first"), u64(last, "last"), body)
 
-    def look(self):
-        """Tell whoever listens to look into the log; see the twin."""
-        self.listeners.flying += 1
-        self.post(self.framer.look, self.listeners, True)
+    def notify_catch_up(self):
+        """Have the stream's subscribers read its log."""
+        self.subscribers.pending += 1
+        self.post(self.framer.catch_up_frame, self.subscribers, True)
 
     def __call__(self, reply):
         """The reply to the batch in flight."""

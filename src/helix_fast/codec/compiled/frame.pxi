@@ -54,7 +54,7 @@ cdef class AppendFramer:
         self.head = b"*10\r\n" + head
         self.trim_head = b"*13\r\n" + head + bulk(b"MINID") + bulk(b"=")
         self.publish_head = b"*3\r\n" + bulk(publish) + bulk(channel)
-        self.look = self.publish_head + bulk(b"!")
+        self.catch_up_frame = self.publish_head + bulk(b"!")
 
     def xadd(self, term, first, count, body, nonce, min_id=None):
         """RESP of the `XADD` that appends one batch."""
@@ -122,20 +122,6 @@ cdef class AppendFramer:
         cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
         check_push(start, stop, body)
         return self.push_frame(number, start, stop, body)
-
-    def payload(self, term, first, last, body):
-        """The payload of a publication: position, newline, body."""
-        cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), stop = u64(last, "last")
-        check_push(start, stop, body)
-        return self.push_payload(number, start, stop, body)
-
-    cdef bytes push_payload(self, uint64_t term, uint64_t first, uint64_t last, bytes body):
-        cdef char position[POSITION]
-        cdef char* end = put_position(position, term, first, last)
-        cdef bytes payload = PyBytes_FromStringAndSize(NULL, (end - position) + PyBytes_GET_SIZE(body))
-        cdef char* out = put(PyBytes_AS_STRING(payload), position, end - position)
-        put(out, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-        return payload
 
     cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body):
         cdef char position[POSITION]

@@ -1,4 +1,4 @@
-"""What a reader has at hand: pushes that continue what it has seen, and items that an `async for` takes.
+"""Hot: what readers are given. The entries that a channel delivers, their buffer, and the steps of an `async for`.
 
 Each step of an `async for` takes an item that is there without a coroutine, the costly part of a step.
 """
@@ -21,12 +21,12 @@ cdef extern from *:
 cdef enum:
     RETURNED = 0                # PySendResult
     YIELDED = 1
-    MAX_PUSHED_ENTRIES = 512    # as in the twin
-    MAX_PUSHED_BYTES = 1048576
+    MAX_PENDING_ENTRIES = 512   # as in the twin
+    MAX_PENDING_BYTES = 1048576
 
 
-cdef class Items:
-    """See the twin. Owned by one thread."""
+cdef class ChunkIterator:
+    """Yields the items of one page after the other, each step without a coroutine. Owned by one thread."""
 
     def __cinit__(self, *args, **options):
         self._items = []
@@ -35,7 +35,7 @@ cdef class Items:
         return self
 
     def __anext__(self):
-        """The next item; see the twin."""
+        """The next item, taken when the step is awaited."""
         cdef _Step step = _Step.__new__(_Step)
         step.source = self
         return step
@@ -64,7 +64,7 @@ cdef class _Step:
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where it waits."""
-        cdef Items source = self.source
+        cdef ChunkIterator source = self.source
         cdef PyObject* found = NULL
         self.source = None
         if self.waiting is None:
@@ -88,9 +88,9 @@ cdef class _Step:
             self.waiting.close()
 
 
-cdef bint take_item(Items source, PyObject** result) except -1:
-    # The length too: these are attributes that anybody may set, and nothing is checked behind this.
-    if 0 <= source._index < min(source._clean, PyList_GET_SIZE(source._items)):
+cdef bint take_item(ChunkIterator source, PyObject** result) except -1:
+    # The length too: these are attributes that Python code may set, and nothing is checked behind this.
+    if 0 <= source._index < min(source._error_at, PyList_GET_SIZE(source._items)):
         item = source._items[source._index]
         source._index += 1
         Py_INCREF(item)
@@ -101,7 +101,7 @@ cdef bint take_item(Items source, PyObject** result) except -1:
 
 cdef int send_step(object this, object value, PyObject** result) except -1:
     cdef _Step step = this
-    cdef Items source = step.source
+    cdef ChunkIterator source = step.source
     cdef PyObject* nothing = NULL
     if source is None:
         raise RuntimeError("this step was awaited already")
@@ -113,7 +113,7 @@ cdef int send_step(object this, object value, PyObject** result) except -1:
     try:
         if PyIter_Send(step.waiting, value, result) == YIELDED:
             return YIELDED
-    except:  # noqa: E722  whatever it is goes on
+    except:  # noqa: E722  every exception goes on
         step.source = None
         raise
     step.source = None
@@ -127,92 +127,142 @@ cdef int send_step(object this, object value, PyObject** result) except -1:
 helix_set_send(_Step, send_step)
 
 
-cdef bint same_term(bytes entry, bytes payload) except -1:
-    """Whether both begin with the same number and a dash; where there is no entry yet, every term will do."""
-    cdef const char* text = PyBytes_AS_STRING(entry)
-    cdef const char* dash = <const char*> memchr(text, c"-", <size_t> PyBytes_GET_SIZE(entry))
-    if dash == NULL:
-        return PyBytes_GET_SIZE(entry) == 0
+@cython.final
+@cython.freelist(64)
+@cython.no_gc       # bytes, numbers and chunks without cycles: one object less for the collector to look at
+cdef class StreamEntry:
+    """One stored batch, as its subscribers get it. Shared by all readers of the stream in this process."""
+
+    def __init__(self, term, first, last, bytes body not None):
+        self.term = u64(term, "term")
+        self.first = u64(first, "first")
+        self.last = u64(last, "last")
+        self.body = body
+
+
+cdef StreamEntry stream_entry(uint64_t term, uint64_t first, uint64_t last, bytes body):
+    # Filled from here: its __init__ would cost as much again.
+    cdef StreamEntry entry = StreamEntry.__new__(StreamEntry)
+    entry.term, entry.first, entry.last, entry.body = term, first, last, body
+    return entry
+
+
+cdef bint same_term(bytes entry_id, uint64_t term) except -1:
+    """Whether an entry id begins with the term and a dash; before the first entry every term will do."""
+    cdef Number number
+    cdef Py_ssize_t length
+    if PyBytes_GET_SIZE(entry_id) == 0:
+        return True
+    write_number(&number, term)
+    length = DIGITS - number.start
     return (
-        dash - text < PyBytes_GET_SIZE(payload)
-        and memcmp(text, PyBytes_AS_STRING(payload), <size_t> (dash - text + 1)) == 0
+        PyBytes_GET_SIZE(entry_id) > length
+        and memcmp(PyBytes_AS_STRING(entry_id), number.text + number.start, <size_t> length) == 0
+        and PyBytes_AS_STRING(entry_id)[length] == c"-"
     )
 
 
+cdef bytes make_entry_id(uint64_t term, uint64_t first):
+    cdef char text[2 * DIGITS + 1]
+    cdef Number number
+    cdef char* end
+    write_number(&number, term)
+    end = put_number(text, &number)
+    end[0] = c"-"
+    write_number(&number, first)
+    return PyBytes_FromStringAndSize(text, put_number(end + 1, &number) - text)
+
+
 @cython.nonecheck(True)
-cdef class Inbox:
-    """See the twin. Owned by one thread."""
+cdef class PushBuffer:
+    """The pushes that one reader has not taken yet, and whether they count. Owned by one thread."""
 
     def __cinit__(self, *args, **options):
-        self.entry = b""
-        self.pushes = []
+        self.entry_id = b""
+        self.pending = []
 
-    cdef int wake(self) except -1:
+    cdef int wake_reader(self) except -1:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
         return 0
 
-    cdef int mark_dirty(self) except -1:
-        self.dirty = True
-        self.pushes.clear()
-        self.pushed_bytes = 0
-        return self.wake()
+    cdef int drop(self) except -1:
+        self.pending.clear()
+        self.pending_bytes = 0
+        return 0
 
-    cdef bint taking(self) noexcept:
-        return self.live and not (self.dirty or self.closed or self.ended) and self.error is None
+    cdef int require_log(self) except -1:
+        self.stale = True
+        self.drop()
+        return self.wake_reader()
 
-    def pushed(self, payload):
-        """A message of the channel; see the twin."""
-        require_bytes(payload, "payload")
-        if not self.dirty:
-            if is_word(payload, b"!", 1):
-                self.mark_dirty()
+    def start(self):
+        """The channel was joined: buffer its pushes, which count when the log has been read once more."""
+        self.live = True
+        self.resync()
+
+    def begin_read(self):
+        """The log is about to be read; whether the request must announce this reader."""
+        cdef bint announce = self.announce_on_read
+        self.stale = self.announce_on_read = False
+        return announce
+
+    def fail_read(self, bint announce):
+        """What `begin_read` began did not succeed: it is still to be done."""
+        self.announce_on_read = self.announce_on_read or announce
+        self.require_log()
+
+    def stop(self):
+        """Take no more pushes."""
+        self.live = False
+        self.drop()
+        self.wake_reader()
+
+    def pushed(self, StreamEntry entry):
+        """One message of the channel; None for one that only says that the log has something new."""
+        if not self.live:
+            return
+        if entry is None:
+            self.require_log()
+            return
+        if not self.stale:
+            self.pending_bytes += len(entry.body)
+            self.pending.append(entry)
+            if PyList_GET_SIZE(self.pending) > MAX_PENDING_ENTRIES or self.pending_bytes > MAX_PENDING_BYTES:
+                self.require_log()
                 return
-            self.pushes.append(payload)
-            self.pushed_bytes += PyBytes_GET_SIZE(payload)
-            if PyList_GET_SIZE(self.pushes) > MAX_PUSHED_ENTRIES or self.pushed_bytes > MAX_PUSHED_BYTES:
-                self.mark_dirty()
-                return
-        self.wake()
+        self.wake_reader()
 
     def resync(self):
-        """Messages may have been missed."""
-        self.joined = True
-        self.mark_dirty()
+        """The channel was joined, perhaps anew: messages may have been missed."""
+        self.announce_on_read = True
+        self.require_log()
 
-    def look(self):
+    def mark_stale(self):
         """Have the log read."""
-        self.mark_dirty()
+        self.require_log()
 
-    def rouse(self):
+    def wake(self):
         """Wake the reader, if it waits."""
-        self.wake()
+        self.wake_reader()
 
-    def waits(self):
-        """Whether nothing is to be done but to wait for a push."""
-        return self.taking() and PyList_GET_SIZE(self.pushes) == 0
+    def idle(self):
+        """Whether there is nothing to do but to wait for a push."""
+        return self.live and not self.stale and PyList_GET_SIZE(self.pending) == 0
 
-    def at_hand(self):
-        """What the decoder makes of the next push that has something new; see the twin."""
-        cdef uint64_t term = 0, first = 0, last = 0, seen
-        cdef const char* start
-        cdef const char* body
-        cdef const char* colon
-        cdef bytes payload
-        while self.taking() and PyList_GET_SIZE(self.pushes):
-            payload = self.pushes.pop(0)
-            self.pushed_bytes -= PyBytes_GET_SIZE(payload)
-            start = PyBytes_AS_STRING(payload)
-            body = parse_position(payload, &term, &first, &last)
+    def next_pushed(self):
+        """The chunks of the next push that has new ones; None where there is no such push."""
+        cdef StreamEntry entry
+        cdef uint64_t seen
+        while self.live and not self.stale and PyList_GET_SIZE(self.pending):
+            entry = <StreamEntry?> self.pending.pop(0)
+            self.pending_bytes -= PyBytes_GET_SIZE(entry.body)
             seen = self.window.last
-            if body == NULL or first < 1 or first - 1 > seen or not same_term(self.entry, payload):
-                # Nothing of ours, a hole, or a term that may be behind a reset: the log is the truth.
-                self.mark_dirty()
-            elif last > seen:
-                self.window.last = last
-                colon = <const char*> memchr(start, c":", <size_t> (body - start))
-                self.entry = PyBytes_FromStringAndSize(start, colon - start)
-                return self.decoder.decode(
-                    PyBytes_FromStringAndSize(body, start + PyBytes_GET_SIZE(payload) - body), last, seen
-                )
+            if entry.first < 1 or entry.first - 1 > seen or not same_term(self.entry_id, entry.term):
+                # A hole, or a term that may be behind a reset: the log is the truth.
+                self.require_log()
+            elif entry.last > seen:
+                self.window.last = entry.last
+                self.entry_id = make_entry_id(entry.term, entry.first)
+                return self.decoder.decode_entry(entry, seen)
         return None

@@ -1,61 +1,34 @@
-"""Whether a stream has subscribers in other processes, as the replies to publications and PUBSUB NUMSUB tell."""
+"""Hot: whether a stream has subscribers in other processes, as the replies to publications and PUBSUB NUMSUB tell."""
 
 
 @cython.final
-cdef class Listeners:
-    """Whether anybody elsewhere hears a stream's channel; see the twin."""
+cdef class RemoteSubscribers:
+    """Whether a process other than this one subscribes to a stream's channel. Owned by one thread."""
 
-    def __init__(self, audience, bytes channel not None):
-        self.audience = audience
-        self.here = audience.here
+    def __init__(self, presence, bytes channel not None):
+        self.presence = presence
+        self.local = presence.local
         self.channel = channel
-        self.changes = audience.changes
-        self.elsewhere = True
+        self.subscribe_epoch = presence.subscribe_epoch
+        self.present = True
 
-    def come(self):
-        """Somebody has come, or may have; see the twin."""
-        self.elsewhere = True
-        self.stale = self.flying
+    def assume_present(self):
+        """Somebody has subscribed, or may have: replies to earlier publications tell nothing any more."""
+        self.present = True
+        self.stale = self.pending
 
-    def others(self, count):
-        """Whether so many subscriptions are more than this process's own; see the twin."""
-        entry = self.here.get(self.channel)
-        return count > (entry is not None and entry.heard)
+    def exceeds_local(self, count):
+        """Whether that many subscriptions are more than this process's own."""
+        channel = self.local.get(self.channel)
+        return count > (channel is not None and channel.counted)
 
     def __call__(self, reply):
-        """The reply to a publication; an error tells nothing."""
-        self.flying -= 1
-        if self.changes != self.audience.changes:
-            self.changes = self.audience.changes
-            self.stale = self.flying
+        """The reply to a publication: the number of its receivers. An error tells nothing."""
+        self.pending -= 1
+        if self.subscribe_epoch != self.presence.subscribe_epoch:
+            self.subscribe_epoch = self.presence.subscribe_epoch
+            self.stale = self.pending
         elif self.stale:
             self.stale -= 1
-        elif PyLong_CheckExact(reply) and not self.audience.blind:
-            self.elsewhere = self.others(reply)
-
-
-def count_frame(word, list publishers not None):
-    """RESP that asks how many hear each publisher's channel; see the twin."""
-    cdef StraightAppender publisher
-    cdef list channels = [b"PUBSUB", word]
-    for one in publishers:
-        publisher = <StraightAppender?> one
-        publisher.silent = False
-        channels.append(publisher.listeners.channel)
-    return frame_command(channels)
-
-
-def heard_elsewhere(list publishers not None, list counts not None):
-    """Those of the publishers that somebody elsewhere hears; see the twin."""
-    cdef StraightAppender publisher
-    cdef Listeners listeners
-    cdef Py_ssize_t at
-    cdef list found = []
-    if PyList_GET_SIZE(counts) != 2 * PyList_GET_SIZE(publishers):
-        raise ValueError("there is not one count for each publisher")
-    for at in range(PyList_GET_SIZE(publishers)):
-        publisher = <StraightAppender?> publishers[at]
-        listeners = publisher.listeners
-        if listeners.others(counts[2 * at + 1]):
-            found.append(publisher)
-    return found
+        elif PyLong_CheckExact(reply) and not self.presence.counts_unreliable:
+            self.present = self.exceeds_local(reply)

@@ -11,31 +11,30 @@ from .encode import Batch, ChunkEncoder
 from .finite import check_finite
 from .frame import AppendFramer, frame_command, parse_push
 from .lines import join_lines, split_lines
-from .reader import Inbox, Items
+from .reader import ChunkIterator, PushBuffer, StreamEntry
 from .rollup import Rollup, load_entry, select_entries
 from .sequence import Sequencer, Window
-from .subscribers import Listeners, count_frame, heard_elsewhere
+from .subscribers import RemoteSubscribers
 
 __all__ = [
     "MAX_BATCH_BYTES",
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
-    "Inbox",
-    "Items",
-    "Listeners",
+    "ChunkIterator",
     "Outbox",
+    "PushBuffer",
+    "RemoteSubscribers",
     "Rollup",
     "Sealed",
     "Sequencer",
     "StraightAppender",
+    "StreamEntry",
     "Window",
     "Write",
     "check_finite",
-    "count_frame",
     "decode_texts",
     "frame_command",
-    "heard_elsewhere",
     "join_lines",
     "load_entry",
     "merge_entries",

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from .encode import Batch, ChunkEncoder
 from .frame import AppendFramer
+from .reader import StreamEntry
 from .sequence import Sequencer
-from .subscribers import Listeners
+from .subscribers import RemoteSubscribers
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -149,7 +150,8 @@ class StraightAppender:
 
     Args:
         stream_id: names the stream.
-        topology: sends; its ``lane``, where it has one, takes everything. Its ``audience`` knows who listens.
+        topology: sends; its ``lane_for(stream_id)``, where it has one, takes everything. Its ``presence`` knows the
+            subscribers.
         framer: makes the requests.
         terms: ``number`` is the current term.
         last: the stream's last sequence.
@@ -177,7 +179,7 @@ class StraightAppender:
     ) -> None:
         self.stream_id = stream_id
         self.topology = topology
-        self.lane = getattr(topology, "lane", None)
+        self.lane = topology.lane_for(stream_id)
         self.framer = framer
         self.terms = terms
         self.sequence = Sequencer(last)
@@ -207,9 +209,9 @@ class StraightAppender:
         self.flushes: deque[tuple[int, Any]] = None  # type: ignore[assignment]
         self.raised: Any = None
         self.scheduled: Any = None
-        self.listeners = Listeners(topology.audience, framer.channel)
+        self.subscribers = RemoteSubscribers(topology.presence, framer.channel)
         self.silent = False
-        """Something was not published, as nobody elsewhere listened; the server is asked whether that is so still."""
+        """A publication was skipped for lack of remote subscribers; a count has been requested."""
 
     def _post(self, frame: bytes, slot: Callable[[Any], None], *, follow: bool) -> None:
         if self.lane is None or self.lane.closed:
@@ -271,24 +273,28 @@ class StraightAppender:
         return write
 
     def announce(self, first: int, last: int, body: bytes) -> bool:
-        """Hand a stored batch to whoever listens: here at once, elsewhere published. Whether anyone here does."""
-        listeners, number = self.listeners, self.terms.number
-        entry = self.topology.audience.here.get(listeners.channel)
-        if entry is not None:
-            entry.push(self.framer.payload(number, first, last, body))
-        if listeners.elsewhere:
+        """Deliver a stored batch: to the readers in this process at once, to others by a publication.
+
+        Returns:
+            whether there are readers in this process.
+        """
+        remote, number = self.subscribers, self.terms.number
+        channel = self.topology.presence.local.get(remote.channel)
+        if channel is not None:
+            channel.push_entry(StreamEntry(number, first, last, body))
+        if remote.present:
             frame = self.framer.publish(number, first, last, body)
-            listeners.flying += 1
-            self._post(frame, listeners, follow=True)
+            remote.pending += 1
+            self._post(frame, remote, follow=True)
         elif not self.silent:
             self.silent = True
-            self.topology.audience.ask(self)
-        return entry is not None
+            self.topology.presence.poll_later(self)
+        return channel is not None
 
-    def look(self) -> None:
-        """Tell whoever listens to look into the log."""
-        self.listeners.flying += 1
-        self._post(self.framer.look, self.listeners, follow=True)
+    def notify_catch_up(self) -> None:
+        """Have the stream's subscribers read its log."""
+        self.subscribers.pending += 1
+        self._post(self.framer.catch_up_frame, self.subscribers, follow=True)
 
     def __call__(self, reply: Any) -> None:
         """The reply to the batch in flight."""

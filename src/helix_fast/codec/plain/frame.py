@@ -20,7 +20,7 @@ def _bulk(*parts: bytes) -> bytes:
 class AppendFramer:
     """RESP of one stream's appends. Immutable; may be shared between threads."""
 
-    __slots__ = ("_head", "_publish_head", "_trim_head", "channel", "look")
+    __slots__ = ("_head", "_publish_head", "_trim_head", "catch_up_frame", "channel")
 
     def __init__(self, key: bytes, channel: bytes, publish: bytes = b"PUBLISH") -> None:
         head = _bulk(b"XADD", require_bytes(key, "key"), b"NOMKSTREAM")
@@ -28,7 +28,7 @@ class AppendFramer:
         self._trim_head = b"*13\r\n" + head + _bulk(b"MINID", b"=")
         self.channel = require_bytes(channel, "channel")
         self._publish_head = b"*3\r\n" + _bulk(require_bytes(publish, "publish"), channel)
-        self.look = self._publish_head + _bulk(b"!")
+        self.catch_up_frame = self._publish_head + _bulk(b"!")
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of the `XADD` that appends one batch."""
@@ -47,15 +47,11 @@ class AppendFramer:
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
         """RESP of the publication of one batch."""
-        return self._publish_head + _bulk(self.payload(term, first, last, body))
-
-    def payload(self, term: int, first: int, last: int, body: bytes) -> bytes:
-        """The payload of a publication: position, newline, body."""
         term, first, last = u64(term, "term"), u64(first, "first"), u64(last, "last")
         require_bytes(body, "body")
         if last < first:
             raise ValueError("last is below first")
-        return b"%d-%d:%d\n%b" % (term, first, last, body)
+        return self._publish_head + _bulk(b"%d-%d:%d\n%b" % (term, first, last, body))
 
 
 def frame_command(args: Sequence[bytes | str | int | float]) -> bytes:

@@ -1,39 +1,39 @@
-"""What a reader has at hand, in plain Python: the twin of `compiled/reader.pxi`, and the contract of both."""
+"""What readers are given, in plain Python: the twin of `compiled/reader.pxi`, and the contract of both."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, final
 
-from .frame import parse_push
 from .sequence import Window
 
-MAX_PUSHED_ENTRIES: Final = 512
-MAX_PUSHED_BYTES: Final = 1 << 20
+MAX_PENDING_ENTRIES: Final = 512
+MAX_PENDING_BYTES: Final = 1 << 20
 
 
-class Items:
-    """Hands out items that are there, one for each step of an ``async for``, and awaits ``_advance`` for more.
+class ChunkIterator:
+    """Yields items that are there, one for each step of an ``async for``, and awaits ``_advance`` for more.
 
-    A step takes its item when it is awaited, not before: one that was made and dropped, or cancelled before it began,
-    takes nothing.
+    A step takes its item when it is awaited, not before: a step that was dropped, or cancelled before it began, takes
+    nothing.
 
     Attributes:
-        _items: the items. _index: of the next one. _clean: end of those that may be handed out.
+        _items: the items. _index: of the next one. _error_at: index of the first that is an error, which is not
+            yielded; their number where none is.
     """
 
     def __init__(self) -> None:
         self._items: list[Any] = []
         self._index = 0
-        self._clean = 0
+        self._error_at = 0
 
     def __aiter__(self) -> Any:
         return self
 
     async def __anext__(self) -> Any:
         """The next item."""
-        if not 0 <= self._index < min(self._clean, len(self._items)):
+        if not 0 <= self._index < min(self._error_at, len(self._items)):
             await self._advance()
-            if not 0 <= self._index < min(self._clean, len(self._items)):
+            if not 0 <= self._index < min(self._error_at, len(self._items)):
                 raise RuntimeError("there is no item")
         self._index += 1
         return self._items[self._index - 1]
@@ -43,92 +43,140 @@ class Items:
         raise NotImplementedError
 
 
-class Inbox:
-    """The pushes that a reader has not read yet, as far as they continue what it has seen. Owned by one thread.
+@final
+class StreamEntry:
+    """One stored batch, as its subscribers get it. Shared by all readers of the stream in this process.
 
-    A listener of its stream's channel. Whatever does not continue what was seen (a hole, the word that something is in
-    the log, another term, a lost subscription, more than it holds) makes it ``dirty``: the log is to be read, and no
-    push counts.
+    Args:
+        term: of its id. first: sequence of its first chunk, also in its id. last: of its last chunk.
+        body: newline separated chunks.
 
     Attributes:
-        window: what was seen. entry: id of the entry seen last.
-        decoder: its ``decode(body, last, after)`` makes the chunks of a push.
-        joined: the channel was, and its publishers do not know of it yet.
-        live: everything before the pushes was read. closed, ended, error: nothing more is taken.
+        readers: that it was delivered to, as far as they have not decoded it.
+        decoded: what one of them decoded, for the others; the decoder decides what may be shared.
+    """
+
+    __slots__ = ("body", "decoded", "first", "last", "readers", "term")
+
+    def __init__(self, term: int, first: int, last: int, body: bytes) -> None:
+        self.term = term
+        self.first = first
+        self.last = last
+        self.body = body
+        self.readers = 0
+        self.decoded: Any = None
+
+
+class PushBuffer:
+    """The pushes that one reader has not taken yet, and whether they count. Owned by one thread.
+
+    It keeps the rule of catching up: *subscribe, read the log once more, then take the pushes that continue it*. What
+    is pushed before that reading is in the log that it finds; what is pushed after it is buffered here. ``start`` when
+    the channel is joined, ``begin_read`` before each request to the log, ``next_pushed`` for the pushes, ``stop`` in
+    the end. Whatever does not continue what was seen (a hole, an event, another term, a lost subscription, a full
+    buffer) makes it stale: then the log is to be read again, and no push counts before.
+
+    Attributes:
+        window: what was seen. entry_id: id of the entry seen last; the owner moves both on as it reads the log.
+        decoder: its ``decode_entry(entry, after)`` makes the chunks of a push.
+        live: the channel is joined.
+        stale: the log is to be read before any push counts.
+        announce_on_read: the next request must tell the stream's writers of this reader.
         waiter: future of a reader that waits for anything to happen.
-        pushes: that wait to be read. pushed_bytes: theirs.
+        pending: the pushes. pending_bytes: of their bodies.
     """
 
     def __init__(self) -> None:
         self.window: Window = None  # type: ignore[assignment]
-        self.entry = b""
+        self.entry_id = b""
         self.decoder: Any = None
         self.live = False
-        self.dirty = False
-        self.joined = False
-        self.closed = False
-        self.ended = False
-        self.error: Any = None
+        self.stale = False
+        self.announce_on_read = False
         self.waiter: Any = None
-        self.pushes: list[bytes] = []
-        self.pushed_bytes = 0
+        self.pending: list[StreamEntry] = []
+        self.pending_bytes = 0
 
-    def pushed(self, payload: bytes) -> None:
-        """A message of the channel."""
-        if type(payload) is not bytes:
-            raise TypeError(f"payload must be bytes, not {type(payload).__name__}")
-        if not self.dirty:
-            if payload == b"!":
-                self.look()
+    def start(self) -> None:
+        """The channel was joined: buffer its pushes, which count when the log has been read once more."""
+        self.live = True
+        self.resync()
+
+    def begin_read(self) -> bool:
+        """The log is about to be read: a push that comes from now on may be newer than what will be found.
+
+        Returns:
+            whether the request must announce this reader.
+        """
+        announce, self.announce_on_read = self.announce_on_read, False
+        self.stale = False
+        return announce
+
+    def fail_read(self, announce: bool) -> None:
+        """What ``begin_read`` began, and returned ``announce`` for, did not succeed: it is still to be done."""
+        self.announce_on_read = self.announce_on_read or announce
+        self.mark_stale()
+
+    def stop(self) -> None:
+        """Take no more pushes: the stream has ended, or its reader has."""
+        self.live = False
+        self._drop()
+        self.wake()
+
+    def pushed(self, entry: StreamEntry | None) -> None:
+        """One message of the channel; None for one that only says that the log has something new."""
+        if entry is not None and type(entry) is not StreamEntry:
+            raise TypeError(f"entry must be StreamEntry, not {type(entry).__name__}")
+        if not self.live:
+            return
+        if entry is None:
+            self.mark_stale()
+            return
+        if not self.stale:
+            self.pending.append(entry)
+            self.pending_bytes += len(entry.body)
+            if len(self.pending) > MAX_PENDING_ENTRIES or self.pending_bytes > MAX_PENDING_BYTES:
+                # A slow reader holds no more than this. It reads the rest from the log, when it gets there.
+                self.mark_stale()
                 return
-            self.pushes.append(payload)
-            self.pushed_bytes += len(payload)
-            if len(self.pushes) > MAX_PUSHED_ENTRIES or self.pushed_bytes > MAX_PUSHED_BYTES:
-                # A slow reader holds no more than this; the rest it reads from the log, when it gets there.
-                self.look()
-                return
-        self.rouse()
+        self.wake()
 
     def resync(self) -> None:
-        """The channel was joined, again perhaps: messages may have been missed."""
-        self.joined = True
-        self.look()
+        """The channel was joined, perhaps anew: messages may have been missed."""
+        self.announce_on_read = True
+        self.mark_stale()
 
-    def look(self) -> None:
+    def mark_stale(self) -> None:
         """Have the log read, which has all that the pushes have."""
-        self.dirty = True
-        self.pushes.clear()
-        self.pushed_bytes = 0
-        self.rouse()
+        self.stale = True
+        self._drop()
+        self.wake()
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Wake the reader, if it waits."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
-    def waits(self) -> bool:
-        """Whether nothing is to be done but to wait for a push."""
-        return self._taking() and not self.pushes
+    def idle(self) -> bool:
+        """Whether there is nothing to do but to wait for a push."""
+        return self.live and not self.stale and not self.pending
 
-    def at_hand(self) -> Any:
-        """What the decoder makes of the next push that has something new; None where there is none."""
-        while self._taking() and self.pushes:
-            payload = self.pushes.pop(0)
-            self.pushed_bytes -= len(payload)
+    def next_pushed(self) -> Any:
+        """What the decoder makes of the next push that has something new; None where there is no such push."""
+        while self.live and not self.stale and self.pending:
+            entry = self.pending.pop(0)
+            self.pending_bytes -= len(entry.body)
             seen = self.window.last
-            try:
-                term, first, last, body = parse_push(payload)
-                # Behind another term there may be a reset of which no word has come yet.
-                known = not self.entry or self.entry.startswith(b"%d-" % term)
-                drop = self.window.offer(first, last) if known else -2
-            except (ValueError, OverflowError):
-                drop = -2  # nothing of ours: the log is the truth
-            if drop == -2:
-                self.look()
-            elif drop >= 0:
-                self.entry = payload[: payload.index(b":")]
-                return self.decoder.decode(body, last, seen)
+            # Behind another term there may be a reset whose event has not come yet.
+            known = not self.entry_id or self.entry_id.startswith(b"%d-" % entry.term)
+            if entry.first < 1 or entry.first - 1 > seen or not known:
+                self.mark_stale()
+            elif entry.last > seen:
+                self.window.offer(entry.first, entry.last)
+                self.entry_id = b"%d-%d" % (entry.term, entry.first)
+                return self.decoder.decode_entry(entry, seen)
         return None
 
-    def _taking(self) -> bool:
-        return self.live and not (self.dirty or self.closed or self.ended) and self.error is None
+    def _drop(self) -> None:
+        self.pending.clear()
+        self.pending_bytes = 0

@@ -1,84 +1,51 @@
-"""Whether anybody elsewhere hears a publication, in plain Python: the twin of `compiled/subscribers.pxi`."""
+"""Whether other processes subscribe to a stream, in plain Python: the twin of `compiled/subscribers.pxi`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, final
-
-from .frame import frame_command
+from typing import Any, final
 
 
 @final
-class Listeners:
-    """Whether anybody beside this process hears a stream's channel: takes the replies to publications.
+class RemoteSubscribers:
+    """Whether a process other than this one subscribes to a stream's channel. Takes the replies to publications.
 
     Args:
-        audience: its ``here`` names the channels that are heard in this process, each with ``heard``: whether the
-            server counts that; ``changes`` how often that has become true; ``blind`` says that its counts mean nothing.
+        presence: ``local`` maps the channels with subscribers in this process, each with ``counted``: whether the
+            server counts this process among the channel's subscribers. ``subscribe_epoch`` grows whenever that becomes
+            true for a channel. ``counts_unreliable``: the server's counts mean nothing.
         channel: the stream's.
 
     Attributes:
-        elsewhere: somebody does, as far as is known.
-        flying: publications whose replies have not come. stale: of those, the ones from before somebody came.
+        present: there is one, as far as is known.
+        pending: publications without a reply yet. stale: of those, the ones sent before ``assume_present``.
     """
 
-    __slots__ = ("_audience", "_changes", "channel", "elsewhere", "flying", "stale")
+    __slots__ = ("_presence", "_subscribe_epoch", "channel", "pending", "present", "stale")
 
-    def __init__(self, audience: Any, channel: bytes) -> None:
-        self._audience = audience
+    def __init__(self, presence: Any, channel: bytes) -> None:
+        self._presence = presence
         self.channel = channel
-        self.elsewhere = True
-        self.flying = self.stale = 0
-        self._changes = audience.changes
+        self.present = True
+        self.pending = self.stale = 0
+        self._subscribe_epoch = presence.subscribe_epoch
 
-    def come(self) -> None:
-        """Somebody has come, or may have: what the server counted before then means nothing."""
-        self.elsewhere = True
-        self.stale = self.flying
+    def assume_present(self) -> None:
+        """Somebody has subscribed, or may have: replies to earlier publications tell nothing any more."""
+        self.present = True
+        self.stale = self.pending
 
-    def others(self, count: int) -> bool:
-        """Whether so many subscriptions are more than this process's own."""
-        entry = self._audience.here.get(self.channel)
-        return count > (entry is not None and entry.heard)
+    def exceeds_local(self, count: int) -> bool:
+        """Whether that many subscriptions are more than this process's own."""
+        channel = self._presence.local.get(self.channel)
+        return count > (channel is not None and channel.counted)
 
     def __call__(self, reply: Any) -> None:
-        """The reply to a publication; an error tells nothing."""
-        self.flying -= 1
-        if self._changes != self._audience.changes:
-            # Counted before or after this process was: replies and subscriptions come by different connections.
-            self._changes, self.stale = self._audience.changes, self.flying
+        """The reply to a publication: the number of its receivers. An error tells nothing."""
+        self.pending -= 1
+        if self._subscribe_epoch != self._presence.subscribe_epoch:
+            # Replies and subscriptions use different connections: the server may have counted this process, or not.
+            self._subscribe_epoch, self.stale = self._presence.subscribe_epoch, self.pending
         elif self.stale:
             self.stale -= 1
-        elif type(reply) is int and not self._audience.blind:
-            self.elsewhere = self.others(reply)
-
-
-class Publisher(Protocol):
-    """What publishes to a channel: an appender."""
-
-    listeners: Listeners
-    silent: bool
-
-
-_Publisher = TypeVar("_Publisher", bound=Publisher)
-
-
-def count_frame(word: bytes, publishers: Sequence[Publisher]) -> bytes:
-    """RESP of ``PUBSUB word channel…``, which asks how many hear each publisher's channel; none is silent any more."""
-    for publisher in publishers:
-        publisher.silent = False
-    return frame_command([b"PUBSUB", word, *(publisher.listeners.channel for publisher in publishers)])
-
-
-def heard_elsewhere(publishers: list[_Publisher], counts: list[Any]) -> list[_Publisher]:
-    """Those of the publishers that somebody beside this process hears.
-
-    Args:
-        counts: the reply to ``count_frame``: channel and number of each, in turns.
-
-    Raises:
-        ValueError: there are not as many of them as publishers.
-    """
-    if len(counts) != 2 * len(publishers):
-        raise ValueError("there is not one count for each publisher")
-    return [one for one, count in zip(publishers, counts[1::2], strict=True) if one.listeners.others(count)]
+        elif type(reply) is int and not self._presence.counts_unreliable:
+            self.present = self.exceeds_local(reply)
