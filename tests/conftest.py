@@ -19,11 +19,11 @@ from helix_fast import connect
 from helix_fast.embedded import EmbeddedServer
 from helix_fast.testing import helix_cluster, helix_cluster_url, helix_server, helix_url
 from helix_fast.testing.contract.fixtures import *
-from helix_fast.testing.contract.own import *
+from helix_fast.testing.servers import ServerProcess
 from tests.support.backends import DEFAULT, KNOWN, Backend, Backends, UnavailableError
 from tests.support.cluster import ClusterProcess
+from tests.support.helix_internals import *
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess
 
 __all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
 

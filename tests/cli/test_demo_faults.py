@@ -17,7 +17,8 @@ import pytest
 
 from helix_fast import connect
 from helix_fast.embedded.supervisor import TEMPORARY_PREFIX
-from tests.support.servers import ServerProcess, until
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 
 pytestmark = pytest.mark.faults
 

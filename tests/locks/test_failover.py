@@ -12,9 +12,11 @@ import pytest
 
 from helix_fast.errors import LockLostError, NotReplicatedError
 from helix_fast.locks.manager import RedisLockManager
+from helix_fast.testing.contract.lock_helpers import freed, happens, taken
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.cluster import ClusterProcess
-from tests.support.locks import freed, happens, taken, waiting
-from tests.support.servers import ServerProcess, until
+from tests.support.helix_internals import waiting
 
 pytestmark = pytest.mark.faults
 

@@ -12,9 +12,11 @@ import pytest
 from helix_fast.errors import HelixError, LockLostError, StoreConnectionError
 from helix_fast.keys import LockKeys
 from helix_fast.locks.manager import RedisLockManager
-from tests.support.locks import comes_true, freed, happens, taken, waiting
+from helix_fast.testing.contract.lock_helpers import comes_true, freed, happens, taken
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
+from tests.support.helix_internals import waiting
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess, until
 
 pytestmark = pytest.mark.faults
 

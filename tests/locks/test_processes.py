@@ -21,7 +21,7 @@ from helix_fast.locks.manager import RedisLockManager
 from helix_fast.state.schema import MergeChanges
 from helix_fast.state.store import RedisStateStore
 from helix_fast.streams.manager import RedisStreamManager
-from tests.support.locks import taken
+from helix_fast.testing.contract.lock_helpers import taken
 
 pytestmark = pytest.mark.faults
 

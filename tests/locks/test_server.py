@@ -13,7 +13,8 @@ import pytest
 from helix_fast.errors import HelixError, LockLostError, MalformedLockError
 from helix_fast.keys import LockKeys
 from helix_fast.locks.manager import FENCE_TTL_SECONDS, POLL_SECONDS, RedisLockManager
-from tests.support.locks import comes_true, freed, happens, taken, waiting
+from helix_fast.testing.contract.lock_helpers import comes_true, freed, happens, taken
+from tests.support.helix_internals import waiting
 
 pytestmark = pytest.mark.faults
 

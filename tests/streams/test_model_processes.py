@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helix_fast import RedisResumableStorage, UnknownChunk
-from tests.support.streams import rest
+from helix_fast.testing.contract.chunk_helpers import rest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 8

@@ -11,9 +11,9 @@ import redis.asyncio
 
 from helix_fast import RedisStateStore, connect
 from helix_fast.errors import InvalidArgumentError, InvalidUrlError, StoreConnectionError, StoreResponseError
+from helix_fast.testing.servers import ServerProcess
 from tests.support.cluster import ClusterProcess
 from tests.support.sentinel import MASTER, SentinelSet
-from tests.support.servers import ServerProcess
 from tests.support.tls import TlsFront
 from tests.support.tour import tour
 

@@ -15,11 +15,11 @@ from helix_fast.errors import (
     StoreResponseError,
     StoreTimeoutError,
 )
+from helix_fast.testing.servers import ServerProcess
 from helix_fast.transport.lane import Lane
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.topology import Standalone
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess
 from tests.support.streams_under_fault import storage, text
 
 pytestmark = pytest.mark.timeout(60)

@@ -12,9 +12,10 @@ import pytest
 from helix_fast import connect
 from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.state.store import RedisStateStore
+from helix_fast.testing.servers import ServerProcess, free_port
+from helix_fast.testing.waiting import until
 from tests.support.cluster_load import ClusterLoad
 from tests.support.sentinel import MASTER, SentinelSet, role
-from tests.support.servers import ServerProcess, free_port, until
 from tests.support.streams_under_fault import collect_errors, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]

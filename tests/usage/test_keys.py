@@ -13,10 +13,10 @@ import pytest
 
 from helix_fast.errors import HelixError, MalformedEntryError, StoreResponseError
 from helix_fast.keys import UsageKeys, usage_index, usage_shard
+from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
 from helix_fast.usage.schema import TokenUsage
 from helix_fast.usage.store import RedisUsageStore
 from tests.support.cluster import ClusterProcess
-from tests.support.usage import sub_agent, tokens, total
 
 pytestmark = pytest.mark.faults
 

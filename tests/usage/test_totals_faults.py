@@ -11,13 +11,14 @@ import pytest
 import redis.asyncio
 
 from helix_fast.errors import HelixError
+from helix_fast.testing.contract.usage_helpers import tokens, total
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from helix_fast.usage import pages as usage_pages
 from helix_fast.usage.store import RedisUsageStore
 from tests.support.cluster import ClusterProcess
 from tests.support.proxy import FaultProxy
 from tests.support.sentinel import SentinelSet
-from tests.support.servers import ServerProcess, until
-from tests.support.usage import tokens, total
 from tests.support.usage_totals import COUNT, KEYS, cold, ones, place, record_and_store, spoil, totals, until_stored
 
 pytestmark = pytest.mark.faults

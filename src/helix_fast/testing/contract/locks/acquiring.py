@@ -20,7 +20,7 @@ from helix_fast.errors import (
 from helix_fast.interfaces import LockManager
 from helix_fast.locks.lock import Lock
 from helix_fast.testing.contract.fixtures import MakeLockManager, Waiting
-from helix_fast.testing.contract.held import SHORT, freed, happens, taken
+from helix_fast.testing.contract.lock_helpers import SHORT, freed, happens, taken
 
 LONG = 60_000
 BAD_TTLS: tuple[Any, ...] = (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)

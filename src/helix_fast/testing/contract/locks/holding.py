@@ -17,7 +17,7 @@ from helix_fast.errors import (
 from helix_fast.interfaces import LockManager
 from helix_fast.locks.lock import Lock
 from helix_fast.testing.contract.fixtures import Waiting
-from helix_fast.testing.contract.held import SHORT, happens, taken
+from helix_fast.testing.contract.lock_helpers import SHORT, happens, taken
 
 
 class TestHold:

@@ -19,8 +19,8 @@ from helix_fast import (
     StreamResetError,
 )
 from helix_fast.interfaces import StreamManager, StreamWriter
+from helix_fast.testing.contract.chunk_helpers import number, numbers, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing
-from helix_fast.testing.contract.numbered import number, numbers, rest, sequences, take
 from helix_fast.testing.waiting import until
 
 Two = tuple[StreamManager, StreamManager]

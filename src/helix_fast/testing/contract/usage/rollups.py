@@ -6,8 +6,8 @@ import asyncio
 import random
 
 from helix_fast.interfaces import UsageStore
-from helix_fast.testing.contract.entries import sub_agent, tokens, total
 from helix_fast.testing.contract.fixtures import MakeUsageStore
+from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
 
 
 async def test_no_usage_has_no_rollup(usage_store: UsageStore) -> None:
