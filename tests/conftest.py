@@ -5,10 +5,12 @@ Nothing here stands in for Redis. What a backend is made of is named in `tests.s
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--redis-server", metavar="PATH", help="the program of --backend=redis-server, cluster and sentinel"
     )
+    group.addoption("--loop", choices=("asyncio", "uvloop"), help="the event loop of the tests; default: asyncio")
+
+
+class _Loop:
+    """A plugin that gives tests another event loop, and with it longer ids: `test_it[uvloop]`."""
+
+    @staticmethod
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        name: str = config.getoption("--loop")
+        return {name: import_module(name).new_event_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the loop that `--loop` names."""
+    if config.getoption("--loop"):
+        config.pluginmanager.register(_Loop())
 
 
 @pytest.fixture(scope="session")
