@@ -4,6 +4,8 @@ Environment:
     HELIX_FAST_NO_EXTENSION=1        leave the extension out: plain Python only.
     HELIX_FAST_REQUIRE_EXTENSION=1   fail where it does not compile (release wheels), instead of going on without it.
     HELIX_FAST_SANITIZE=address,undefined   build with these sanitizers, for tests.
+    HELIX_FAST_COVERAGE=1            count the lines that run, for coverage of the codec: slow.
+    HELIX_FAST_DEBUG=1               keep symbols and debug information, for profilers and debuggers.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ def asked(name: str) -> bool:
     return os.environ.get(name, "") not in ("", "0")
 
 
+COVERAGE = asked("HELIX_FAST_COVERAGE")
 MAY_BE_MISSING = not (asked("HELIX_FAST_REQUIRE_EXTENSION") or os.environ.get("HELIX_FAST_SANITIZE"))
 
 
@@ -41,9 +44,15 @@ def codec_extension() -> Extension:
         # -O1 keeps the stack of a report readable.
         compile_args = [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g", "-O1"]
         link_args = [f"-fsanitize={sanitizers}"]
+    elif sys.platform != "win32" and not (COVERAGE or asked("HELIX_FAST_DEBUG")):
+        # Python's own flags ask for debug information, which is six times the size of the code.
+        compile_args.append("-g0")
+        if sys.platform == "linux":
+            link_args.append("-Wl,--strip-all")
     return Extension(
         "helix_fast._codec",
         [SOURCE],
+        define_macros=[("CYTHON_TRACE_NOGIL", "1")] if COVERAGE else [],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )
@@ -59,7 +68,9 @@ class BuildCodec(build_ext):
         self.distribution.ext_modules = cythonize(
             self.distribution.ext_modules,
             include_path=["src"],
-            build_dir="build/cython",
+            # Coverage looks for the translated source beside the extension.
+            build_dir=None if COVERAGE else "build/cython",
+            force=COVERAGE,
             compiler_directives={
                 "language_level": 3,
                 "freethreading_compatible": True,
@@ -67,6 +78,7 @@ class BuildCodec(build_ext):
                 "wraparound": False,
                 "initializedcheck": False,
                 "embedsignature": True,
+                "linetrace": COVERAGE,
             },
         )
         for extension in self.distribution.ext_modules:

@@ -30,6 +30,7 @@ from tests.support.proxy import FaultProxy
 __all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
 
 Factory = Callable[..., Any]
+SERVERS = {"embedded_server", "fresh_server", "fault_proxy", "cluster", "helix_server", "helix_cluster"}
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
 settings.register_profile("helix", print_blob=True, deadline=None)
@@ -124,10 +125,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs on each backend: `-m backend` is the contract, and what else every server must show."""
+    """Mark what runs on each backend (the contract, and what else every server must show), and what needs a server."""
     for item in items:
-        if "backend" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        if "backend" in names:
             item.add_marker(pytest.mark.backend)
+        if not SERVERS.isdisjoint(names):
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from helix_fast.embedded.supervisor import TEMPORARY_PREFIX
 from helix_fast.errors import EmbeddedServerError, EmbeddedServerUnavailableError, InvalidArgumentError
 from helix_fast.testing.waiting import until
 
+pytestmark = pytest.mark.slow
+
 # Opens a server, says where it is, and stays until it is killed or told to leave by a closed stdin.
 USER = """
 import asyncio, json, sys

@@ -16,6 +16,8 @@ from tests.codec.twins import TWINS, compared
 from tests.fuzz.codec_target import SIGNATURES, CodecTarget, DifferenceError
 from tests.fuzz.engines import with_hypothesis
 
+pytestmark = pytest.mark.slow
+
 # They read no bytes: they hand batches to a lane and wait for its replies, which programs of calls cannot do yet.
 NOT_FUZZED = {
     "Inbox", "Items", "Listeners", "Outbox", "Sealed", "StraightAppender", "Write", "count_frame", "heard_elsewhere",

@@ -13,6 +13,8 @@ import pytest
 from helix_fast import RedisResumableStorage, UnknownChunk
 from helix_fast.testing.contract.chunk_helpers import rest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 8
 

@@ -14,6 +14,8 @@ from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
 
+pytestmark = pytest.mark.slow
+
 SET = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
 OK = b"+OK\r\n"

@@ -14,6 +14,8 @@ import pytest
 
 from helix_fast.testing import contract
 
+pytestmark = pytest.mark.slow
+
 AREAS = ("locks", "resumable", "state", "streams", "usage")
 SETTINGS = """\
 [pytest]

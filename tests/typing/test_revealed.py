@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).with_name("examples")
 REVEALED = EXAMPLES / "revealed.py"
 REFUSED = EXAMPLES / "refused.py"
