@@ -49,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--redis-server", metavar="PATH", help="the program of --backend=redis-server, cluster and sentinel"
     )
+    group.addoption(
+        "--thorough", action="store_true", help="many more rounds of races and random histories, and the long demo"
+    )
     group.addoption("--loop", choices=("asyncio", "uvloop"), help="the event loop of the tests; default: asyncio")
 
 
@@ -124,14 +127,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", list(names), indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what runs on each backend (the contract, and what else every server must show), and what needs a server."""
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "backend" in names:
             item.add_marker(pytest.mark.backend)
-        if not SERVERS.isdisjoint(names):
+        on_memory = "backend" in names and item.callspec.params["backend"].startswith("memory")  # type: ignore[attr-defined]
+        if not SERVERS.isdisjoint(names) or ("backends" in names and not on_memory):
             item.add_marker(pytest.mark.server)
+        if item.get_closest_marker("thorough") and not config.getoption("--thorough"):
+            item.add_marker(pytest.mark.skip(reason="only with --thorough"))
 
 
 @pytest.fixture(scope="session")
@@ -153,9 +159,21 @@ def backend(request: pytest.FixtureRequest, backends: Backends) -> Backend:
 
 
 @pytest.fixture
-def thorough(backend: Backend) -> bool:
-    """One server on its own shows what there is to see; the others shall do the same, and not take as long."""
-    return backend.name == "embedded"
+def cluster_url(backends: Backends) -> str:
+    """URL of the run's cluster, emptied before each test. Tests that hurt or change their cluster take `cluster`."""
+    return str(backends.get("cluster").target)
+
+
+@pytest.fixture
+def sentinel_url(backends: Backends) -> str:
+    """URL of the run's Sentinels and their primary, which is emptied before each test."""
+    return str(backends.get("sentinel").target)
+
+
+@pytest.fixture
+def thorough(backend: Backend, request: pytest.FixtureRequest) -> bool:
+    """With `--thorough`, on one server: it shows what there is to see, and the others do the same."""
+    return bool(request.config.getoption("--thorough")) and backend.name == "embedded"
 
 
 @pytest.fixture
