@@ -132,7 +132,7 @@ def test_another_store_that_keeps_the_contract_passes(tmp_path: Path) -> None:
 
 def test_a_store_that_breaks_the_contract_fails(tmp_path: Path) -> None:
     project(tmp_path, locks="OpenLocks", usage="TwiceUsage")
-    code, printed = run(tmp_path, "-k", "not_given_again or an_id_counts_once")
+    code, printed = run(tmp_path, "test_locks.py", "test_usage.py", "-k", "not_given_again or an_id_counts_once")
     assert code == 1, printed
     assert re.search(r"FAILED test_locks.py::\S+not_given_again", printed)
     assert re.search(r"FAILED test_usage.py::\S+an_id_counts_once", printed)

@@ -60,7 +60,7 @@ def pyright(*paths: Path) -> list[tuple[Path, int, str, str]]:
     ]
 
 
-@pytest.mark.parametrize("checker", [mypy, pyright])
+@pytest.mark.parametrize("checker", [mypy, pytest.param(pyright, marks=pytest.mark.thorough)])
 def test_type_checker_sees_the_types_and_mistakes_that_the_examples_name(
     checker: Callable[..., list[tuple[Path, int, str, str]]],
 ) -> None:
