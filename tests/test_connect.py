@@ -18,7 +18,7 @@ from helix_fast import (
     StoreResponseError,
     connect,
 )
-from tests.support.servers import ServerProcess, free_port
+from helix_fast.testing.servers import ServerProcess, free_port
 
 CHUNK = {"type": "text_delta", "delta": "a"}
 

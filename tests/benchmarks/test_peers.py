@@ -15,6 +15,8 @@ from benchmarks.peers import OURS, Arena, Entrant, Load, Turn, open_arena, take_
 from benchmarks.results import Peer
 from benchmarks.scaling import measure_scaling
 
+pytestmark = pytest.mark.slow
+
 
 def steady(rate: float, error: Exception | None = None) -> Entrant:
     @contextlib.asynccontextmanager

@@ -38,6 +38,8 @@ from helix_fast import TextDeltaChunk
 from helix_fast.embedded import EmbeddedServer
 from helix_fast.streams.chunks import decode_chunk
 
+pytestmark = pytest.mark.slow
+
 
 def result(ratio: float, reach: Reach = "at least", target: float = 2.0) -> Result:
     pair = Pair(ours=ratio * 10, baseline=10, ratio=ratio)

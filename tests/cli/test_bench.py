@@ -14,6 +14,8 @@ import redis.asyncio as redis
 from helix_fast import connect
 from helix_fast.cli.bench import BenchPoint, BenchReport, Load, WrongCountError, draw, measure
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "streams", "chunks", "chunks_per_second", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "live_chunks",
     "live_chunks_per_second", "read_p50_ms", "read_p95_ms", "read_p99_ms",

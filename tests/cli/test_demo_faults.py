@@ -17,7 +17,8 @@ import pytest
 
 from helix_fast import connect
 from helix_fast.embedded.supervisor import TEMPORARY_PREFIX
-from tests.support.servers import ServerProcess, until
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 
 pytestmark = pytest.mark.faults
 
@@ -142,6 +143,7 @@ def test_rate_paces_the_agents(short_path: Path) -> None:
     assert time.monotonic() - began > 0.09 * report["chunks_written"] / 2
 
 
+@pytest.mark.thorough
 def test_default_run_of_200_sessions_writes_100_000_chunks_and_loses_nothing(short_path: Path) -> None:
     demo = Demo(short_path, "--json")
     report = demo.report(seconds=110)
@@ -153,7 +155,9 @@ def test_default_run_of_200_sessions_writes_100_000_chunks_and_loses_nothing(sho
 async def test_2000_sessions_share_at_most_10_connections_and_leave_no_keys(
     short_path: Path, fresh_server: ServerProcess, started: list[Demo]
 ) -> None:
-    demo = Demo(short_path, "--json", "--sessions", "2000", "--url", fresh_server.url)
+    text = short_path / "text.txt"
+    text.write_text("one two three four five six seven eight nine ten")
+    demo = Demo(short_path, "--json", "--sessions", "2000", "--text", str(text), "--url", fresh_server.url)
     started.append(demo)
     most = 0
 

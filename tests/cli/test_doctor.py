@@ -19,9 +19,9 @@ from helix_fast.cli.app import app
 from helix_fast.cli.diagnosis import clients, memory, persistence, replication, server_version, together
 from helix_fast.cli.findings import Finding
 from helix_fast.cli.rights import TRIED, look_at_rights
+from helix_fast.testing.servers import ServerProcess, free_port
 from tests.support.backends import documented_rights
 from tests.support.cli import command
-from tests.support.servers import ServerProcess, free_port
 
 
 def findings(*arguments: str) -> dict[str, dict[str, Any]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from helix_fast.testing.servers import ServerProcess, free_port
 from tests.support.cli import command
-from tests.support.servers import ServerProcess, free_port
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -14,9 +14,10 @@ import typer
 
 from helix_fast import Helix, connect
 from helix_fast.cli.tail import print_stream
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.backends import documented_rights
 from tests.support.cli import command
-from tests.support.servers import ServerProcess, until
 
 USAGE = {
     "kind": "custom",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helix_fast import Helix, connect
-from tests.support.usage import sub_agent, tokens
+from helix_fast.testing.contract.usage_helpers import sub_agent, tokens
 
 
 def command(*arguments: str, cwd: Path | None = None, without: str = "") -> subprocess.CompletedProcess[str]:

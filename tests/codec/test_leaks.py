@@ -20,6 +20,8 @@ import pytest
 
 from tests.codec.twins import TWINS, U64_MAX, compared
 
+pytestmark = pytest.mark.slow
+
 SHORT = 10_000
 LONG = 1_000_000
 # What an allocator may keep for itself. The smallest block of malloc, leaked by each of SHORT calls, is 320 KB.

@@ -20,6 +20,8 @@ import pytest
 
 from tests.codec.twins import TWINS, U64_MAX, compared, on_each_twin
 
+pytestmark = pytest.mark.slow
+
 THREADS = 4
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # With a GIL more turns find no more, as every call is one of them.

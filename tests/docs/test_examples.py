@@ -17,6 +17,8 @@ import pytest
 
 from helix_fast import connect
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS = 30
 

@@ -22,7 +22,9 @@ import redis.asyncio as redis
 from helix_fast.embedded import EmbeddedServer, find_server_binary
 from helix_fast.embedded.supervisor import TEMPORARY_PREFIX
 from helix_fast.errors import EmbeddedServerError, EmbeddedServerUnavailableError, InvalidArgumentError
-from tests.support.servers import until
+from helix_fast.testing.waiting import until
+
+pytestmark = pytest.mark.slow
 
 # Opens a server, says where it is, and stays until it is killed or told to leave by a closed stdin.
 USER = """

@@ -16,6 +16,8 @@ from tests.codec.twins import TWINS, compared
 from tests.fuzz.codec_target import SIGNATURES, CodecTarget, DifferenceError
 from tests.fuzz.engines import with_hypothesis
 
+pytestmark = pytest.mark.slow
+
 # The hot part reads no bytes: it hands batches to a lane and takes replies, which programs of calls cannot do yet.
 NOT_FUZZED = {
     "ChunkIterator", "Outbox", "PushBuffer", "RemoteSubscribers", "Sealed", "StraightAppender", "StreamEntry", "Write",

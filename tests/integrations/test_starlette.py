@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
 from helix_fast.integrations.starlette import EventStream, event_stream
+from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-from tests.support.servers import until
 
 SECONDS = 30
 END = "event: end\ndata: {}"

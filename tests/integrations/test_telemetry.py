@@ -30,8 +30,8 @@ from helix_fast import (
 )
 from helix_fast.errors import StoreResponseError
 from helix_fast.integrations.telemetry import Instrumentation, instrument
+from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-from tests.support.servers import until
 
 
 class Seen:

@@ -12,9 +12,11 @@ import pytest
 from helix_fast.errors import HelixError, LockLostError, StoreConnectionError
 from helix_fast.keys import LockKeys
 from helix_fast.locks.manager import RedisLockManager
-from tests.support.locks import comes_true, freed, happens, taken, waiting
+from helix_fast.testing.contract.lock_helpers import comes_true, freed, happens, shorten, taken
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import steady, until
+from tests.support.helix_internals import waiting
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess, until
 
 pytestmark = pytest.mark.faults
 
@@ -112,28 +114,33 @@ class TestDeadline:
     ) -> None:
         fault_proxy.stall()
         before = fault_proxy.request_bytes
-        task = asyncio.create_task(taken(locks, ttl_ms=2_000))
+        task = asyncio.create_task(taken(locks, ttl_ms=20_000))
         await until(lambda: fault_proxy.request_bytes > before, what="the request at the proxy")
         await asyncio.sleep(0.5)
         fault_proxy.resume()
         lock = await task
-        assert lock.remaining_ms <= 1_500
+        assert lock.remaining_ms <= 19_500
         fault_proxy.stall()
-        refresh = asyncio.create_task(lock.refresh(4_000))
+        refresh = asyncio.create_task(lock.refresh(40_000))
         await asyncio.sleep(0.5)
         fault_proxy.resume()
         assert await refresh
-        assert 2_000 < lock.remaining_ms <= 3_500
+        assert 20_000 < lock.remaining_ms <= 39_500
 
     async def test_lost_comes_while_the_server_still_has_the_lock(
         self, locks: RedisLockManager, direct: RedisLockManager, fault_proxy: FaultProxy
     ) -> None:
-        with pytest.raises(LockLostError):  # noqa: PT012
-            async with locks.hold("s", ttl_ms=600) as lock:
-                fault_proxy.drop_replies()  # renewals go on arriving, and none is confirmed
-                await happens(lock.lost)
-                assert await direct.is_locked("s")
-        await freed(direct)
+        async def unconfirmed(scale: int) -> None:
+            fault_proxy.heal()
+            await freed(direct)
+            with pytest.raises(LockLostError):  # noqa: PT012
+                async with locks.hold("s", ttl_ms=600 * scale) as lock:
+                    fault_proxy.drop_replies()  # renewals go on arriving, and none is confirmed
+                    await happens(lock.lost)
+                    assert await direct.is_locked("s")
+            await freed(direct)
+
+        await steady(unconfirmed, probe=lambda: direct.is_locked("another"))
 
     async def test_a_reply_slower_than_the_ttl_gives_no_lock(
         self, locks: RedisLockManager, direct: RedisLockManager, fault_proxy: FaultProxy
@@ -152,57 +159,80 @@ class TestDeadline:
         lock = await taken(locks, ttl_ms=60_000)
         fault_proxy.drop_replies()
         task = asyncio.create_task(lock.refresh(300))
-        await happens(lock.lost, 2)
+        await happens(lock.lost)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
 class TestRenewal:
-    async def test_survives_cuts(self, locks: RedisLockManager, fault_proxy: FaultProxy) -> None:
+    async def test_survives_cuts(
+        self, locks: RedisLockManager, direct: RedisLockManager, fault_proxy: FaultProxy
+    ) -> None:
         errors: list[HelixError] = []
         locks.on("error", errors.append)
-        async with locks.hold("s", ttl_ms=900) as lock:
-            for _ in range(8):
-                await asyncio.sleep(0.25)
-                fault_proxy.cut_all()
-                assert lock.held
-            fault_proxy.cut_after_reply_bytes(0)
-            await asyncio.sleep(0.7)
-            assert lock.held
-        assert not errors
 
-    async def test_retries_within_the_ttl(self, locks: RedisLockManager, fault_proxy: FaultProxy) -> None:
-        async with locks.hold("s", ttl_ms=1_500) as lock:
-            fault_proxy.refuse()
-            fault_proxy.cut_all()
-            await asyncio.sleep(0.8)  # the renewal at 0.5 s fails
-            assert lock.remaining_ms < 800
-            await fault_proxy.start()
-            await until(lambda: lock.remaining_ms > 1_000, seconds=1)
-        assert not lock.lost.is_set()
+        async def cut(scale: int) -> None:
+            errors.clear()
+            async with locks.hold(f"s{scale}", ttl_ms=900 * scale) as lock:
+                for _ in range(8):
+                    await asyncio.sleep(0.25 * scale)
+                    fault_proxy.cut_all()
+                    assert lock.held
+                fault_proxy.cut_after_reply_bytes(0)
+                await asyncio.sleep(0.7 * scale)
+                assert lock.held
+            assert not errors
+
+        await steady(cut, probe=lambda: direct.is_locked("another"))
+
+    async def test_retries_within_the_ttl(
+        self, locks: RedisLockManager, direct: RedisLockManager, fault_proxy: FaultProxy
+    ) -> None:
+        async def refused(scale: int) -> None:
+            async with locks.hold(f"s{scale}", ttl_ms=1_500 * scale) as lock:
+                fault_proxy.refuse()
+                fault_proxy.cut_all()
+                try:
+                    await asyncio.sleep(0.8 * scale)  # the renewal at 0.5 s fails
+                    assert lock.remaining_ms < 800 * scale
+                finally:
+                    await fault_proxy.start()
+                await until(lambda: lock.remaining_ms > 1_000 * scale, seconds=scale)
+            assert not lock.lost.is_set()
+
+        await steady(refused, probe=lambda: direct.is_locked("another"))
 
     async def test_ends_at_once_where_the_lock_is_anothers(
         self, locks: RedisLockManager, direct: RedisLockManager
     ) -> None:
-        started = time.monotonic()
-        with pytest.raises(LockLostError):  # noqa: PT012
-            async with locks.hold("s", ttl_ms=1_500) as lock:
-                await direct.command("s", "DEL", KEYS.lock)
-                other = await taken(direct)
-                await happens(lock.lost)
-                assert time.monotonic() - started < 1.2, "found by the deadline, not by the renewal"
-        assert await other.refresh(), "leaving the block hurt the other's lock"
+        async def replaced(scale: int) -> None:
+            started = time.monotonic()
+            await direct.command("s", "DEL", KEYS.lock)
+            with pytest.raises(LockLostError):  # noqa: PT012
+                async with locks.hold("s", ttl_ms=1_500 * scale) as lock:
+                    await direct.command("s", "DEL", KEYS.lock)
+                    other = await taken(direct, ttl_ms=60_000)
+                    await happens(lock.lost)
+                    assert time.monotonic() - started < 1.2 * scale, "found by the deadline, not by the renewal"
+            assert await other.refresh(), "leaving the block hurt the other's lock"
+
+        await steady(replaced, probe=lambda: direct.is_locked("another"))
 
     async def test_gives_up_at_the_deadline_and_leaves_without_waiting(
-        self, locks: RedisLockManager, fault_proxy: FaultProxy
+        self, locks: RedisLockManager, direct: RedisLockManager, fault_proxy: FaultProxy
     ) -> None:
-        started = time.monotonic()
-        with pytest.raises(LockLostError):  # noqa: PT012
-            async with locks.hold("s", ttl_ms=600) as lock:
-                fault_proxy.stall()
-                await happens(lock.lost)
-                assert 0.5 < time.monotonic() - started < 1.0
-        assert time.monotonic() - started < 1.5
+        async def stalled(scale: int) -> None:
+            fault_proxy.heal()
+            await freed(direct)
+            started = time.monotonic()
+            with pytest.raises(LockLostError):  # noqa: PT012
+                async with locks.hold("s", ttl_ms=600 * scale) as lock:
+                    fault_proxy.stall()
+                    await happens(lock.lost)
+                    assert 0.5 * scale < time.monotonic() - started < 1.0 * scale
+            assert time.monotonic() - started < 1.5 * scale
+
+        await steady(stalled, probe=lambda: direct.is_locked("another"))
         fault_proxy.heal()
 
     async def test_a_release_that_fails_on_leaving_is_reported_and_fails_nobody(
@@ -220,9 +250,10 @@ class TestRenewal:
         self, locks: RedisLockManager, fault_proxy: FaultProxy
     ) -> None:
         with pytest.raises(LockLostError):  # noqa: PT012
-            async with locks.hold("s", ttl_ms=300, cancel_on_lost=True):
+            async with locks.hold("s", ttl_ms=60_000, cancel_on_lost=True) as lock:
                 fault_proxy.stall()
-                await asyncio.wait_for(asyncio.Event().wait(), 5)
+                await shorten(lock)
+                await asyncio.wait_for(asyncio.Event().wait(), 30)
         fault_proxy.heal()
 
     async def test_a_refusal_that_is_no_network_fault_is_reported_once(
@@ -233,13 +264,20 @@ class TestRenewal:
         try:
             async with RedisLockManager(server_url, username="weak", password="secret") as weak:
                 weak.on("error", errors.append)
-                with pytest.raises(LockLostError):  # noqa: PT012
-                    async with weak.hold("s", ttl_ms=300) as lock:
-                        await direct.command("s", "ACL", "SETUSER", "weak", "-pexpire", "-evalsha", "-eval")
-                        await happens(lock.lost)
+
+                async def refused(scale: int) -> None:
+                    errors.clear()
+                    await direct.command("s", "ACL", "SETUSER", "weak", "+@all")
+                    await freed(direct)
+                    with pytest.raises(LockLostError):  # noqa: PT012
+                        async with weak.hold("s", ttl_ms=300 * scale) as lock:
+                            await direct.command("s", "ACL", "SETUSER", "weak", "-pexpire", "-evalsha", "-eval")
+                            await happens(lock.lost)
+                    assert len(errors) == 1
+
+                await steady(refused, probe=lambda: direct.is_locked("another"))
         finally:
             await direct.command("s", "ACL", "DELUSER", "weak")
-        assert len(errors) == 1
 
 
 PAUSES: dict[str, Callable[[ServerProcess, float], Awaitable[object]]] = {}
@@ -273,24 +311,28 @@ async def test_a_pause_shorter_than_the_ttl_loses_nothing(pause: str, short_path
     await server.start()
     try:
         async with RedisLockManager(server.url) as locks:
-            lost: list[object] = []
-            async with locks.hold("s", ttl_ms=2_400, on_lost=lost.append) as lock:
-                # The worst moment, just before a renewal is due: half the TTL.
-                await until(lambda: lock.remaining_ms < 1_700)
-                await PAUSES[pause](server, 1.2)
-                assert lock.held
-                # Just after a renewal: three quarters of it.
-                last = lock._deadline
-                await until(lambda: lock._deadline > last)
-                await PAUSES[pause](server, 1.8)
-                assert lock.held
-                last = lock._deadline
-                await until(lambda: lock._deadline > last)
-                info = await locks.get_holder("s")
-                assert info is not None
-                assert info.fencing_token == lock.fencing_token
-            assert not lost
-            assert not await locks.is_locked("s")
+
+            async def paused(scale: int) -> None:
+                lost: list[object] = []
+                async with locks.hold("s", ttl_ms=1_200 * scale, on_lost=lost.append, wait_ms=30_000) as lock:
+                    # The worst moment, just before a renewal is due: half the TTL.
+                    await until(lambda: lock.remaining_ms < 850 * scale)
+                    await PAUSES[pause](server, 0.6 * scale)
+                    assert lock.held
+                    # Just after a renewal: three quarters of it.
+                    last = lock._deadline
+                    await until(lambda: lock._deadline > last)
+                    await PAUSES[pause](server, 0.9 * scale)
+                    assert lock.held
+                    last = lock._deadline
+                    await until(lambda: lock._deadline > last)
+                    info = await locks.get_holder("s")
+                    assert info is not None
+                    assert info.fencing_token == lock.fencing_token
+                assert not lost
+                assert not await locks.is_locked("s")
+
+            await steady(paused)
     finally:
         await server.stop()
 

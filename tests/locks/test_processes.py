@@ -21,7 +21,8 @@ from helix_fast.locks.manager import RedisLockManager
 from helix_fast.state.schema import MergeChanges
 from helix_fast.state.store import RedisStateStore
 from helix_fast.streams.manager import RedisStreamManager
-from tests.support.locks import taken
+from helix_fast.testing.contract.lock_helpers import taken
+from helix_fast.testing.waiting import steady
 
 pytestmark = pytest.mark.faults
 
@@ -58,57 +59,65 @@ async def test_tokens_of_64_racing_processes_only_grow(locks: RedisLockManager, 
 
 
 async def test_lock_of_a_killed_holder_is_free_after_its_ttl(locks: RedisLockManager, server_url: str) -> None:
-    async with worker("victim", server_url, 1_000) as process:
-        assert process.stdout is not None
-        await process.stdout.readline()
-        process.kill()
-        killed = time.monotonic()
-        lock = await taken(locks, wait_ms=10_000)
-        assert time.monotonic() - killed < 1.5
-    assert lock.held
+    async def killed(scale: int) -> None:
+        await locks.command("s", "FLUSHALL")
+        async with worker("victim", server_url, 1_000 * scale) as process:
+            assert process.stdout is not None
+            await process.stdout.readline()
+            process.kill()
+            began = time.monotonic()
+            lock = await taken(locks, wait_ms=30_000)
+            assert time.monotonic() - began < 1.5 * scale
+        assert lock.held
+
+    await steady(killed, probe=lambda: locks.is_locked("another"))
 
 
 async def test_a_stopped_holder_is_fenced_off_and_knows_when_it_goes_on(
     locks: RedisLockManager, server_url: str
 ) -> None:
-    async with (
-        worker("victim", server_url, 700) as process,
-        RedisStateStore(server_url) as state,
-        RedisStreamManager(server_url) as streams,
-    ):
-        assert process.stdout is not None
-        writes = [json.loads(await process.stdout.readline()) for _ in range(10)]
-        assert not any(write["lost"] or write["error"] for write in writes)
+    async def stopped(scale: int) -> None:
+        await locks.command("s", "FLUSHALL")
+        async with (
+            worker("victim", server_url, 700 * scale) as process,
+            RedisStateStore(server_url) as state,
+            RedisStreamManager(server_url) as streams,
+        ):
+            assert process.stdout is not None
+            writes = [json.loads(await process.stdout.readline()) for _ in range(10)]
+            assert not any(write["lost"] or write["error"] for write in writes)
 
-        process.send_signal(signal.SIGSTOP)
-        lock = await taken(locks, ttl_ms=60_000, wait_ms=10_000, owner="second")
-        assert lock.fencing_token > writes[0]["token"]
-        await state.merge_custom_state("s", MergeChanges({"by": "second"}), fencing_token=lock.fencing_token)
-        writer = await streams.create_writer("s", "second", fencing_token=lock.fencing_token)
-        last = await writer.write({"type": "text_delta", "delta": "second"})
-        process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGSTOP)
+            lock = await taken(locks, ttl_ms=60_000, wait_ms=60_000, owner="second")
+            assert lock.fencing_token > writes[0]["token"]
+            await state.merge_custom_state("s", MergeChanges({"by": "second"}), fencing_token=lock.fencing_token)
+            writer = await streams.create_writer("s", "second", fencing_token=lock.fencing_token)
+            last = await writer.write({"type": "text_delta", "delta": "second"})
+            process.send_signal(signal.SIGCONT)
 
-        rest = [json.loads(line) for line in (await asyncio.wait_for(process.stdout.read(), 20)).splitlines()]
-        assert await process.wait() == 0
-        later = rest[next(index for index, write in enumerate(rest) if write["lost"]) :]
-        assert {write["kind"] for write in later} == {"state", "stream", "reopen", "end"}
-        assert all(write["error"] for write in later), "a write of the first holder went through"
-        for kind in ("state", "reopen"):
-            assert {write["error"] for write in later if write["kind"] == kind} == {"stale_fencing_token"}
-        assert "stale_fencing_token" in {write["error"] for write in later if write["kind"] == "stream"}
-        # Before it was told, it had at most one write on its way: the one in which it was stopped.
-        early = rest[: len(rest) - len(later)]
-        assert sum(write["error"] is not None for write in early) <= 1
+            rest = [json.loads(line) for line in (await asyncio.wait_for(process.stdout.read(), 20)).splitlines()]
+            assert await process.wait() == 0
+            later = rest[next(index for index, write in enumerate(rest) if write["lost"]) :]
+            assert {write["kind"] for write in later} == {"state", "stream", "reopen", "end"}
+            assert all(write["error"] for write in later), "a write of the first holder went through"
+            for kind in ("state", "reopen"):
+                assert {write["error"] for write in later if write["kind"] == kind} == {"stale_fencing_token"}
+            assert "stale_fencing_token" in {write["error"] for write in later if write["kind"] == "stream"}
+            # Before it was told, it had at most one write on its way: the one in which it was stopped.
+            early = rest[: len(rest) - len(later)]
+            assert sum(write["error"] is not None for write in early) <= 1
 
-        info = await locks.get_holder("s")
-        assert info is not None
-        assert (info.owner, info.fencing_token) == ("second", lock.fencing_token)
-        assert await lock.refresh()
-        stored = await state.load_state("s")
-        assert stored is not None
-        assert stored.custom_state == {"by": "second"}
-        assert await writer.write({"type": "text_delta", "delta": "second"}) == last + 1
-        await writer.close()
+            info = await locks.get_holder("s")
+            assert info is not None
+            assert (info.owner, info.fencing_token) == ("second", lock.fencing_token)
+            assert await lock.refresh()
+            stored = await state.load_state("s")
+            assert stored is not None
+            assert stored.custom_state == {"by": "second"}
+            assert await writer.write({"type": "text_delta", "delta": "second"}) == last + 1
+            await writer.close()
+
+    await steady(stopped, probe=lambda: locks.is_locked("another"))
 
 
 async def test_one_token_fences_state_and_stream(locks: RedisLockManager, server_url: str) -> None:
@@ -155,7 +164,7 @@ async def soaked(server_url: str, directory: Path, seconds: float) -> list[dict[
 
 
 async def test_soak_counts_exactly(server_url: str, tmp_path: Path) -> None:
-    done = await soaked(server_url, tmp_path, 30)
+    done = await soaked(server_url, tmp_path, 8)
     assert sum(each["refused"] for each in done) > 0, "no holder was ever stopped for longer than its TTL"
     assert sum(each["lost"] for each in done) > 0
 

@@ -12,7 +12,7 @@ import pytest
 from helix_fast.errors import HelixError, InvalidArgumentError, InvalidIdError, LockLostError, StoreClosedError
 from helix_fast.locks.lock import Lock, monotonic
 from helix_fast.memory.locks import InMemoryLockManager, NoOpLockManager
-from tests.support.locks import happens, taken
+from helix_fast.testing.contract.lock_helpers import happens, taken
 
 
 class Clock:

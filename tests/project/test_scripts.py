@@ -1,7 +1,8 @@
-"""Headers of the scripts: what each KEYS and ARGV slot is, and what comes back. Lua is source code."""
+"""Headers of the scripts: each names every KEYS and ARGV slot and the reply. Lua is source code."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,16 +11,57 @@ import pytest
 import helix_fast
 
 PACKAGE = Path(helix_fast.__file__).parent
-SCRIPTS = sorted(path for name in ("locks", "usage") for path in PACKAGE.glob(f"{name}/lua/{name.rstrip('s')}_*.lua"))
+FILES = {path.stem: path.read_text("utf-8").splitlines() for path in sorted(PACKAGE.rglob("lua/*.lua"))}
+LONGEST = 20  # slots that a script uses by number at most: where an open range ends
+SLOT = re.compile(r"\b(KEYS|ARGV)\[(\d+)\]")
+DESCRIBED = re.compile(r"\b(KEYS|ARGV)\[(\d+)(?:(-)(\d+)|(\.\.\.))?\]")
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_header_names_every_slot_and_the_reply(script: Path) -> None:
-    lines = script.read_text("utf-8").splitlines()
-    end = next(at for at, line in enumerate(lines) if not line.startswith("--"))
-    header, body = "\n".join(lines[:end]), "\n".join(lines[end:])
-    assert re.search(r"^-- Reply: ", header, re.MULTILINE)
-    used = set(re.findall(r"\b(?:KEYS|ARGV)\[\d+\]", body))
-    described = set(re.findall(r"\b(?:KEYS|ARGV)\[\d+\]", header))
-    assert used <= described
-    assert {slot for slot in described - used if not slot.startswith("ARGV")} == set()
+def header(name: str) -> list[str]:
+    return list(itertools.takewhile(lambda line: line.startswith("--"), FILES[name]))
+
+
+def described(lines: list[str]) -> set[tuple[str, int]]:
+    """Slots that a header names: KEYS[1], KEYS[1-8], ARGV[4...]."""
+    slots = set()
+    for kind, first, to, last, more in DESCRIBED.findall("\n".join(lines)):
+        end = int(last) if to else LONGEST if more else int(first)
+        slots |= {(kind, number) for number in range(int(first), end + 1)}
+    return slots
+
+
+def included(name: str) -> set[str]:
+    direct = set(re.findall(r"^-- include (\w+)$", "\n".join(FILES[name]), re.MULTILINE))
+    return direct.union(*map(included, direct))
+
+
+PARTS = set().union(*map(included, FILES))
+SCRIPTS = sorted(FILES.keys() - PARTS)
+
+
+def test_every_product_has_scripts() -> None:
+    assert {path.parents[1].name for path in PACKAGE.glob("*/lua/*.lua")} == {"streams", "state", "usage", "locks"}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_header_names_every_slot_that_is_used(name: str) -> None:
+    body = "\n".join(FILES[name][len(header(name)) :])
+    used = {(kind, int(number)) for kind, number in SLOT.findall(body)}
+    assert used <= described(header(name))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_header_names_the_reply_and_no_key_that_nothing_uses(name: str) -> None:
+    lines = header(name)
+    assert not any("not a script of its own" in line for line in lines)
+    assert re.search(r"^-- Reply: ", "\n".join(lines), re.MULTILINE)
+    text = "\n".join(line for part in (name, *included(name)) for line in FILES[part][len(header(part)) :])
+    of_prelude = {slot for line in lines if "those of state_prelude" in line for slot in described([line])}
+    keys = {slot for slot in described(lines) - of_prelude if slot[0] == "KEYS"}
+    assert keys <= {(kind, int(number)) for kind, number in SLOT.findall(text)}
+
+
+@pytest.mark.parametrize("name", sorted(PARTS))
+def test_a_part_says_that_it_is_included(name: str) -> None:
+    first = header(name)[0]
+    assert re.search(r"^-- Included .*; not a script of its own\.", first)

@@ -12,9 +12,9 @@ from helix_fast.errors import SessionExistsError
 from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
 from helix_fast.state.session import MAX_RETRY_SECONDS
 from helix_fast.state.store import RedisStateStore
+from helix_fast.testing.waiting import until
 from helix_fast.transport.resolve import topology_for
 from tests.support.proxy import FaultProxy
-from tests.support.servers import until
 
 pytestmark = pytest.mark.faults
 

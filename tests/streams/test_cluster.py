@@ -10,9 +10,10 @@ import pytest
 
 from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError
 from helix_fast.state.store import RedisStateStore
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.cluster import ClusterProcess
 from tests.support.cluster_load import ClusterLoad
-from tests.support.servers import ServerProcess, until
 from tests.support.streams_under_fault import collect_errors, follow, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]

@@ -12,7 +12,7 @@ from helix_fast.codec.plain import reader as plain_reader
 from helix_fast.keys import StreamKeys
 from helix_fast.streams import cursor as cursors
 from helix_fast.streams.storage import RedisResumableStorage
-from tests.support.servers import until
+from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import delta, deltas, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]

@@ -9,10 +9,10 @@ import pytest
 
 from helix_fast import RedisStreamManager
 from helix_fast.interfaces import StreamManager
+from helix_fast.testing.contract.chunk_helpers import number, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams, RequestsOf
+from helix_fast.testing.waiting import until
 from helix_fast.transport.presence import POLL_SECONDS
-from tests.support.servers import until
-from tests.support.streams import number, sequences, take
 
 
 async def test_linger_gathers_what_is_sent_meanwhile(make_streams: MakeStreams, requests_of: RequestsOf) -> None:

@@ -11,8 +11,8 @@ import pytest
 from helix_fast.errors import StoreConnectionError, StreamClosedError
 from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.streams.writer import StreamWriter
+from helix_fast.testing.waiting import until
 from tests.support.proxy import REPLY, REQUEST, FaultProxy
-from tests.support.servers import until
 from tests.support.streams_under_fault import collect_errors, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from helix_fast import HelixError, MalformedChunkError, ProducerLostError
+from helix_fast.testing.contract.chunk_helpers import number, numbers, take
 from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing, StreamStorage
 from helix_fast.testing.contract.resumable.subscribing import Heard
+from helix_fast.testing.waiting import until
 from helix_fast.transport.presence import POLL_SECONDS
-from tests.support.servers import until
-from tests.support.streams import number, numbers, take
 
 STREAM = "helix:stream:{s}"
 

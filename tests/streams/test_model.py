@@ -27,8 +27,8 @@ from helix_fast import (
     StreamResetError,
     StreamWriter,
 )
+from helix_fast.testing.contract.chunk_helpers import number_of
 from tests.support.flaky import FAULTS, FlakyTopology
-from tests.support.streams import number_of
 
 T = TypeVar("T")
 OVER = (StreamClosedError, StreamResetError, StaleFencingTokenError, StreamFencedError)

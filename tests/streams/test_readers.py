@@ -17,8 +17,9 @@ import pytest
 from helix_fast.errors import ProducerLostError, StreamClosedError, StreamDeletedError, StreamFailedError
 from helix_fast.keys import StreamKeys
 from helix_fast.streams.storage import RedisResumableStorage
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess, until
 from tests.support.streams_under_fault import Following, follow, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from helix_fast.errors import StoreConnectionError, StoreResponseError, StoreTimeoutError
-from tests.support.servers import ServerProcess, until
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import collect_errors, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]

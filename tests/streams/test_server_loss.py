@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError
-from tests.support.servers import ServerProcess, until
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import collect_errors, delta, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]

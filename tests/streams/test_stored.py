@@ -17,9 +17,9 @@ from helix_fast import (
     StreamClosedError,
     TextDeltaChunk,
 )
+from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
-from tests.support.servers import until
-from tests.support.streams import number, number_of, numbers, sequences, take
+from helix_fast.testing.waiting import until
 
 STREAM = "helix:stream:{s}"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from helix_fast import InvalidArgumentError, RedisResumableStorage
+from helix_fast.testing.contract.chunk_helpers import number, numbers, take
 from helix_fast.testing.contract.fixtures import MakeStorage, MakeStreams
-from tests.support.streams import number, numbers, take
 
 STREAM = "helix:stream:{s}"
 

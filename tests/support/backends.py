@@ -34,10 +34,10 @@ from helix_fast.memory import (
     InMemoryUsageStore,
     MemoryServer,
 )
+from helix_fast.testing.servers import ServerProcess
 from tests.support.cluster import ClusterProcess
 from tests.support.memory import plain_client
 from tests.support.sentinel import MASTER, SentinelSet
-from tests.support.servers import ServerProcess
 
 DEFAULT: Final = ("memory", "embedded", "cluster")
 KNOWN: Final = (*DEFAULT, "redis-server", "url", "docker", "sentinel", "rights")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from helix_fast import connect
 from helix_fast.connect import Helix
 from helix_fast.errors import HelixError
+from helix_fast.testing.contract.usage_helpers import tokens
 from tests.support.streams_under_fault import Following, deltas, follow, text
-from tests.support.usage import tokens
 
 T = TypeVar("T")
 # Between two operations of one task, so that the load leaves a small machine room for the servers themselves.

@@ -8,7 +8,8 @@ from typing import Any
 
 import redis.asyncio
 
-from tests.support.servers import ServerProcess, until
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 
 MASTER = "helix-main"
 

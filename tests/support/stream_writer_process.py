@@ -11,8 +11,8 @@ import random
 import sys
 
 from helix_fast import RedisStreamManager
+from helix_fast.testing.contract.chunk_helpers import number
 from tests.support.flaky import DELAY_REQUEST, LOSE_REPLY, LOSE_REQUEST, PASS, FlakyTopology
-from tests.support.streams import number
 
 
 async def work(url: str, process: int, count: int, seed: int, share: float) -> None:

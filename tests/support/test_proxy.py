@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis
 
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess, until
+
+pytestmark = pytest.mark.slow
 
 SET = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"

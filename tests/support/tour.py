@@ -7,9 +7,9 @@ from typing import Any
 
 from helix_fast import MergeChanges, RedisResumableStorage, RedisStateStore, RedisUsageStore, StagedChanges
 from helix_fast.connect import Helix
+from helix_fast.testing.contract.usage_helpers import sub_agent, tokens
 from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import Following, delta, text
-from tests.support.usage import sub_agent, tokens
 
 
 async def tour(helix: Helix) -> None:

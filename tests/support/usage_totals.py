@@ -10,9 +10,9 @@ import pytest
 
 from helix_fast import codec
 from helix_fast.keys import UsageKeys
+from helix_fast.testing.contract.usage_helpers import tokens, total
 from helix_fast.usage import totals as usage_totals
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.usage import tokens, total
 
 KEYS = UsageKeys("helix", "s")
 COUNT = 700

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import redis.asyncio
 
 from helix_fast import RedisStateStore, connect
 from helix_fast.errors import InvalidArgumentError, InvalidUrlError, StoreConnectionError, StoreResponseError
-from tests.support.cluster import ClusterProcess
-from tests.support.sentinel import MASTER, SentinelSet
-from tests.support.servers import ServerProcess
+from helix_fast.testing.servers import ServerProcess
+from tests.support.sentinel import MASTER
 from tests.support.tls import TlsFront
 from tests.support.tour import tour
 
@@ -37,23 +37,18 @@ class TestClientsGiven:
 
     @pytest.mark.parametrize("decode", [False, True])
     @pytest.mark.parametrize("protocol", [2, 3])
-    async def test_cluster(self, cluster: ClusterProcess, decode: bool, protocol: int) -> None:
-        url = cluster.url.replace("+cluster", "", 1)
+    async def test_cluster(self, cluster_url: str, decode: bool, protocol: int) -> None:
+        url = cluster_url.replace("+cluster", "", 1)
         async with redis.asyncio.RedisCluster.from_url(url, decode_responses=decode, protocol=protocol) as client:
             await all_stores_over(client)
 
-    async def test_made_by_a_sentinel(self, short_path: Path) -> None:
-        watched = SentinelSet(short_path)
-        try:
-            await watched.start()
-            hosts = [("127.0.0.1", each.port) for each in watched.sentinels]
-            manager = redis.asyncio.Sentinel(hosts)  # type: ignore[no-untyped-call]
-            async with manager.master_for(MASTER, decode_responses=True) as client:
-                await all_stores_over(client)
-            for sentinel in manager.sentinels:
-                await sentinel.aclose()
-        finally:
-            await watched.stop()
+    async def test_made_by_a_sentinel(self, sentinel_url: str) -> None:
+        hosts = [(host, int(port)) for host, port in re.findall(r"([\d.]+):(\d+)", sentinel_url)]
+        manager = redis.asyncio.Sentinel(hosts)  # type: ignore[no-untyped-call]
+        async with manager.master_for(MASTER, decode_responses=True) as client:
+            await all_stores_over(client)
+        for sentinel in manager.sentinels:
+            await sentinel.aclose()
 
     async def test_sentinels_of_a_client_that_are_gone_are_one_short_line(self) -> None:
         manager = redis.asyncio.Sentinel([("127.0.0.1", 1), ("127.0.0.1", 2)])  # type: ignore[no-untyped-call]
@@ -103,16 +98,16 @@ class TestWrongServers:
         assert "redis://" in caught.value.hint
 
     @pytest.mark.parametrize("given", ["URL", "client"])
-    async def test_plain_url_or_client_of_a_cluster_is_told_at_once(self, cluster: ClusterProcess, given: str) -> None:
-        url = cluster.url.replace("+cluster", "", 1)
+    async def test_plain_url_or_client_of_a_cluster_is_told_at_once(self, cluster_url: str, given: str) -> None:
+        url = cluster_url.replace("+cluster", "", 1)
         async with redis.asyncio.Redis.from_url(url) as client:
             with pytest.raises(StoreResponseError, match="node of a cluster") as caught:
                 await connect(url if given == "URL" else client)
         assert "redis+cluster://" in caught.value.hint
         assert not caught.value.retryable
 
-    async def test_store_of_its_own_with_a_plain_url_of_a_cluster(self, cluster: ClusterProcess) -> None:
-        async with RedisStateStore(cluster.url.replace("+cluster", "", 1)) as store:
+    async def test_store_of_its_own_with_a_plain_url_of_a_cluster(self, cluster_url: str) -> None:
+        async with RedisStateStore(cluster_url.replace("+cluster", "", 1)) as store:
             replies = await asyncio.gather(*map(store.load_state, "abcdef"), return_exceptions=True)
         failures = [reply for reply in replies if reply is not None]
         assert failures
@@ -124,15 +119,11 @@ class TestWrongServers:
             await connect(client)
 
     @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
-    async def test_url_of_a_sentinel_in_place_of_a_server(self, short_path: Path, scheme: str) -> None:
-        watched = SentinelSet(short_path, replicas=0, sentinels=1)
-        try:
-            await watched.start()
-            with pytest.raises(StoreResponseError, match="seems to be a Sentinel") as caught:
-                await connect(f"{scheme}://{watched.hosts}")
-            assert "redis+sentinel://" in caught.value.hint
-        finally:
-            await watched.stop()
+    async def test_url_of_a_sentinel_in_place_of_a_server(self, sentinel_url: str, scheme: str) -> None:
+        first = sentinel_url.partition("://")[2].partition(",")[0]
+        with pytest.raises(StoreResponseError, match="seems to be a Sentinel") as caught:
+            await connect(f"{scheme}://{first}")
+        assert "redis+sentinel://" in caught.value.hint
 
     async def test_sentinel_url_of_a_server_that_is_none(self, fresh_server: ServerProcess) -> None:
         with pytest.raises(StoreResponseError, match="is no Sentinel") as caught:

@@ -10,10 +10,11 @@ import pytest
 
 from helix_fast.errors import StoreClosedError, StoreConnectionError, StoreResponseError
 from helix_fast.streams.storage import RedisResumableStorage
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from helix_fast.transport.hub import Hub
 from helix_fast.transport.topology import Standalone
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess, until
 from tests.support.streams_under_fault import storage
 
 pytestmark = pytest.mark.timeout(60)

@@ -11,9 +11,9 @@ import pytest
 
 from helix_fast import codec
 from helix_fast.errors import StoreConnectionError, StoreResponseError
+from helix_fast.testing.waiting import until
 from helix_fast.transport.channels import StreamChannel
 from helix_fast.transport.presence import Presence
-from tests.support.servers import until
 
 
 class Publisher:

@@ -14,12 +14,13 @@ import redis.asyncio
 
 from helix_fast import connect
 from helix_fast.errors import HelixError, NotReplicatedError
+from helix_fast.testing.contract.chunk_helpers import sequences, take
+from helix_fast.testing.contract.lock_helpers import comes_true
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from tests.support.backends import documented_rights
 from tests.support.cluster import ClusterProcess
-from tests.support.locks import comes_true
 from tests.support.sentinel import SentinelSet
-from tests.support.servers import ServerProcess, until
-from tests.support.streams import sequences, take
 from tests.support.streams_under_fault import text
 from tests.support.tour import byways, tour
 

@@ -12,9 +12,10 @@ import pytest
 from helix_fast import connect
 from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.state.store import RedisStateStore
+from helix_fast.testing.servers import ServerProcess, free_port
+from helix_fast.testing.waiting import until
 from tests.support.cluster_load import ClusterLoad
 from tests.support.sentinel import MASTER, SentinelSet, role
-from tests.support.servers import ServerProcess, free_port, until
 from tests.support.streams_under_fault import collect_errors, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
@@ -131,10 +132,11 @@ async def error_of(url: str) -> HelixError:
     return caught.value
 
 
-async def test_master_that_no_sentinel_knows_is_one_clear_error(watched: SentinelSet) -> None:
-    error = await error_of(f"redis+sentinel://{watched.hosts}/no-such")
+async def test_master_that_no_sentinel_knows_is_one_clear_error(sentinel_url: str) -> None:
+    hosts = sentinel_url.partition("://")[2].partition("/")[0]
+    error = await error_of(f"redis+sentinel://{hosts}/no-such")
     assert isinstance(error, StoreConnectionError)
-    assert str(error) == f"no Sentinel of {watched.hosts} knows a primary named 'no-such'"
+    assert str(error) == f"no Sentinel of {hosts} knows a primary named 'no-such'"
     assert "name in the URL" in error.hint
 
 
@@ -146,8 +148,8 @@ async def test_sentinels_that_cannot_be_reached_are_one_clear_error() -> None:
     assert "secret" not in repr(error)
 
 
-async def test_server_that_is_no_sentinel_is_one_clear_error(watched: SentinelSet) -> None:
-    hosts = f"127.0.0.1:{watched.servers[0].port}"
+async def test_server_that_is_no_sentinel_is_one_clear_error(fresh_server: ServerProcess) -> None:
+    hosts = f"127.0.0.1:{fresh_server.port}"
     error = await error_of(f"redis+sentinel://{hosts}/main")
     assert "is no Sentinel" in str(error)
     assert len(str(error)) < 200

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).with_name("examples")
 REVEALED = EXAMPLES / "revealed.py"
 REFUSED = EXAMPLES / "refused.py"
@@ -58,7 +60,7 @@ def pyright(*paths: Path) -> list[tuple[Path, int, str, str]]:
     ]
 
 
-@pytest.mark.parametrize("checker", [mypy, pyright])
+@pytest.mark.parametrize("checker", [mypy, pytest.param(pyright, marks=pytest.mark.thorough)])
 def test_type_checker_sees_the_types_and_mistakes_that_the_examples_name(
     checker: Callable[..., list[tuple[Path, int, str, str]]],
 ) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from helix_fast.errors import HelixError, StoreConnectionError, UsageNotRecordedError
 from helix_fast.keys import UsageKeys
+from helix_fast.testing.contract.lock_helpers import comes_true
+from helix_fast.testing.contract.usage_helpers import tokens, total
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from helix_fast.transport.resolve import topology_for
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.locks import comes_true
 from tests.support.proxy import FaultProxy
-from tests.support.servers import ServerProcess, until
-from tests.support.usage import tokens, total
 
 pytestmark = pytest.mark.faults
 

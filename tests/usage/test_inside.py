@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from helix_fast import RedisUsageStore
 from helix_fast.testing.contract.fixtures import RequestsOf
 from helix_fast.testing.contract.usage.rollups import record_tree
-from tests.support.usage import MakeUsageStore, tokens, total
+from helix_fast.testing.contract.usage_helpers import tokens, total
+
+MakeUsageStore = Callable[..., RedisUsageStore]
 
 
 async def test_recording_is_one_round_trip(usage_store: Any, requests_of: RequestsOf) -> None:

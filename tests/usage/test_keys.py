@@ -6,17 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helix_fast.errors import HelixError, MalformedEntryError, StoreResponseError
 from helix_fast.keys import UsageKeys, usage_index, usage_shard
+from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
 from helix_fast.usage.schema import TokenUsage
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.cluster import ClusterProcess
-from tests.support.usage import sub_agent, tokens, total
 
 pytestmark = pytest.mark.faults
 
@@ -222,14 +220,9 @@ async def test_a_full_server_refuses_all_of_a_call(fresh_server: Any) -> None:
 
 
 @pytest.fixture
-async def clustered(short_path: Path) -> AsyncIterator[RedisUsageStore]:
-    cluster = ClusterProcess(short_path)
-    await cluster.start()
-    try:
-        async with RedisUsageStore(cluster.url) as store:
-            yield store
-    finally:
-        await cluster.stop()
+async def clustered(cluster_url: str) -> AsyncIterator[RedisUsageStore]:
+    async with RedisUsageStore(cluster_url) as store:
+        yield store
 
 
 async def listed(store: RedisUsageStore, session: str) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from helix_fast.keys import UsageKeys
+from helix_fast.testing.contract.usage_helpers import tokens
 from helix_fast.usage import pages as usage_pages
 from helix_fast.usage.store import RedisUsageStore
 from tests.support.proxy import FaultProxy
-from tests.support.usage import tokens
 
 pytestmark = pytest.mark.faults
 

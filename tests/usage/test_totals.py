@@ -10,11 +10,11 @@ import pytest
 
 from helix_fast import codec
 from helix_fast.errors import HelixError
+from helix_fast.testing.contract.usage_helpers import tokens, total
 from helix_fast.usage import pages as usage_pages
 from helix_fast.usage import rollup
 from helix_fast.usage import totals as usage_totals
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.usage import tokens, total
 from tests.support.usage_totals import COUNT, KEYS, cold, held_back, ones, place, record_and_store, spoil, totals
 
 pytestmark = pytest.mark.faults

@@ -11,13 +11,13 @@ import pytest
 import redis.asyncio
 
 from helix_fast.errors import HelixError
+from helix_fast.testing.contract.usage_helpers import tokens, total
+from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from helix_fast.usage import pages as usage_pages
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.cluster import ClusterProcess
 from tests.support.proxy import FaultProxy
 from tests.support.sentinel import SentinelSet
-from tests.support.servers import ServerProcess, until
-from tests.support.usage import tokens, total
 from tests.support.usage_totals import COUNT, KEYS, cold, ones, place, record_and_store, spoil, totals, until_stored
 
 pytestmark = pytest.mark.faults
@@ -159,23 +159,18 @@ async def test_many_readers_at_once_store_the_same(store: RedisUsageStore, serve
     assert await totals(store) == right
 
 
-async def test_totals_on_a_cluster(short_path: Path) -> None:
-    cluster = ClusterProcess(short_path)
-    await cluster.start()
-    try:
-        async with RedisUsageStore(cluster.url) as store:
-            for name in ("s", "t", "u", "v"):
-                await store.record_entries([tokens(name) for _ in range(COUNT)])
-                assert await total(store, name) == 150 * COUNT
-            assert await place(store) == COUNT
-            await spoil(store, 5)
-            async with RedisUsageStore(cluster.url) as reading:
-                assert [await total(reading, name) for name in "tuv"] == [150 * COUNT] * 3
-                assert await total(reading) == 5 * COUNT
-            assert await store.delete("s")
-            assert await totals(store) == {}
-    finally:
-        await cluster.stop()
+async def test_totals_on_a_cluster(cluster_url: str) -> None:
+    async with RedisUsageStore(cluster_url) as store:
+        for name in ("s", "t", "u", "v"):
+            await store.record_entries([tokens(name) for _ in range(COUNT)])
+            assert await total(store, name) == 150 * COUNT
+        assert await place(store) == COUNT
+        await spoil(store, 5)
+        async with RedisUsageStore(cluster_url) as reading:
+            assert [await total(reading, name) for name in "tuv"] == [150 * COUNT] * 3
+            assert await total(reading) == 5 * COUNT
+        assert await store.delete("s")
+        assert await totals(store) == {}
 
 
 async def test_plain_client_sees_what_the_documentation_says(store: RedisUsageStore, server_url: str) -> None:

@@ -8,7 +8,7 @@
 -- ARGV[5] longest   chunks that an entry has at most
 -- ARGV[6] publish   PUBLISH or SPUBLISH
 -- ARGV[7] channel   of pushes to readers
--- ARGV[8..]         pairs of (chunks in the entry, body of the entry)
+-- ARGV[8...]        pairs of (chunks in the entry, body of the entry)
 --
 -- Reply: {'ok'} | {'none'} | {'closed', status} | {'stale', token seen} | {'conflict', expected sequence}
 -- Idempotent: chunks that are the stream's last already, byte for byte, are not added again.

@@ -1,4 +1,4 @@
-"""The tests that every store has to pass, for whoever writes another one; ours pass them on every server.
+"""The contract: tests that every store passes, ours on every server. Provisional, see ``docs/testing.md``.
 
 A ``conftest.py`` takes the fixtures and defines the factories of its stores (see :mod:`.fixtures` for all of them)::
 

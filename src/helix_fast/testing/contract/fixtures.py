@@ -26,7 +26,7 @@ import pytest
 
 from helix_fast.interfaces import LockManager, ResumableStorage, StateStore, StreamManager, UsageStore
 
-from .held import comes_true
+from .lock_helpers import comes_true
 
 __all__ = [
     "lock_manager",

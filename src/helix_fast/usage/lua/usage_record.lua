@@ -8,7 +8,7 @@
 -- ARGV[3] nonce       for the list, where it is a new one
 -- ARGV[4] session     member of the index
 -- ARGV[5] forever     its score where ttl is '0'
--- ARGV[6..] id, JSON of each entry
+-- ARGV[6...]          id, JSON of each entry
 --
 -- Reply: how many of the entries this call has recorded
 -- Repeating it after a lost reply is safe: the ids are there with this operation, so nothing is added and the reply is the same.

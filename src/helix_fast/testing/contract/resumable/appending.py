@@ -19,8 +19,8 @@ from helix_fast import (
     StreamResetError,
     TextDeltaChunk,
 )
+from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, sequences
 from helix_fast.testing.contract.fixtures import MakeStorage, RequestsOf, StreamStorage
-from helix_fast.testing.contract.numbered import number, number_of, numbers, sequences
 
 
 async def test_what_is_appended_is_read(storage: StreamStorage) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helix_fast import StaleFencingTokenError
+from helix_fast.testing.contract.chunk_helpers import number, numbers, sequences
 from helix_fast.testing.contract.fixtures import MakeStorage
-from helix_fast.testing.contract.numbered import number, numbers, sequences
 
 
 async def test_appends_trim_within_the_bounds(make_storage: MakeStorage) -> None:

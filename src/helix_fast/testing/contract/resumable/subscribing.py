@@ -18,8 +18,8 @@ from helix_fast import (
     StreamResetError,
 )
 from helix_fast.streams.chunks import StreamChunk
+from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers
 from helix_fast.testing.contract.fixtures import MakeStorage, StreamStorage
-from helix_fast.testing.contract.numbered import number, number_of, numbers
 from helix_fast.testing.waiting import until
 
 

@@ -12,8 +12,8 @@ from helix_fast import (
     StreamFencedError,
 )
 from helix_fast.interfaces import StreamManager
+from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
-from helix_fast.testing.contract.numbered import number, number_of, numbers, sequences, take
 from helix_fast.testing.waiting import until
 
 

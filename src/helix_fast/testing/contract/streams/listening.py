@@ -8,8 +8,8 @@ import random
 import pytest
 
 from helix_fast.interfaces import ResumableReader, StreamManager
+from helix_fast.testing.contract.chunk_helpers import number, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
-from helix_fast.testing.contract.numbered import number, rest, sequences, take
 
 SILENCE = 60_000  # ms: a reader that nobody tells of a chunk would not find it within the test
 

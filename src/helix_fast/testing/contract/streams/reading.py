@@ -15,8 +15,8 @@ from helix_fast import (
     StreamResetError,
 )
 from helix_fast.interfaces import StreamManager
+from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
-from helix_fast.testing.contract.numbered import number, number_of, numbers, rest, sequences, take
 
 
 async def test_no_stream_no_reader(streams: StreamManager) -> None:

@@ -10,8 +10,8 @@ from helix_fast import (
     InvalidArgumentError,
     SequenceGapError,
 )
+from helix_fast.testing.contract.chunk_helpers import number, numbers, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
-from helix_fast.testing.contract.numbered import number, numbers, sequences, take
 
 
 @pytest.mark.parametrize("length", [1, 10, 25, 100, 500])

@@ -21,8 +21,8 @@ from helix_fast import (
     UnknownChunk,
 )
 from helix_fast.interfaces import StreamManager
+from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams, RequestsOf
-from helix_fast.testing.contract.numbered import number, number_of, numbers, rest, sequences, take
 
 
 async def test_sequences_start_at_1_and_have_no_holes(streams: StreamManager) -> None:

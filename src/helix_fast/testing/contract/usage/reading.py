@@ -9,8 +9,8 @@ import pytest
 
 from helix_fast.errors import InvalidArgumentError, StoreClosedError
 from helix_fast.interfaces import UsageStore
-from helix_fast.testing.contract.entries import tokens
 from helix_fast.testing.contract.fixtures import MakeUsageStore
+from helix_fast.testing.contract.usage_helpers import tokens
 
 
 async def record_mixed(store: UsageStore) -> None:

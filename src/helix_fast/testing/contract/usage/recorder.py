@@ -15,8 +15,8 @@ from helix_fast.errors import (
     MalformedEntryError,
     StoreClosedError,
 )
-from helix_fast.testing.contract.entries import tokens, total
 from helix_fast.testing.contract.fixtures import RequestsOf
+from helix_fast.testing.contract.usage_helpers import tokens, total
 from helix_fast.usage.schema import TokenCounts, TokenUsage
 
 

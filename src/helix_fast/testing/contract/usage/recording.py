@@ -11,8 +11,8 @@ import pytest
 
 from helix_fast.errors import InvalidArgumentError, InvalidIdError, MalformedEntryError
 from helix_fast.interfaces import UsageStore
-from helix_fast.testing.contract.entries import tokens, total
 from helix_fast.testing.contract.fixtures import MakeUsageStore
+from helix_fast.testing.contract.usage_helpers import tokens, total
 from helix_fast.usage.schema import (
     CustomUsage,
     SubAgentUsage,

@@ -6,8 +6,8 @@ import asyncio
 import random
 
 from helix_fast.interfaces import UsageStore
-from helix_fast.testing.contract.entries import sub_agent, tokens, total
 from helix_fast.testing.contract.fixtures import MakeUsageStore
+from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
 
 
 async def test_no_usage_has_no_rollup(usage_store: UsageStore) -> None:
@@ -190,10 +190,15 @@ async def test_a_tree_of_long_lists_is_the_same_for_who_has_read_none(make_usage
 
 async def record_tree(store: UsageStore, edges: list[tuple[str, str]], names: set[str] | None = None) -> None:
     """One entry of 150 tokens in each session of the tree, and the subagent entries that make it one."""
-    for name in sorted({name for edge in edges for name in edge}) if names is None else sorted(names):
-        await store.record_entries(
-            [tokens(name), *(sub_agent(name, child) for parent, child in edges if parent == name)]
+    children: dict[str, list[str]] = {name: [] for edge in edges for name in edge}
+    for parent, child in edges:
+        children[parent].append(child)
+    await asyncio.gather(
+        *(
+            store.record_entries([tokens(name), *(sub_agent(name, child) for child in children.get(name, ()))])
+            for name in sorted(children if names is None else names)
         )
+    )
 
 
 async def test_sub_agents_are_left_out_unless_asked_for(usage_store: UsageStore) -> None:

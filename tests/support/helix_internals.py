@@ -1,4 +1,4 @@
-"""What the stores of helix-fast tell of themselves to the contract, on a server and in memory."""
+"""Test support: what the contract may know of our own stores. It reads their private attributes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ from typing import Any
 
 import pytest
 
+from helix_fast import RedisLockManager
 from helix_fast.memory import InMemoryLockManager
-
-from .fixtures import RequestsOf, StopRenewing, WaitersOf
+from helix_fast.testing.contract.fixtures import RequestsOf, StopRenewing, WaitersOf
+from helix_fast.testing.contract.lock_helpers import comes_true
 
 __all__ = ["requests_of", "stop_renewing", "waiters_of"]
 
 
 async def lock_waiters(manager: Any, session_id: str) -> int:
-    """How many callers wait for the lock of a session."""
+    """Length of the lock's queue."""
     if isinstance(manager, InMemoryLockManager):
         return len(manager._waiting.get(session_id, ()))
     return int(await manager.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
+
+
+async def waiting(manager: RedisLockManager | InMemoryLockManager, count: int, session: str = "s") -> None:
+    """Wait until `count` callers are in the queue."""
+
+    async def queued() -> bool:
+        return await lock_waiters(manager, session) == count
+
+    await comes_true(queued)
 
 
 @pytest.fixture
