@@ -18,7 +18,7 @@ from .compare import order
 from .docs import write_results
 from .measure import FULL, QUICK, TINY, Measure, Size, take
 from .payloads import DEFAULT, payload_of
-from .peers import take_peers
+from .peers.turns import take_peers
 from .probe import Probe
 from .results import Results, describe_machine, describe_versions, now, save
 from .table import render

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .docs import IMAGES, PAGE, put
+from .page import IMAGES, PAGE, put
 from .results import ResultsFileError
 from .scaling import ScalingPoint
 from .table import Rows, align, markdown, number

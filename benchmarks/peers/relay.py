@@ -17,12 +17,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from benchmarks.measure import check
+from benchmarks.probe import PATIENCE, reached
+from benchmarks.stream_loads import close_and_delete, open_writers
 from helix_fast import TextDeltaChunk, connect
 
-from .measure import check
-from .peers import OURS, Arena, Entrant, Load, Turn
-from .probe import PATIENCE, reached
-from .stream_loads import close_and_delete, open_writers
+from .model import OURS, Arena, Entrant, Load, Turn
 
 NOTE = "text from the memory of its producer, nothing stored"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import redis.asyncio as redis
 
+from benchmarks.baselines.pydantic_store import POOL
+from benchmarks.measure import check
+from benchmarks.payloads import chunk_json
+from benchmarks.stream_loads import check_last, close_and_delete, open_writers, write_each
 from helix_fast import connect
 
-from .baselines.pydantic_store import POOL
-from .measure import check
-from .payloads import chunk_json
-from .peers import OURS, Arena, Entrant, Load, Turn
-from .stream_loads import check_last, close_and_delete, open_writers, write_each
+from .model import OURS, Arena, Entrant, Load, Turn
 
 Write = Callable[[str], Awaitable[Any]]
 """Append the chunk to the stream of this key, and wait for the answer."""
