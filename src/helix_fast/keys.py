@@ -49,10 +49,10 @@ class StreamKeys:
 
     def __init__(self, prefix: str, stream_id: str) -> None:
         base = f"{prefix}stream:{{{check_id(stream_id, 'stream_id')}}}".encode()
-        self.stream = base
-        self.meta = base + b":meta"
-        self.lease = base + b":lease"
-        self.channel = base + b":push"
+        self.stream: bytes = base
+        self.meta: bytes = base + b":meta"
+        self.lease: bytes = base + b":lease"
+        self.channel: bytes = base + b":push"
 
 
 def stream_control(prefix: str) -> bytes:
@@ -72,15 +72,15 @@ class SessionKeys:
 
     def __init__(self, prefix: str, session_id: str) -> None:
         base = f"{prefix}session:{{{check_id(session_id, 'session_id')}}}".encode()
-        self.hash = base
-        self.custom = base + b":custom"
-        self.subagents = base + b":subagents"
-        self.checkpoints = base + b":checkpoints"
-        self.checkpoint_data = base + b":checkpoint-data"
-        self.operations = (base + b":operations:0", base + b":operations:1")
-        self.steps = base + b":steps"
-        self.never = base + b":never"
-        self.all = (
+        self.hash: bytes = base
+        self.custom: bytes = base + b":custom"
+        self.subagents: bytes = base + b":subagents"
+        self.checkpoints: bytes = base + b":checkpoints"
+        self.checkpoint_data: bytes = base + b":checkpoint-data"
+        self.operations: tuple[bytes, bytes] = (base + b":operations:0", base + b":operations:1")
+        self.steps: bytes = base + b":steps"
+        self.never: bytes = base + b":never"
+        self.all: tuple[bytes, ...] = (
             base,
             self.custom,
             self.subagents,
@@ -111,10 +111,10 @@ class UsageKeys:
 
     def __init__(self, prefix: str, session_id: str) -> None:
         tag = f"{{{check_id(session_id, 'session_id')}}}"
-        self.entries = f"{prefix}:usage:entries:{tag}".encode()
-        self.ids = f"{prefix}:usage:ids:{tag}".encode()
-        self.deleted = f"{prefix}:usage:deleted:{tag}".encode()
-        self.totals = f"{prefix}:usage:totals:{tag}".encode()
+        self.entries: bytes = f"{prefix}:usage:entries:{tag}".encode()
+        self.ids: bytes = f"{prefix}:usage:ids:{tag}".encode()
+        self.deleted: bytes = f"{prefix}:usage:deleted:{tag}".encode()
+        self.totals: bytes = f"{prefix}:usage:totals:{tag}".encode()
 
 
 def usage_shard(session_id: str) -> int:
@@ -137,11 +137,11 @@ class LockKeys:
     __slots__ = ("alive", "fence", "lock", "queue", "released")
 
     def __init__(self, prefix: str, session_id: str) -> None:
-        self.lock = f"{prefix}lock:{{{check_id(session_id, 'session_id')}}}".encode()
-        self.fence = self.lock + b":fence"
-        self.queue = self.lock + b":queue"
-        self.alive = self.lock + b":alive"
-        self.released = self.lock + b":released"
+        self.lock: bytes = f"{prefix}lock:{{{check_id(session_id, 'session_id')}}}".encode()
+        self.fence: bytes = self.lock + b":fence"
+        self.queue: bytes = self.lock + b":queue"
+        self.alive: bytes = self.lock + b":alive"
+        self.released: bytes = self.lock + b":released"
 
     def operation(self, operation: str) -> bytes:
         """What became of one acquire: STRING with TTL."""

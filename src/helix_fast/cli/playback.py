@@ -88,14 +88,14 @@ class Session:
     """
 
     def __init__(self, number: int, events: list[Event], chance: random.Random, rate: float = 0.0) -> None:
-        self.stream_id = f"agent-{number:05d}"
+        self.stream_id: str = f"agent-{number:05d}"
         self.events = events
-        self.written = 0
-        self.received = 0
-        self.resumes = 0
-        self.duplicated = 0
-        self.out_of_order = 0
-        self.latencies = array("d")
+        self.written: int = 0
+        self.received: int = 0
+        self.resumes: int = 0
+        self.duplicated: int = 0
+        self.out_of_order: int = 0
+        self.latencies: array[float] = array("d")
         self.trouble: StreamError | None = None
         self._chance = chance
         self._rate = rate

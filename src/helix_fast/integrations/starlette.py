@@ -29,14 +29,15 @@ from helix_fast.streams.reader import ResumableReader
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 try:
+    from starlette.background import BackgroundTask
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.starlette needs Starlette: pip install 'helix-fast[starlette]'"
-    ) from error
+    ) from _missing
 
 END: Final = "end"
 """Event: the stream has ended, and this was all of it. The client closes its ``EventSource``, or it would ask again."""
@@ -123,7 +124,7 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status_code = 200
-        self.background = None
+        self.background: BackgroundTask | None = None
         self._source = source
         self._heartbeat = heartbeat
         self._retry = retry

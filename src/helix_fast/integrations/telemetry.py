@@ -25,10 +25,10 @@ try:
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.telemetry needs OpenTelemetry: pip install 'helix-fast[otel]'"
-    ) from error
+    ) from _missing
 
 Self = TypeVar("Self", bound="Instrumentation")
 Attributes = dict[str, str | int]
@@ -224,12 +224,16 @@ class _Instruments:
         def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> metrics.Histogram:
             return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
-        self.duration = histogram(
+        self.duration: metrics.Histogram = histogram(
             "db.client.operation.duration", "s", "Time from a request to its reply, repetitions included.", SECONDS
         )
-        self.chunks = histogram("helix_fast.append.chunks", "{chunk}", "Chunks of an acknowledged batch.", CHUNKS)
-        self.size = histogram("helix_fast.append.size", "By", "Size of an acknowledged batch.", BYTES)
-        self.reconnects = meter.create_counter(
+        self.chunks: metrics.Histogram = histogram(
+            "helix_fast.append.chunks", "{chunk}", "Chunks of an acknowledged batch.", CHUNKS
+        )
+        self.size: metrics.Histogram = histogram(
+            "helix_fast.append.size", "By", "Size of an acknowledged batch.", BYTES
+        )
+        self.reconnects: metrics.Counter = meter.create_counter(
             "helix_fast.reconnects", "{reconnect}", "Connections made again after they were lost."
         )
         for name, unit, description, ask in (
