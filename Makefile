@@ -101,6 +101,7 @@ lint: build
 	@# It looks for pycodestyle on PATH.
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
+	$(PY) .ci/check_types.py
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
 	$(PY) .ci/check_changelog.py
 	$(BIN)/codespell src tests docs .ci .github $(wildcard benchmarks examples *.md *.toml *.yml) Makefile setup.py
