@@ -1,4 +1,4 @@
-"""The typer app: which commands there are. Imported once typer is known to be there."""
+"""The typer app: the list of commands. Imported only after `main` has found typer."""
 
 from __future__ import annotations
 
