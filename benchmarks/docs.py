@@ -1,6 +1,6 @@
-"""Puts the numbers of a run into docs/performance.md, between its markers: ``python -m benchmarks.docs``.
+"""Writes the numbers of a run between the markers of docs/performance.md: ``python -m benchmarks.docs``.
 
-Nobody types a number there: it stands in ``results.json`` or ``growth.json`` first.
+Numbers there are never typed by hand: they come from ``results.json`` or ``growth.json``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def results_markdown(results: Results) -> str:
 
 
 def write_results(results: Results, path: Path = PAGE) -> None:
-    """Put a run of the benchmarks into the page, and what it lets expect of larger machines."""
+    """Write a run of the benchmarks into the page, and the projection to larger machines."""
     put("results", results_markdown(results), path)
     table = projection_table(results)
     if table:
@@ -45,7 +45,7 @@ def write_results(results: Results, path: Path = PAGE) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """From the files of runs; what has no file is left as it is."""
+    """Write the files of runs into the page; a part without a file stays as it is."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.docs", description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--growth", type=Path, default=GROWTH)

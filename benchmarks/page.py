@@ -1,4 +1,4 @@
-"""docs/performance.md: what stands between two markers is replaced, and nothing else."""
+"""docs/performance.md: replaces the text between two markers, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ IMAGES: Final = ROOT / "docs" / "images"
 
 
 class MarkerError(Exception):
-    """The page has no such place."""
+    """The page lacks a marker."""
 
 
 def replace(page: str, name: str, text: str) -> str:
-    """The page with what stands between ``<!-- name: begin -->`` and ``<!-- name: end -->`` replaced.
+    """The page with a new text between ``<!-- name: begin -->`` and ``<!-- name: end -->``.
 
     Raises:
         MarkerError: the page does not have both, once each.
@@ -29,5 +29,5 @@ def replace(page: str, name: str, text: str) -> str:
 
 
 def put(name: str, text: str, path: Path = PAGE) -> None:
-    """Replace it in the file."""
+    """Replace the text between the markers in the file."""
     path.write_text(replace(path.read_text("utf-8"), name, text), "utf-8")

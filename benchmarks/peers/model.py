@@ -16,7 +16,7 @@ Turn = Callable[[str], Awaitable[float]]
 
 @dataclass
 class Arena:
-    """The server that all take turns on."""
+    """The server that all entrants use in turns."""
 
     size: Size
     url: str
@@ -28,13 +28,13 @@ class Arena:
 
 @dataclass(frozen=True)
 class Entrant:
-    """Who does a load, and how.
+    """A client that runs a load.
 
     Attributes:
         module: what must be installed.
-        enter: opens its connections, and gives what does one turn.
-        rival: the name of ours that goes the same way to the server.
-        note: what is not the same work.
+        enter: opens its connections, and returns the function of one turn.
+        rival: our entrant with the same transport to the server.
+        note: what differs in its work.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Load:
-    """The same work for all of them; the first entrants are ours."""
+    """The same work for all entrants; the first are ours."""
 
     what: str
     unit: str

@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 async def take_load(load: Load, arena: Arena, say: Callable[[str], None]) -> list[Peer]:
-    """Everyone in turns; the ratio is the median over the turns."""
+    """Run all entrants in turns; the ratio is the median over the turns."""
     rates: dict[str, list[float]] = {}
     async with contextlib.AsyncExitStack() as stack:
         turns: dict[str, Turn] = {}
@@ -71,7 +71,7 @@ async def take_load(load: Load, arena: Arena, say: Callable[[str], None]) -> lis
 
 
 def leave_out(name: str, error: Exception, turns: dict[str, Turn], say: Callable[[str], None]) -> None:
-    """Tell it. Where it is ours that fails, the benchmark has."""
+    """Report a failed peer and leave it out. A failure of ours fails the benchmark."""
     if name.startswith(OURS):
         raise error
     turns.pop(name, None)
@@ -79,7 +79,7 @@ def leave_out(name: str, error: Exception, turns: dict[str, Turn], say: Callable
 
 
 def peer_of(load: Load, entrant: Entrant, rates: dict[str, list[float]]) -> Peer:
-    """Medians of what was measured."""
+    """The medians of the runs."""
     mine, theirs = rates[entrant.rival], rates[entrant.name]
     return Peer(
         load=load.what,
@@ -93,7 +93,7 @@ def peer_of(load: Load, entrant: Entrant, rates: dict[str, list[float]]) -> Peer
 
 
 async def take_peers(size: Size, say: Callable[[str], None]) -> list[Peer]:
-    """All loads."""
+    """Run all loads."""
     found: list[Peer] = []
     async with open_arena(size) as arena:
         for load in (WRITES, RELAY, RESUME):
