@@ -195,7 +195,7 @@ class Measure(abc.ABC):
 
 
 async def timed_run(run: Run) -> float:
-    """One run after a garbage collection. Older objects are frozen: the collector does not visit them during the run."""
+    """One run after a garbage collection. Older objects are frozen: the collector skips them."""
     gc.collect()
     gc.freeze()
     try:
