@@ -123,7 +123,7 @@ async def _rollup_ms(store: RedisUsageStore, expected: int) -> float:
 
 
 async def append_points(size: Size, counts: Sequence[int]) -> list[AppendPoint]:
-    """A session for each point. The points take turns, so that a busy moment of the machine does not distort one of them."""
+    """A session for each point. The points take turns: the machine is not equally busy all the time."""
     appends = size.pick(1_000, 200, 10)
     took: dict[int, list[float]] = {count: [] for count in counts}
     added = [message(0)]

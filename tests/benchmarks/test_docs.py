@@ -1,4 +1,4 @@
-"""What puts the numbers of a run into the documentation, and what is reckoned from them."""
+"""Writing the numbers of a run into the documentation, and the projection."""
 
 from __future__ import annotations
 
