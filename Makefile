@@ -117,7 +117,10 @@ lint: build
 	@# It looks for pycodestyle on PATH.
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
+	$(PY) .ci/check_types.py
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
+	$(PY) .ci/check_changelog.py
+	$(BIN)/codespell src tests docs .ci .github $(wildcard benchmarks examples *.md *.toml *.yml) Makefile setup.py
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
 	$(BIN)/zizmor -q --offline --no-progress $(wildcard .github/workflows/*.yml)
 

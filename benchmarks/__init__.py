@@ -1,4 +1,4 @@
-"""Benchmarks: each measure is taken in turns with what it is compared with, and every run is counted after it.
+"""Benchmarks: each measure runs in turns with its baseline, and each run's work is counted after it.
 
 ``python -m benchmarks`` takes all of them; docs/performance.md says what each one does.
 """

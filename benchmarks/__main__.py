@@ -18,7 +18,7 @@ from .compare import order
 from .docs import write_results
 from .measure import FULL, QUICK, TINY, Measure, Size, take
 from .payloads import DEFAULT, payload_of
-from .peers import take_peers
+from .peers.turns import take_peers
 from .probe import Probe
 from .results import Results, describe_machine, describe_versions, now, save
 from .table import render
@@ -34,7 +34,7 @@ def all_measures() -> list[type[Measure]]:
 
 
 def chosen(only: str | None) -> list[type[Measure]]:
-    """The measures named by ``P1,P9``, or all. ValueError for a name that is none."""
+    """The measures named by ``P1,P9``, or all. ValueError for an unknown name."""
     measures = all_measures()
     if only is None:
         return measures
@@ -46,19 +46,19 @@ def chosen(only: str | None) -> list[type[Measure]]:
 
 
 def say(text: str) -> None:
-    """Progress, apart from the table."""
+    """Print progress on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 async def server_version() -> str:
-    """Of the embedded server."""
+    """Version of the embedded server."""
     async with EmbeddedServer() as server:
         return Probe(server.socket_path).version()
 
 
 async def run(size: Size, measures: Sequence[type[Measure]], *, peers: bool) -> Results:
-    """Take the measures, one after the other. One that fails is told, and the others are taken all the same."""
+    """Take the measures one after the other. A failure is reported, and does not stop the others."""
     started = time.perf_counter()
     versions = describe_versions(await server_version())
     results = Results(size=size.name, payload=size.payload.name, measures={}, versions=versions)
@@ -81,7 +81,7 @@ async def run(size: Size, measures: Sequence[type[Measure]], *, peers: bool) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; the exit code is 1 where one of them failed to measure, whatever the ratios are."""
+    """Run the benchmarks; the exit code is 1 if one could not be measured, whatever the ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
         "--quick", dest="size", action="store_const", const=QUICK, default=FULL, help="less data, <1 min"

@@ -126,7 +126,7 @@ class Decode(_Codec):
         return await self._one_by_one(msgspec_chunks.decode, text, chunks)
 
     async def _one_by_one(self, decode: Callable[[bytes], object], text: str, chunks: int) -> float:
-        # The lines are apart already: what splitting them costs is not on msgspec's bill.
+        # The lines are split already: msgspec's time must not include the splitting.
         lines = [chunk_json(text)] * BATCH
         check(getattr(decode(lines[0]), "delta", None), text, "chunk of the baseline")
 

@@ -10,7 +10,7 @@ from .measure import Measure
 from .targets import TARGETS
 from .under_pytest import benchmark_of
 
-# The interpreter's own start is not on either side's bill. `-I`: nothing of the current directory or the user's.
+# Neither side's time includes the interpreter's start. `-I`: nothing from the current or the user's directory.
 PROGRAM = "import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
 
 
@@ -26,7 +26,7 @@ async def import_ms(module: str) -> float:
 
 
 class Import(Measure):
-    """A median of several new processes, their bytecode already compiled."""
+    """The median of several new processes, with compiled bytecode."""
 
     key = "P12"
     what = "import helix_fast"

@@ -19,7 +19,7 @@ TTL_MS = 30_000
 
 
 class AcquireRelease(Measure):
-    """One task, one lock, again and again; nobody else wants it."""
+    """One task acquires and releases one lock repeatedly, without contention."""
 
     key = "P8"
     what = "acquire + release"
@@ -45,7 +45,7 @@ class AcquireRelease(Measure):
             yield "client and server on one core", self._ours_on_one_core, self._baseline_on_one_core
 
     async def _pings(self) -> float:
-        """What two round trips take that do nothing: no lock is faster."""
+        """The time of two empty round trips: the lower bound of a lock."""
         call, ping = self.locks.topology.call, codec.frame_command([b"PING"])
         began = time.perf_counter()
         for _ in range(self.pairs):

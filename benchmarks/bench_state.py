@@ -25,7 +25,7 @@ def message(number: int, text: str = SENTENCE) -> dict[str, Any]:
 
 
 def content_of(size: Size) -> str:
-    """What messages say: a sentence, as the headline chunk is no message, or the payload that was asked for."""
+    """The text of messages: the requested payload, or a sentence, because the headline chunk is no message."""
     return SENTENCE if size.payload is DEFAULT else size.payload.text
 
 
@@ -97,7 +97,7 @@ class SaveBytes(Measure):
         self.theirs = await self._pydantic_bytes()
 
     async def _pydantic_bytes(self) -> int:
-        """What the pydantic store sends: all of it."""
+        """The pydantic store, which sends the whole state."""
         store = PydanticStore(self.server.socket_path)
         try:
             messages = [Message.model_validate(one) for one in self.state.messages]
@@ -110,7 +110,7 @@ class SaveBytes(Measure):
             await store.close()
 
     def _of_probe(self) -> int:
-        """Bytes of asking for the bytes."""
+        """Bytes of the question for the bytes."""
         before = self.probe.network_bytes()
         return self.probe.network_bytes() - before
 

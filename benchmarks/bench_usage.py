@@ -31,7 +31,7 @@ TOOLS = ("search", "read_file", "run_code", "fetch")
 
 
 def make_entries(count: int, seed: int, prefix: str = "e") -> list[dict[str, Any]]:
-    """Entries of a session as agents make them: seven calls of a model to two of tools and one measure."""
+    """Entries of a session in the proportions of an agent: seven model calls, two tool calls, one custom value."""
     chance = random.Random(seed)
     return [make_entry(chance, f"{prefix}{seed}-{number}", number) for number in range(count)]
 
@@ -52,9 +52,9 @@ def make_entry(chance: random.Random, entry_id: str, number: int) -> dict[str, A
 
 
 class Rollup(Measure):
-    """All of a session's usage, read from the server and added up, by a process that has seen none of it.
+    """The rollup of a session by a process that has read none of it.
 
-    What a reader before it has stored of its totals is deleted first: every entry is read. With them it is timed too.
+    Stored totals are deleted first, so that every entry is read; a further figure is taken with them.
     """
 
     key = "P5"
@@ -86,7 +86,7 @@ class Rollup(Measure):
     async def ours(self) -> float:
         seconds = 0.0
         for _ in range(self.times):
-            # A store of its own has added nothing yet; its connection is made before the clock starts.
+            # A new store has summed nothing yet; it connects before the clock starts.
             async with RedisUsageStore(self.server.url) as cold:
                 await cold.command(SESSION, "DEL", TOTALS)
                 began = time.perf_counter()
@@ -96,11 +96,11 @@ class Rollup(Measure):
                 self._compare(rollup)
                 await self._stored(cold)
                 await self._warm(cold)
-                await cold.exists("nobody")  # totals that were sent without waiting are there, to be deleted
+                await cold.exists("nobody")  # totals that were sent without waiting have arrived, and can be deleted
         return self.count * self.times / seconds
 
     def _compare(self, rollup: Any) -> None:
-        """Ours may have been given more entries since, by the warm rollups; the sums of the first ones are the same."""
+        """The warm rollups may have added entries to ours; the sums of the first ones are the same."""
         check(rollup.entry_count, self.count + self.recorded, "entries that ours added")
         if self.recorded == 0:
             expected = self.expected
@@ -116,7 +116,7 @@ class Rollup(Measure):
             check((rollup.first_timestamp, rollup.last_timestamp), (expected.first, expected.last), "timestamps")
 
     async def _stored(self, store: RedisUsageStore) -> None:
-        """The rollup of another store that has read nothing either, now that totals are stored."""
+        """The rollup of another new store, with stored totals."""
         covered = int(await store.command(SESSION, "HGET", TOTALS, "place") or 0)
         check(covered, self.count + self.recorded, "entries that the stored totals cover")
         async with RedisUsageStore(self.server.url) as cold:
@@ -150,8 +150,8 @@ class Rollup(Measure):
             yield "pages thrown away as they come, in place of ours", self._unread, self.baseline
 
     async def _unread(self) -> float:
-        """What the server and the socket take for all entries: nothing that reads them is faster."""
-        pages: list[tuple[bytes, int]] = []  # requests, and where the replies to them end, in bytes
+        """The time of server and socket for all entries: the lower bound of every reader."""
+        pages: list[tuple[bytes, int]] = []  # requests, and the offset at which the reply to each ends
         end = 0
         for start in range(0, self.count, PAGE):
             command: tuple[bytes | int, ...] = (b"LRANGE", ENTRIES, start, min(start + PAGE, self.count) - 1)

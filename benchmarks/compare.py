@@ -1,7 +1,7 @@
 """The regression gate: ``python -m benchmarks.compare OLD NEW``.
 
-Exit code 1 where a ratio got worse by more than 15 %, or a measure is not there any more; 2 where the two files cannot
-be compared. Ratios that are to be large must not fall; those that are to be small (latency, memory) must not rise.
+Exit code 1 if a ratio got worse by more than 15 %, or a measure is missing; 2 if the two files cannot be compared.
+Ratios where more is better must not fall; those where less is better (latency, memory) must not rise.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def compare(old: Results, new: Results, allowed: float = ALLOWED) -> list[Change
 
 
 def order(key: str) -> tuple[int, str]:
-    """P2 comes before P10."""
+    """The sort key of a measure: P2 comes before P10."""
     digits = key[1:].partition("-")[0]
     return (int(digits) if digits.isdigit() else 0, key)
 

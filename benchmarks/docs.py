@@ -1,6 +1,6 @@
-"""Puts the numbers of a run into docs/performance.md, between its markers: ``python -m benchmarks.docs``.
+"""Writes the numbers of a run between the markers of docs/performance.md: ``python -m benchmarks.docs``.
 
-Nobody types a number there: it stands in ``results.json`` or ``growth.json`` first.
+Numbers there are never typed by hand: they come from ``results.json`` or ``growth.json``.
 """
 
 from __future__ import annotations
@@ -11,38 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from .growth_report import load_growth, write_growth
+from .page import IMAGES, PAGE, ROOT, MarkerError, put
 from .projection import assumptions, projection_table
 from .results import Results, ResultsFileError, load
 from .table import about, markdown, measures_table, payloads_table, peers_table
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-PAGE: Final = ROOT / "docs" / "performance.md"
-IMAGES: Final = ROOT / "docs" / "images"
 RESULTS: Final = ROOT / "benchmarks" / "results.json"
 GROWTH: Final = ROOT / "benchmarks" / "growth.json"
-
-
-class MarkerError(Exception):
-    """The page has no such place."""
-
-
-def replace(page: str, name: str, text: str) -> str:
-    """The page with what stands between ``<!-- name: begin -->`` and ``<!-- name: end -->`` replaced.
-
-    Raises:
-        MarkerError: the page does not have both, once each.
-    """
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-        raise MarkerError(f"the page needs {begin} and {end}, once each")
-    before, _, rest = page.partition(begin)
-    after = rest.partition(end)[2]
-    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
-
-
-def put(name: str, text: str, path: Path = PAGE) -> None:
-    """Replace it in the file."""
-    path.write_text(replace(path.read_text("utf-8"), name, text), "utf-8")
 
 
 def results_markdown(results: Results) -> str:
@@ -61,7 +37,7 @@ def results_markdown(results: Results) -> str:
 
 
 def write_results(results: Results, path: Path = PAGE) -> None:
-    """Put a run of the benchmarks into the page, and what it lets expect of larger machines."""
+    """Write a run of the benchmarks into the page, and the projection to larger machines."""
     put("results", results_markdown(results), path)
     table = projection_table(results)
     if table:
@@ -69,9 +45,7 @@ def write_results(results: Results, path: Path = PAGE) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """From the files of runs; what has no file is left as it is."""
-    from .growth_report import load_growth, write_growth
-
+    """Write the files of runs into the page; a part without a file stays as it is."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.docs", description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--growth", type=Path, default=GROWTH)

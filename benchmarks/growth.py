@@ -42,7 +42,7 @@ from .probe import Probe
 from .results import describe_machine, describe_versions, now
 from .scaling import measure_scaling
 
-# Above this a reader's memory is no news any more, and each needs a subscription.
+# Not above this: each reader needs a subscription, and its memory does not change any more.
 MOST_READERS: Final = 10_000
 PAGE: Final = 10_000
 
@@ -59,7 +59,7 @@ COUNTS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
 
 
 async def streams_point(size: Size, count: int) -> StreamsPoint:
-    """A server and a process of its own; the medians of the runs."""
+    """The medians of the runs, on a separate server and process."""
     chunks = size.pick(200_000, 20_000, 200)
     async with EmbeddedServer() as server:
         probe = Probe(server.socket_path)
@@ -100,12 +100,14 @@ async def rollup_points(size: Size, counts: Sequence[int]) -> list[RollupPoint]:
             cold, warm = [], []
             for _ in range(size.runs):
                 async with RedisUsageStore(server.url) as reader:
-                    await reader.command(SESSION, "DEL", TOTALS)  # cold: nobody has added anything up before
+                    await reader.command(SESSION, "DEL", TOTALS)  # cold: nothing has been summed before
                     cold.append(await _rollup_ms(reader, stored))
                     part += 1
                     stored += await store.record_entries(make_entries(NEW_ENTRIES, part, "g"))
                     warm.append(await _rollup_ms(reader, stored))
-                    await reader.exists("nobody")  # totals that were sent without waiting are there, to be deleted
+                    await reader.exists(
+                        "nobody"
+                    )  # totals that were sent without waiting have arrived, and can be deleted
             points.append(RollupPoint(count, statistics.median(cold), statistics.median(warm)))
             say(f"rollup of {count:,} entries")
     return points
@@ -121,7 +123,7 @@ async def _rollup_ms(store: RedisUsageStore, expected: int) -> float:
 
 
 async def append_points(size: Size, counts: Sequence[int]) -> list[AppendPoint]:
-    """A session for each point; the points take turns, so that a busy moment of the machine is not one point's."""
+    """A session for each point. The points take turns: the machine is not equally busy all the time."""
     appends = size.pick(1_000, 200, 10)
     took: dict[int, list[float]] = {count: [] for count in counts}
     added = [message(0)]
@@ -142,7 +144,7 @@ async def append_points(size: Size, counts: Sequence[int]) -> list[AppendPoint]:
 
 
 async def measure(size: Size) -> Growth:
-    """All four."""
+    """Measure all four parts."""
     started = time.perf_counter()
     counts = COUNTS[size.name]
     versions = describe_versions(await server_version())

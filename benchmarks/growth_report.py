@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .docs import IMAGES, PAGE, put
+from .page import IMAGES, PAGE, put
 from .results import ResultsFileError
 from .scaling import ScalingPoint
 from .table import Rows, align, markdown, number
@@ -18,7 +18,7 @@ CHART: Final = "growth.png"
 
 
 class StreamsPoint(msgspec.Struct):
-    """Writing to so many open streams in turns, by 100 tasks."""
+    """100 tasks write to this many open streams in turns."""
 
     streams: int
     chunks_per_second: float
@@ -30,7 +30,7 @@ class StreamsPoint(msgspec.Struct):
 
 
 class RollupPoint(msgspec.Struct):
-    """Rolling up so many entries: all of them, and 100 new ones."""
+    """A rollup of this many entries: all of them, then 100 new ones."""
 
     entries: int
     cold_ms: float
@@ -38,7 +38,7 @@ class RollupPoint(msgspec.Struct):
 
 
 class AppendPoint(msgspec.Struct):
-    """Appending one message to a conversation of so many."""
+    """Appending one message to a conversation of this many."""
 
     messages: int
     append_us: float
@@ -64,7 +64,7 @@ def save_growth(growth: Growth, path: Path) -> None:
 
 
 def load_growth(path: Path) -> Growth:
-    """Read it. ResultsFileError where it is none."""
+    """Read the file. ResultsFileError if its content is not a Growth."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Growth)
     except msgspec.MsgspecError as error:
@@ -116,7 +116,7 @@ def render(growth: Growth) -> str:
 
 
 def about_growth(growth: Growth) -> str:
-    """Where, when and with what: a line."""
+    """One line: machine, date and versions."""
     machine = growth.machine
     return (
         f"{growth.size} run of {growth.taken_at}, {growth.seconds:.0f} s; {machine.get('cpu')}, "
@@ -125,7 +125,7 @@ def about_growth(growth: Growth) -> str:
 
 
 def write_growth(growth: Growth, page: Path = PAGE, images: Path = IMAGES) -> None:
-    """Put a run into the documentation: tables between the markers ``growth`` and ``cluster``, and the chart."""
+    """Write a run into the documentation: tables between the markers ``growth`` and ``cluster``, and the chart."""
     tables = (streams_table(growth), rollup_table(growth), append_table(growth))
     chart = f"![Growth by streams, entries and messages]({images.name}/{CHART})"
     parts = [about_growth(growth) + ".", *(markdown(table, set(range(len(table[0])))) for table in tables), chart]
@@ -164,7 +164,7 @@ def draw(growth: Growth, path: Path) -> None:
 
 
 def _kib(size: float | None) -> float:
-    """A gap where it was not measured."""
+    """KiB; NaN, a gap in the chart, if it was not measured."""
     return math.nan if size is None else size / 1024
 
 

@@ -21,11 +21,11 @@ Reach = Literal["at least", "at most"]
 Run = Callable[[], Awaitable[float]]
 FULL: Final = "full"
 QUICK: Final = "quick"
-TINY: Final = "tiny"  # shows that the benchmarks work, and measures nothing
+TINY: Final = "tiny"  # only shows that the benchmarks run
 
 
 class WrongRunError(Exception):
-    """A run did not do what it says: its time means nothing."""
+    """A run did not do its work, so its time is void."""
 
 
 def check(actual: object, expected: object, what: str) -> None:
@@ -42,7 +42,7 @@ def check_between(actual: int, least: int, most: int, what: str) -> None:
 
 @dataclass(frozen=True)
 class Size:
-    """How much data a measure takes, and of what text."""
+    """How much data a measure uses, and which text."""
 
     name: str = FULL
     payload: Payload = DEFAULT
@@ -53,7 +53,7 @@ class Size:
 
     @property
     def runs(self) -> int:
-        """Pairs of a headline measure; the targets ask for five at least."""
+        """Pairs of a headline measure; the targets require at least five."""
         return self.pick(5, 3, 1)
 
     @property
@@ -99,7 +99,7 @@ class Variant(msgspec.Struct):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What a measure came to; one value of ``results.json``."""
+    """The result of a measure; one value of ``results.json``."""
 
     what: str
     against: str
@@ -125,8 +125,8 @@ def meets(value: float, limit: float, reach: Reach) -> bool:
 class Measure(abc.ABC):
     """One row of the table. Subclasses say what is compared, and how one run of each side goes.
 
-    A run returns its number in ``unit``, and raises WrongRunError where it did not do what it claims. Each measure has
-    a server of its own, so that no measure inherits the memory or the connections of another.
+    A run returns its number in ``unit``, and raises WrongRunError if it did not do its work. Each measure has its own
+    server, so that none inherits the memory or the connections of another.
     """
 
     key: ClassVar[str]
@@ -137,7 +137,7 @@ class Measure(abc.ABC):
     reach: ClassVar[Reach] = "at least"
     needs_server: ClassVar[bool] = True
     exact: ClassVar[bool] = False
-    """It counts bytes, which are the same each time: one pair says all of a variant."""
+    """Whether it counts bytes, which do not vary: one pair is enough for a variant."""
 
     def __init__(self, size: Size) -> None:
         self.size = size
@@ -163,7 +163,7 @@ class Measure(abc.ABC):
                 await self.server.stop()
 
     def fresh(self, what: str) -> str:
-        """A name that no other run has."""
+        """A name that is unique to this run."""
         self._serial += 1
         return f"{what}-{self._serial}"
 
@@ -195,7 +195,7 @@ class Measure(abc.ABC):
 
 
 async def timed_run(run: Run) -> float:
-    """One run; the garbage of the one before it, and looking through all that lives already, is not on its bill."""
+    """One run after a garbage collection. Older objects are frozen: the collector skips them."""
     gc.collect()
     gc.freeze()
     try:
@@ -232,7 +232,7 @@ async def take(measure: Measure, say: Callable[[str], None] = lambda _text: None
         pairs = await take_pairs(measure.ours, measure.baseline, measure.size.runs)
         also = list(measure.also())
         variants = await take_variants(measure, measure.variants(), say)
-        # A payload that was asked for is what all is about; else the others stand beside the headline.
+        # With a requested payload, only that one is measured; otherwise the others follow the headline.
         others = measure.payloads() if measure.size.payload is DEFAULT else iter(())
         payloads = await take_variants(measure, others, say)
     finally:
@@ -254,7 +254,7 @@ async def take_variants(
 
 
 def result_of(measure: Measure | type[Measure], pairs: list[Pair], also: list[Also]) -> Result:
-    """Put a result together; it is reached where its ratio and all its further conditions are."""
+    """Build the result; it is reached if its ratio and all its further conditions are."""
     found = middle(pairs)
     return Result(
         what=measure.what,

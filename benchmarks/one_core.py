@@ -1,7 +1,7 @@
 """Client and server on one core.
 
-Waking a process on another core takes a virtual machine some 20 µs, and a round trip does it twice: for two processes
-that take turns that is most of the time, and says little of the software. On one core nobody is woken from afar.
+On a virtual machine, waking a process on another core takes some 20 µs, twice in a round trip. For two processes that
+take turns this is most of the time, and says little about the software. On one core it does not occur.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an open writer and a live reader take of the client's memory: ``python -m benchmarks.open_memory URL 1000 1``.
+"""Client memory of an open writer and of a live reader: ``python -m benchmarks.open_memory URL 1000 1``.
 
 Counted by tracemalloc, in a process of its own: resident memory would hide what fits into pages that were free already,
 and tracing makes everything slow. What C code takes past Python's allocator is not counted.
@@ -50,7 +50,7 @@ async def measure_memory(url: str, count: int, *, readers: bool) -> OpenMemory:
 async def open_all(url: str, count: int, with_readers: bool) -> OpenMemory:
     """Open them and count."""
     async with connect(url, key_prefix=f"memory-{count}:") as helix:
-        # What is made once, on first use, is nobody's.
+        # Objects that are made once, on first use, must not count.
         first = await open_writers(helix.streams, ["first"])
         names = [f"s{number}" for number in range(count)]
         tracemalloc.start()

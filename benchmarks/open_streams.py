@@ -1,7 +1,7 @@
 """A process that holds any number of streams open and writes to them when asked: ``python -m benchmarks.open_streams``.
 
-What open streams cost (objects for the garbage collector to walk, entries in tables) is paid by their own process, not
-by the one that they are compared with.
+The cost of open streams (objects that the garbage collector visits, entries in tables) falls on their own process, not
+on the baseline's.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class OpenStreams:
         before = probe.cpu_seconds()
         self._process.stdin.write(b"%d\n" % chunks)
         took = await self._answer()
-        server_cpu = probe.cpu_seconds() - before  # the check that follows is not on the bill
+        server_cpu = probe.cpu_seconds() - before  # the check that follows is not measured
         self._process.stdin.write(b"check\n")
         await self._answer()
         return Cost(took["seconds"] / chunks * 1e6, took["client_cpu"] / chunks * 1e6, server_cpu / chunks * 1e6)
@@ -98,7 +98,7 @@ class OpenStreams:
 
 
 async def serve(url: str, count: int, text: str) -> None:
-    """Open the streams, say so, and write when told how many chunks on stdin, until it ends."""
+    """Open the streams and report it; then write as many chunks as each line of stdin says, until it closes."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -117,7 +117,7 @@ async def serve(url: str, count: int, text: str) -> None:
 
 
 async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> list[ResumableReader]:
-    """A reader for each name. It subscribes when it is asked for a chunk and there is none."""
+    """A reader for each name. It subscribes on the first read that finds no chunk."""
     readers: list[ResumableReader] = []
     for start in range(0, len(names), AT_ONCE):
         for made in await asyncio.gather(*map(streams.create_resumable_reader, names[start : start + AT_ONCE])):

@@ -6,8 +6,8 @@
     curl -N localhost:8000/chats/c1/events              # stop it, and go on behind the last id that you saw:
     curl -N localhost:8000/chats/c1/events -H 'Last-Event-ID: <id>'
 
-The answer is written by a task of its own. Who reads it, how many do, and when they come and go is nothing to it. With
-Redis in the middle, the writer and the readers may as well be different processes.
+A separate task writes the answer, independent of the number of readers and of when they connect. With Redis between
+them, writer and readers may be different processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def model(question: str) -> AsyncIterator[str]:
 
 
 async def answer(helix: Helix, chat: str, question: str) -> None:
-    """The agent: writes its answer into the chat's stream, and an end under all circumstances."""
+    """The agent: writes its answer into the chat's stream, and always an end."""
     try:
         async with await helix.streams.create_writer(chat, agent_id="assistant", lease_ms=10_000) as writer:
             async for token in model(question):
@@ -43,7 +43,7 @@ async def answer(helix: Helix, chat: str, question: str) -> None:
                 writer.send_text(token)
         await helix.streams.end_stream(chat)
     except asyncio.CancelledError:
-        raise  # the process ends; readers learn of it when the lease has run out
+        raise  # the process is ending: readers get ProducerLostError when the lease expires
     except Exception as error:
         with contextlib.suppress(HelixError):
             await helix.streams.fail_stream(chat, error)
@@ -51,22 +51,22 @@ async def answer(helix: Helix, chat: str, question: str) -> None:
 
 
 async def ask(request: Request) -> Response:
-    """`POST /chats/{chat}`: the body is the question. Answers at once; the events tell the rest."""
+    """`POST /chats/{chat}`: the body is the question. It responds at once; the answer comes as events."""
     helix: Helix = request.app.state.helix
     running: set[asyncio.Task[None]] = request.app.state.running
     chat = request.path_params["chat"]
     question = (await request.body()).decode(errors="replace")
     try:
-        # Of two that ask at once, one makes the session: a chat has one answer.
+        # Of two concurrent requests one creates the session: a chat has one answer.
         await helix.state.create_session(chat, agent_type="assistant", initial_state={"question": question})
     except SessionExistsError:
         return JSONResponse({"error": "this chat has its question"}, status_code=409)
     except InvalidArgumentError as error:
         return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
-    # Made here, so that the stream is there before anyone is told to read it.
+    # Created here, so that the stream exists before the client reads it.
     await helix.resumable.create(chat)
     task = asyncio.get_running_loop().create_task(answer(helix, chat, question))
-    running.add(task)  # else nobody would hold it, and it might be collected
+    running.add(task)  # a task without a reference may be garbage-collected
     task.add_done_callback(running.discard)
     return JSONResponse({"events": f"/chats/{chat}/events"}, status_code=202)
 

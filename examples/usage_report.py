@@ -26,7 +26,7 @@ from helix_fast import (
 
 
 def sample() -> list[list[UsageEntry]]:
-    """A run that has started a sub-agent. Each spends its own; the run's entry only says whose is whose."""
+    """A run that has started a sub-agent. Each has its own usage; the run's entry only links the two."""
     return [
         [
             TokenUsage(
@@ -82,7 +82,7 @@ async def main(arguments: list[str]) -> None:
     async with connect(os.environ.get("HELIX_URL", "embedded://")) as helix:
         if "--sample" in arguments:
             for entries in sample():
-                # The ids make it safe to repeat: what is recorded counts once.
+                # The ids make it safe to repeat: an entry counts once.
                 await helix.usage.record_entries(entries)
         named = [word for word in arguments if not word.startswith("-")]
         if named:
@@ -91,7 +91,7 @@ async def main(arguments: list[str]) -> None:
                 print("\n".join(lines_of(session_id, rollup)) if rollup else f"{session_id}: no usage")
             return
         total = 0
-        # Each session's own usage: with the sub-agents' in it, theirs would count in two places.
+        # Each session's own usage: including sub-agents would count theirs twice.
         for session_id in sorted([each async for each in all_sessions(helix)]):
             own = await helix.usage.get_rollup(session_id)
             if own is not None:

@@ -1,4 +1,4 @@
-"""A worker that runs a session under its lock, and whose writes are fenced: whoever was replaced changes nothing more.
+"""A worker that runs a session under its lock and fences its writes: a replaced worker cannot change anything.
 
     pip install 'helix-fast[embedded]'
     python worker.py                    # HELIX_URL=redis://... for a server of yours
@@ -25,7 +25,7 @@ async def nothing() -> None:
 
 async def work(helix: Helix, session_id: str, lock: Lock, middle: Callable[[], Awaitable[None]] = nothing) -> None:
     """Do the steps of a session that are left. Every write carries the lock's token, read at the write."""
-    # First a write, then the read: from here on, earlier holders cannot change what is read.
+    # First a write, then the read: from here on, earlier holders cannot change the state.
     await helix.state.update_status(session_id, "running", fencing_token=lock.fencing_token)
     state = await helix.state.load_state(session_id)
     assert state is not None, "it was there a moment ago"
@@ -43,7 +43,7 @@ async def work(helix: Helix, session_id: str, lock: Lock, middle: Callable[[], A
                 merge_changes={"results": [result], "done": step},
                 timestamp=time.time_ns() // 1_000_000,
             )
-            # Staged under the token as well: what an earlier holder has left behind is not promoted with it.
+            # Staged under the token as well: changes that an earlier holder left behind are not promoted.
             name = f"step-{step}-{lock.fencing_token}"
             await helix.state.stage_changes(session_id, name, changes, fencing_token=lock.fencing_token)
             await helix.state.promote_staging(session_id, name, fencing_token=lock.fencing_token)

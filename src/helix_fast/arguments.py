@@ -1,4 +1,4 @@
-"""Checks of arguments, before a byte is sent. Each returns the value it was given, or raises InvalidArgumentError."""
+"""Checks of arguments, before a byte is sent. Each returns the checked value or raises InvalidArgumentError."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def integer(value: object, what: str, low: int = 0, high: int = MAX_EXACT) -> in
 
 
 def token(value: object) -> bytes:
-    """A fencing token as the scripts take it: decimal text, empty for None."""
+    """A fencing token in the form that scripts take: decimal text, empty for None."""
     return b"" if value is None else b"%d" % integer(value, "fencing_token", 0, MAX_TOKEN)
 
 
@@ -49,7 +49,7 @@ def seconds(value: object, what: str, low: float = 0.0) -> float:
 
 
 def text(value: object, what: str) -> str:
-    """A str that UTF-8 can hold."""
+    """A str that UTF-8 can encode."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be a str, not {type(value).__name__}")
     try:

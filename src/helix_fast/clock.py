@@ -1,4 +1,4 @@
-"""Wall-clock times as the wire has them."""
+"""Wall-clock times in the formats of the wire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def iso_from_ms(milliseconds: int) -> str:
 
 
 def ms_from_iso(text: str) -> int | None:
-    """Unix milliseconds of an ISO time, or None where it is none."""
+    """Unix milliseconds of an ISO time; None for any other text."""
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:

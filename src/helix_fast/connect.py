@@ -7,6 +7,8 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from redis.asyncio import Redis, RedisCluster
+
 from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError, StoreResponseError
 from .keys import check_prefix
 from .locks.lock import Clock
@@ -45,7 +47,7 @@ class Helix:
 
     def __init__(
         self,
-        url: Any,
+        url: str | Redis | RedisCluster,
         key_prefix: str,
         stores: dict[str, StoreOptions],
         clock: Clock | None,
@@ -89,7 +91,7 @@ class Helix:
             options = {name: self._connection_options.get(name) for name in ("timeout", "retry_timeout")}
             given = {name: value for name, value in options.items() if value is not None}
             return MemoryServer(self._clock).topology(**given)
-        if scheme == "embedded":
+        if scheme == "embedded" and isinstance(url, str):
             url = await self._start_server(url)
         return topology_for(url, **self._connection_options)
 
@@ -156,7 +158,7 @@ class Helix:
 
 
 def connect(
-    url: Any,
+    url: str | Redis | RedisCluster,
     *,
     key_prefix: str = "helix:",
     state: StoreOptions | None = None,

@@ -1,8 +1,8 @@
-"""Every key and channel name, the hash tags in them, and the check of ids: nowhere else.
+"""The names of all keys and channels, their hash tags, and the check of ids; they are made nowhere else.
 
 All keys of one session (stream, lock) carry its id in braces, so that a cluster keeps them in one slot and a script
-can touch them together. Readers in other languages rely on the names, which docs/
-has in wire-format.md (streams), state.md, usage.md and locks.md.
+can touch them together. Programs in other languages rely on the names: docs/wire-format.md (streams), state.md,
+usage.md and locks.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PREFIX_HINT = "a prefix is printable text without '{' and '}', as 'helix:'; the
 
 
 def check_id(value: object, what: str = "id") -> str:
-    """Return ``value`` if it can be part of a key; else raise InvalidIdError. ``what`` names it in the message."""
+    """Return ``value`` if it is a valid id; else raise InvalidIdError, which calls it ``what``."""
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
     if not value:
@@ -54,38 +54,38 @@ class StreamKeys:
 
     def __init__(self, prefix: str, stream_id: str) -> None:
         base = f"{prefix}stream:{{{check_id(stream_id, 'stream_id')}}}".encode()
-        self.stream = base
-        self.meta = base + b":meta"
-        self.lease = base + b":lease"
-        self.channel = base + b":push"
+        self.stream: bytes = base
+        self.meta: bytes = base + b":meta"
+        self.lease: bytes = base + b":lease"
+        self.channel: bytes = base + b":push"
 
 
 def stream_control(prefix: str) -> bytes:
-    """Channel on which a process hears of stops, pauses and take-overs of the streams that it writes."""
+    """The control channel: stop, pause and take-over of the streams that a process writes."""
     return f"{prefix}stream-control".encode()
 
 
 class SessionKeys:
     """Names of one session's state, as bytes. ``all`` are those that its scripts take, in their order.
 
-    ``never`` names a key that nobody writes. On a cluster the scripts are given it too, last: a node refuses (TRYAGAIN)
-    a script of which some keys are there and some are not while their slot is on its way, and so none runs where the
-    message logs, which only the session knows, may be on the other node.
+    ``never`` is a key that is never written. On a cluster it is the last key of every script: while a slot migrates, a
+    node refuses a script (TRYAGAIN) if some of its keys are present and some absent, as this one always is. Without
+    it, a script could run while the message logs, which are not among its keys, are on the other node.
     """
 
     __slots__ = ("all", "checkpoint_data", "checkpoints", "custom", "hash", "never", "operations", "steps", "subagents")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         base = f"{prefix}session:{{{check_id(session_id, 'session_id')}}}".encode()
-        self.hash = base
-        self.custom = base + b":custom"
-        self.subagents = base + b":subagents"
-        self.checkpoints = base + b":checkpoints"
-        self.checkpoint_data = base + b":checkpoint-data"
-        self.operations = (base + b":operations:0", base + b":operations:1")
-        self.steps = base + b":steps"
-        self.never = base + b":never"
-        self.all = (
+        self.hash: bytes = base
+        self.custom: bytes = base + b":custom"
+        self.subagents: bytes = base + b":subagents"
+        self.checkpoints: bytes = base + b":checkpoints"
+        self.checkpoint_data: bytes = base + b":checkpoint-data"
+        self.operations: tuple[bytes, bytes] = (base + b":operations:0", base + b":operations:1")
+        self.steps: bytes = base + b":steps"
+        self.never: bytes = base + b":never"
+        self.all: tuple[bytes, ...] = (
             base,
             self.custom,
             self.subagents,
@@ -100,7 +100,7 @@ class SessionKeys:
         return self.hash + f":messages:{generation}".encode()
 
     def staging(self, step_id: str) -> bytes:
-        """What the tool calls of one step have staged."""
+        """The staged changes of one step."""
         return self.hash + f":staging:{check_id(step_id, 'step_id')}".encode()
 
 
@@ -108,46 +108,46 @@ class UsageKeys:
     """Names of one session's usage, as bytes. ``prefix`` has no trailing colon here, as on the reference page.
 
     ``entries`` LIST of JSON; ``ids`` HASH of entry id -> call that recorded it, and of '' -> the list's nonce;
-    ``deleted`` ZSET: the calls that deleted them in the last minute; ``totals`` HASH: what the first entries add up to,
-    as some reader has stored it.
+    ``deleted`` ZSET: the calls that deleted them in the last minute; ``totals`` HASH: the stored sums of the first
+    entries.
     """
 
     __slots__ = ("deleted", "entries", "ids", "totals")
 
     def __init__(self, prefix: str, session_id: str) -> None:
         tag = f"{{{check_id(session_id, 'session_id')}}}"
-        self.entries = f"{prefix}:usage:entries:{tag}".encode()
-        self.ids = f"{prefix}:usage:ids:{tag}".encode()
-        self.deleted = f"{prefix}:usage:deleted:{tag}".encode()
-        self.totals = f"{prefix}:usage:totals:{tag}".encode()
+        self.entries: bytes = f"{prefix}:usage:entries:{tag}".encode()
+        self.ids: bytes = f"{prefix}:usage:ids:{tag}".encode()
+        self.deleted: bytes = f"{prefix}:usage:deleted:{tag}".encode()
+        self.totals: bytes = f"{prefix}:usage:totals:{tag}".encode()
 
 
 def usage_shard(session_id: str) -> int:
-    """Shard of the index in which a session is listed. CRC-32, so that every process and language agrees."""
+    """The shard of the index that lists a session: by CRC-32, equal in every process and language."""
     return zlib.crc32(session_id.encode()) % INDEX_SHARDS
 
 
 def usage_index(prefix: str, shard: int) -> bytes:
-    """One shard of the index of sessions that have usage; each has a hash tag of its own, to spread over a cluster."""
+    """One shard of the index of sessions with usage; its own hash tag spreads the shards over a cluster."""
     return f"{prefix}:usage:sessions:{{{shard:02d}}}".encode()
 
 
 class LockKeys:
     """Names of one lock, as bytes.
 
-    ``lock`` (STRING with TTL), ``fence`` (last token), ``queue`` and ``alive`` (who waits), and the pub/sub channel
+    ``lock`` (STRING with TTL), ``fence`` (last token), ``queue`` and ``alive`` (waiters), and the pub/sub channel
     ``released``.
     """
 
     __slots__ = ("alive", "fence", "lock", "queue", "released")
 
     def __init__(self, prefix: str, session_id: str) -> None:
-        self.lock = f"{prefix}lock:{{{check_id(session_id, 'session_id')}}}".encode()
-        self.fence = self.lock + b":fence"
-        self.queue = self.lock + b":queue"
-        self.alive = self.lock + b":alive"
-        self.released = self.lock + b":released"
+        self.lock: bytes = f"{prefix}lock:{{{check_id(session_id, 'session_id')}}}".encode()
+        self.fence: bytes = self.lock + b":fence"
+        self.queue: bytes = self.lock + b":queue"
+        self.alive: bytes = self.lock + b":alive"
+        self.released: bytes = self.lock + b":released"
 
     def operation(self, operation: str) -> bytes:
-        """What became of one acquire: STRING with TTL."""
+        """The outcome of one acquire: STRING with TTL."""
         return self.lock + b":op:" + operation.encode()

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 
+from redis.asyncio import Redis, RedisCluster
+
 from helix_fast import arguments, codec
 from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
 from helix_fast.keys import check_prefix
@@ -23,7 +25,7 @@ T = TypeVar("T")
 class ConnectionOptions(TypedDict, total=False):
     """How a store reaches its server, and tells of trouble; the same for all of them: see RedisStore."""
 
-    client: Any
+    client: Redis | RedisCluster | None
     host: str
     port: int
     username: str | None
@@ -54,9 +56,9 @@ class RedisStore(ErrorReporting):
 
     def __init__(
         self,
-        redis: Any = None,
+        redis: str | Redis | RedisCluster | None = None,
         *,
-        client: Any = None,
+        client: Redis | RedisCluster | None = None,
         host: str = "localhost",
         port: int = 6379,
         username: str | None = None,

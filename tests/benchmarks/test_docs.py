@@ -1,4 +1,4 @@
-"""What puts the numbers of a run into the documentation, and what is reckoned from them."""
+"""Writing the numbers of a run into the documentation, and the projection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 import benchmarks.__main__ as runner
 from benchmarks import docs, projection
+from benchmarks import page as pages
 from benchmarks.growth_report import (
     AppendPoint,
     Growth,
@@ -100,9 +101,9 @@ def test_page_without_its_markers_is_left_alone(tmp_path: Path, text: str, capsy
 
 
 def test_documentation_has_every_place_that_a_run_fills() -> None:
-    page = docs.PAGE.read_text("utf-8")
+    text = pages.PAGE.read_text("utf-8")
     for name in NAMES:
-        page = docs.replace(page, name, "")
+        text = pages.replace(text, name, "")
 
 
 def test_runner_fills_the_page_and_tells_what_the_projection_needs(

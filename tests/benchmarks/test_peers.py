@@ -9,9 +9,10 @@ import pytest
 
 from benchmarks.measure import TINY, Size, WrongRunError
 from benchmarks.open_memory import measure_memory
-from benchmarks.peer_relay import RELAY, RESUME
-from benchmarks.peer_writes import TCP, WRITES
-from benchmarks.peers import OURS, Arena, Entrant, Load, Turn, open_arena, take_load
+from benchmarks.peers.model import OURS, Arena, Entrant, Load, Turn
+from benchmarks.peers.relay import RELAY, RESUME
+from benchmarks.peers.turns import open_arena, take_load
+from benchmarks.peers.writes import TCP, WRITES
 from benchmarks.results import Peer
 from benchmarks.scaling import measure_scaling
 

@@ -1,4 +1,4 @@
-"""`helix-fast usage` on a real server: what people and programs get to see of what was used."""
+"""`helix-fast usage` on a real server: its output as text, JSON and picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from helix_fast.testing.contract.usage_helpers import sub_agent, tokens
 
 
 def command(*arguments: str, cwd: Path | None = None, without: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `helix-fast usage` as people do; `without` names a package that is made to look as if it were missing."""
+    """Run `helix-fast usage` as a process; `without` names a package that cannot be imported."""
     hide = f"import sys; sys.modules[{without!r}] = None\n" if without else ""
     program = hide + "from helix_fast.cli import main\nmain()"
     return subprocess.run(

@@ -139,3 +139,27 @@ def test_api_page_names_everything_that_is_public() -> None:
         if not name.endswith("Error") and name not in unions and not re.search(rf"\b{name}\b", page)
     ]
     assert not missing
+
+
+def imports_of(source: str) -> set[str]:
+    """The modules of ours that a program imports from."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "helix_fast"}
+
+
+def test_pages_and_examples_import_from_public_modules_only() -> None:
+    """From `helix_fast` itself, or from what needs an extra: nobody depends on where a class is defined."""
+    extras = re.compile(r"helix_fast(\.integrations\.\w+|\.testing(\.contract\.\w+)?)?")
+    sources = {
+        f"{page.name}:{block.line}": block.code for page in PAGES for block in blocks_of(page.read_text("utf-8"))
+    }
+    sources |= {path.name: path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
+    private = {
+        (place, name) for place, code in sources.items() for name in imports_of(code) if not extras.fullmatch(name)
+    }
+    assert private == set()

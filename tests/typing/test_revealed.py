@@ -1,4 +1,4 @@
-"""mypy and pyright, both strict, see in `examples/` what is written there."""
+"""mypy and pyright, both strict, infer in `examples/` the types that its comments name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line, `helix-fast`. One file a command; nothing here is imported by the library itself."""
+"""The command line, `helix-fast`: one file a command. The library imports nothing from here."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def main() -> None:
 
         app(prog_name="helix-fast")
     except KeyboardInterrupt:
-        # Ctrl-C while still importing; a command under way sees to it itself.
+        # Ctrl-C during the imports; a running command handles it in `run`.
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The typer app: which commands there are. Imported once typer is known to be there."""
+"""The typer app: the list of commands. Imported only after `main` has found typer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from . import bench, demo, doctor, inspect, tail, usage
 from .common import examples
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="State, token streams, usage and locks of AI agents in Redis or Valkey.",
     no_args_is_help=True,
     # A usage error is a line or two, not a box; a bug shows Python's own traceback, without values of variables.

@@ -1,4 +1,4 @@
-"""`helix-fast bench`: how many chunks a second one's own server takes, and how long each is under way, by streams."""
+"""`helix-fast bench`: chunks/s and latencies of the user's own server, by number of streams."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .demo import percentile_ms
 
 STREAMS: Final = (1, 10, 100, 1000)
 TEXT: Final = "Hello, "
-# A run that is killed leaves its keys behind for this long.
+# The keys of a killed run expire after this time.
 TTL_SECONDS: Final = 600
-# What a model writes; but no more in all than a part of what the server was just seen to take.
+# The pace of a model, limited to LIVE_SHARE of the rate that the server has just reached.
 CHUNKS_PER_SECOND: Final = 20.0
 LIVE_SHARE: Final = 0.25
 WRONG: Final = 1
@@ -39,13 +39,13 @@ CLEAN_UP_SECONDS: Final = 30.0
 
 
 class BenchPoint(msgspec.Struct, kw_only=True):
-    """What was seen with so many streams; latencies in milliseconds.
+    """The results for one number of streams; latencies in milliseconds.
 
     Attributes:
-        chunks_per_second: each stream's writer awaits each acknowledgement before it writes on.
+        chunks_per_second: at full speed, each writer awaiting each acknowledgement before its next write.
         ack_*: from ``write`` to the acknowledgement under that load.
-        live_chunks_per_second: written then at the pace of models, with a live reader for each stream.
-        read_*: from ``write`` to the reader's hand at that pace.
+        live_chunks_per_second: at the pace of a model, with a live reader for each stream.
+        read_*: from ``write`` to the reader's loop at that pace.
     """
 
     streams: int
@@ -69,16 +69,16 @@ class BenchReport(msgspec.Struct):
 
 
 class WrongCountError(Exception):
-    """The server does not hold, or a reader did not get, what was written: the numbers mean nothing."""
+    """The server or a reader has fewer or more chunks than were written: the results are void."""
 
 
 class Load:
-    """The two loads of one number of streams, on streams of its own.
+    """Both loads (full speed, live) for one number of streams, on its own streams.
 
     Args:
         streams: the store.
         count: streams at once.
-        seconds: how long each load goes on.
+        seconds: duration of each load.
     """
 
     def __init__(self, streams: RedisStreamManager, count: int, seconds: float) -> None:
@@ -88,7 +88,7 @@ class Load:
         self._writers: list[StreamWriter] = []
 
     async def take(self) -> BenchPoint:
-        """Both loads; every count is compared with what the server says."""
+        """Run both loads; compare every count with the server's."""
         self._writers = list(
             await asyncio.gather(*(self._streams.create_writer(name, "bench", "assistant") for name in self._names))
         )
@@ -189,7 +189,7 @@ class Load:
             await asyncio.gather(*(writer.close() for writer in self._writers), return_exceptions=True)
             await asyncio.gather(*map(self._streams.delete_stream, self._names))
 
-        # Where the server cannot be reached any more, the TTL does it.
+        # If the server is unreachable, the TTL deletes the streams.
         with contextlib.suppress(HelixError, asyncio.TimeoutError):
             await asyncio.wait_for(clean(), CLEAN_UP_SECONDS)
 
@@ -197,20 +197,21 @@ class Load:
 async def measure(
     url: str, counts: Sequence[int], seconds: float, say: Callable[[str], None] = lambda _text: None
 ) -> BenchReport:
-    """Measure on the server of ``url``, on keys of its own, which are deleted.
+    """Measure on the server of ``url``, under a random key prefix, and delete the keys.
 
     Args:
-        counts: numbers of streams. seconds: of each load; there are two for each number.
-        say: told before each number of streams.
+        counts: numbers of streams.
+        seconds: duration of each load; each number of streams has two.
+        say: called with a progress line before each number of streams.
 
     Raises:
-        WrongCountError: a chunk was lost or doubled.
+        WrongCountError: a chunk was lost or duplicated.
         StoreConnectionError and others: as ``connect`` and the stores raise them.
     """
     prefix = f"helix-bench:{secrets.token_hex(4)}:"
     points = []
     async with connect(url, key_prefix=prefix, streams={"ttl": TTL_SECONDS}) as helix:
-        helix.streams.on("error", lambda _error: None)  # told by the writes' own errors
+        helix.streams.on("error", lambda _error: None)  # the writes raise them
         for count in counts:
             say(f"{count:,} streams")
             points.append(await Load(helix.streams, count, seconds).take())
@@ -260,7 +261,7 @@ def draw(report: BenchReport, path: Path) -> None:
     """Chunks/s by number of streams, and below them the latencies. Needs matplotlib.
 
     Raises:
-        OSError, ValueError: the file cannot be written, or its name says no format.
+        OSError, ValueError: the file cannot be written, or its suffix is no image format.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What the commands share: options, how a coroutine is run, and how an error is told."""
+"""What the commands share: options, the event loop, error output."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what 
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's ``--help``: how it is called, each line as it stands."""
+    """The examples at the end of a command's ``--help``, one a line, not wrapped."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def fail(message: str, hint: str = "", code: int = USAGE_ERROR) -> NoReturn:
-    """Say in one line on stderr what is wrong and what to do, and exit with ``code``."""
+    """Print the error and its hint as one line on stderr, and exit with ``code``."""
     text = message if not hint or hint in message else f"{message.rstrip('.')}; {hint}"
     sys.stderr.write("helix-fast: " + " ".join(text.split()) + "\n")
     raise typer.Exit(code)
@@ -49,7 +49,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
 
     A HelixError becomes one line on stderr and exit code 2, Ctrl-C exit code 130.
     """
-    # What the stores report in the background is told by the command, if at all, not by a log line in between.
+    # Background errors of the stores are the command's to print; no log line may come between its output.
     logging.getLogger("helix_fast").addHandler(logging.NullHandler())
     try:
         code = _run_loop(_until_terminated(work))
@@ -71,7 +71,7 @@ def _run_loop(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _until_terminated(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """SIGTERM ends a command as Ctrl-C does: it cleans up after itself."""
+    """Run it; SIGTERM cancels it as Ctrl-C does, so that it cleans up."""
     task = asyncio.current_task()
     assert task is not None
     with contextlib.suppress(NotImplementedError):  # Windows
@@ -80,7 +80,7 @@ async def _until_terminated(work: Callable[[], Coroutine[Any, Any, int]]) -> int
 
 
 async def together(*work: Awaitable[None]) -> None:
-    """Wait for all; the first that fails, or a cancellation, ends the others, and they are waited for."""
+    """Wait for all. The first failure, or a cancellation, cancels the others and waits for their end."""
     tasks = [asyncio.ensure_future(part) for part in work]
     try:
         await asyncio.gather(*tasks)

@@ -28,13 +28,13 @@ from .playback import Session, cut, script_of, slice_length
 
 REFRESH_SECONDS = 0.1
 CLEAN_UP_SECONDS = 5.0
-TTL_SECONDS = 3600  # what a killed demo leaves on a server of yours goes after this long
+TTL_SECONDS = 3600  # the streams of a killed demo expire after this time
 STREAMS_DELETED_AT_ONCE = 500
 DIFFERENT = 1
 
 
 class DemoReport(msgspec.Struct, kw_only=True):
-    """What a run showed; the keys of ``--json``. Latencies are None where no chunk came while its reader was there."""
+    """The results of a run; the keys of ``--json``. Latencies are None if no reader was connected to be measured."""
 
     sessions: int
     chunks_written: int
@@ -50,7 +50,7 @@ class DemoReport(msgspec.Struct, kw_only=True):
 
     @property
     def faultless(self) -> bool:
-        """Whether nothing was lost, doubled, out of order or different."""
+        """Whether nothing was lost, duplicated, out of order or changed."""
         return self.text_identical and not (self.lost or self.duplicated or self.out_of_order)
 
 
@@ -81,14 +81,14 @@ def percentile_ms(ordered: Sequence[float], share: float) -> float | None:
 
 
 def standard_text() -> str:
-    """The prose of ``pydoc_data.topics``, which every CPython carries."""
+    """The prose of ``pydoc_data.topics``, which every CPython includes."""
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def read_text(path: Path | None) -> str:
-    """The text to stream; ends the command with one line where it cannot be read or is empty."""
+    """The text to stream. Exits with one line on stderr if the file is unreadable or empty."""
     if path is None:
         return standard_text()
     try:
@@ -115,11 +115,11 @@ def make_sessions(text: str, count: int, rate: float, seed: int) -> list[Session
 
 
 async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoReport:
-    """Play all sessions over one Helix, whatever their number; leaves nothing behind on the server."""
+    """Play all sessions over one Helix, then delete their streams."""
     prefix = f"helix-demo:{secrets.token_hex(4)}:"
-    # Nothing is trimmed: that would take from a slow reader what it has not read yet.
+    # No trimming: it would remove chunks that a slow reader has not read yet.
     async with connect(url, key_prefix=prefix, streams={"max_stream_length": None, "ttl": TTL_SECONDS}) as helix:
-        helix.streams.on("error", lambda _error: None)  # told by the sessions' own errors
+        helix.streams.on("error", lambda _error: None)  # the sessions raise them
         reachable = True
         try:
             began = time.perf_counter()
@@ -133,12 +133,12 @@ async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoRep
             reachable = False
             raise
         finally:
-            if reachable and url != DEFAULT_URL:  # that one goes with us, streams and all
+            if reachable and url != DEFAULT_URL:  # that server and its data end with this process
                 await delete_streams(helix, sessions)
 
 
 async def delete_streams(helix: Helix, sessions: Sequence[Session]) -> None:
-    """Take the demo's streams off a server that stays; what cannot be deleted in time is left to its TTL."""
+    """Delete the demo's streams from a server that stays; after CLEAN_UP_SECONDS the TTL deletes the rest."""
 
     async def delete_all() -> None:
         names = [session.stream_id for session in sessions]
@@ -155,7 +155,7 @@ async def stop(task: asyncio.Future[None]) -> None:
 
 
 async def watch(sessions: Sequence[Session], began: float) -> None:
-    """Show on stderr, where that is a terminal, how far the sessions are, until cancelled."""
+    """Show the progress on stderr until cancelled, if stderr is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         return
@@ -178,7 +178,7 @@ async def watch(sessions: Sequence[Session], began: float) -> None:
 
 
 def show(report: DemoReport, sessions: Sequence[Session]) -> None:
-    """Print the summary, and on stderr the first trouble, if there was one."""
+    """Print the summary, and on stderr the first stream error, if any."""
     table = Table(title="helix-fast demo", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -220,7 +220,7 @@ def demo(
 ) -> None:
     """Stream a real text through a real server, drop and resume its readers, and compare every byte.
 
-    Exit code 0 only if nothing was lost, doubled, out of order or different.
+    Exit code 0 only if nothing was lost, duplicated, out of order or changed.
     """
     if not math.isfinite(rate):
         fail(f"--rate {rate} is no rate", "give chunks a second, or 0")

@@ -1,4 +1,4 @@
-"""`helix-fast doctor`: is everything here that helix-fast wants, and does the server do what it needs?"""
+"""`helix-fast doctor`: checks the installation and the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAULTY = 1
 
 
 def look_at_installation() -> Iterator[Finding]:
-    """What can be told without a server."""
+    """The findings that need no server."""
     try:
         own = version("helix-fast")
     except PackageNotFoundError:
@@ -47,10 +47,10 @@ def look_at_installation() -> Iterator[Finding]:
 
 
 async def examine(url: str, prefix: str) -> list[Finding]:
-    """All findings. What keeps the server from being asked further is one of them.
+    """All findings. An error that prevents further questions to the server is the last of them.
 
     Raises:
-        InvalidArgumentError: ``url`` or ``prefix`` cannot be any.
+        InvalidArgumentError: ``url`` or ``prefix`` is invalid.
     """
     findings = list(look_at_installation())
     try:

@@ -11,13 +11,13 @@ STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 class Finding(msgspec.Struct):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what it is, in a word or two.
+        name: of the check, in a word or two.
         level: ``ok``, ``warning`` (works, but not as well, or not in every case) or ``error`` (does not work).
         detail: what was found.
-        hint: what to do about it; empty where there is nothing to do.
+        hint: what to do about it; empty if nothing.
     """
 
     name: str
@@ -44,5 +44,5 @@ def show(findings: list[Finding]) -> None:
 
 
 def plural(word: str, count: int) -> str:
-    """The word as the count wants it."""
+    """The word, with a plural s if the count needs one."""
     return word if count == 1 else f"{word}s"

@@ -1,4 +1,4 @@
-"""`helix-fast inspect SESSION`: what the store holds under one id, and how much room it takes."""
+"""`helix-fast inspect SESSION`: everything stored under one id, and its size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHECKPOINTS = 5
 
 
 class Point(msgspec.Struct, rename="camel"):
-    """What is told of a checkpoint."""
+    """A checkpoint without its state."""
 
     id: str
     created_at: int
@@ -38,7 +38,7 @@ class Point(msgspec.Struct, rename="camel"):
 
 
 class Inspection(msgspec.Struct, rename="camel"):
-    """What ``--json`` prints; None for what there is not, or is not told. ``sizes`` are bytes in the server."""
+    """What ``--json`` prints; None if absent or not permitted. ``sizes`` are bytes of server memory."""
 
     session_id: str
     state: AgentState | None
@@ -72,7 +72,7 @@ async def look(helix: Helix, prefix: str, session: str) -> Inspection:
 
 
 def rows(found: Inspection) -> list[tuple[str, Any]]:
-    """Name and value of what is worth a line."""
+    """The lines of the summary: name and value."""
     lines: list[tuple[str, Any]] = []
     if found.state is not None:
         state = found.state
@@ -108,26 +108,26 @@ def rows(found: Inspection) -> list[tuple[str, Any]]:
 
 
 def amount(size: int) -> str:
-    """A number of bytes as people read it."""
+    """A number of bytes with a unit."""
     if size < 1024:
         return f"{size} B"
     return f"{size / 1024:.1f} KiB" if size < 1 << 20 else f"{size / (1 << 20):.1f} MiB"
 
 
 def moment(milliseconds: int | None) -> str | None:
-    """A time as people read it, in their own zone."""
+    """A time in the local zone."""
     return None if milliseconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000))
 
 
 def shown(value: Any) -> str:
-    """One line of a value, cut where it gets long; nothing in it can steer a terminal."""
+    """A value on one line, shortened, without control characters that a terminal would obey."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
     return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
 
 
 def message_row(message: Any) -> tuple[str, Any]:
-    """Who said what."""
+    """Role and text of a message."""
     if not isinstance(message, dict):
         return "", message
     rest = {name: value for name, value in message.items() if name not in {"role", "content"} and value is not None}
@@ -137,7 +137,7 @@ def message_row(message: Any) -> tuple[str, Any]:
 
 
 def show(found: Inspection, messages: int) -> None:
-    """Print what was found as tables; of the messages the newest ones, at most ``messages``."""
+    """Print it as tables, with at most the newest ``messages`` messages."""
     table = Table(title=Text(f"session {found.session_id}"), show_header=False)
     for name, value in rows(found):
         table.add_row(name, Text(shown(value)))

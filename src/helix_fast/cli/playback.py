@@ -1,6 +1,6 @@
-"""Agents of the demo: each streams its part of a text while its reader drops off and resumes, and what came is counted.
+"""Agents of the demo: each streams its part of a text while its reader drops off, resumes and counts what it reads.
 
-No terminal here, and nothing that makes a lost or doubled chunk right again: the demo shows what the store does.
+No output here, and no repair of a lost or duplicated chunk: the demo shows what the store does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.schema import StoredChunk
 from helix_fast.streams.writer import StreamWriter
 
-# About what a tokenizer makes of prose: words with the space before them, long ones in pieces, punctuation, blanks.
+# Roughly a tokenizer: words with the space before them, long words in pieces, punctuation, whitespace.
 TOKEN: Final = re.compile(r"\s?\w{1,8}|\s?[^\w\s]{1,4}|\s{1,16}")
-WANTED_CHUNKS: Final = 250_000  # some seconds of work, and well over the 100 000 that a demo is to show
+WANTED_CHUNKS: Final = 250_000  # seconds of work, and well over the 100 000 chunks that the demo promises
 LEAST_TOKENS: Final = 100
 TOKENS_BETWEEN_TOOLS: Final = 60
 CHUNKS_BETWEEN_DROPS: Final = 400
@@ -34,18 +34,18 @@ Content = tuple[object, ...]
 
 
 def cut(text: str) -> list[str]:
-    """Cut a text into token-sized deltas; joined they are the text again."""
+    """Cut a text into token-sized deltas; joined, they equal the text."""
     return TOKEN.findall(text)
 
 
 def slice_length(tokens: int, sessions: int) -> int:
-    """How many tokens each session streams: every part of the text is used, a long one makes WANTED_CHUNKS in all."""
+    """Tokens of one session: all sessions together stream the whole text, and at least about WANTED_CHUNKS."""
     wanted = max(-(-tokens // sessions), -(-WANTED_CHUNKS // sessions), LEAST_TOKENS)
     return min(tokens, wanted)
 
 
 def script_of(tokens: Sequence[str], start: int, length: int, chance: random.Random) -> list[Event]:
-    """What one agent says: ``length`` deltas from ``start`` on (around the end of the text), tool events in between."""
+    """The events of one agent: ``length`` deltas from ``start`` on (it wraps at the end), and tool events between."""
     events: list[Event] = []
     next_tool = chance.randrange(min(length, TOKENS_BETWEEN_TOOLS) + 1)
     calls = 0
@@ -63,7 +63,7 @@ def script_of(tokens: Sequence[str], start: int, length: int, chance: random.Ran
 
 
 def content(chunk: StreamChunk) -> Content:
-    """What a tool event says, without what the writer fills in."""
+    """The content of a tool event, without the fields that the writer fills in."""
     if isinstance(chunk, ToolStartChunk):
         return (chunk.type, chunk.tool_call_id, chunk.tool_name, chunk.arguments)
     if isinstance(chunk, ToolEndChunk):
@@ -77,25 +77,25 @@ class Session:
     Args:
         number: of the session.
         events: what the agent streams; see ``script_of``.
-        chance: where the reader drops off, and for how long.
+        chance: decides where the reader drops off, and for how long.
         rate: chunks a second; 0 for as fast as it goes.
 
     Attributes:
-        written, received: chunks acknowledged, chunks that came.
-        resumes, duplicated, out_of_order: counted so far; ``lost`` counts when both sides are done.
-        latencies: seconds from the call that wrote a chunk to the reader's loop, of chunks written while it was there.
-        trouble: the stream's own error that ended writer or reader, if one did.
+        written, received: chunks acknowledged, chunks read.
+        resumes, duplicated, out_of_order: counts so far; ``lost`` is valid when both sides are done.
+        latencies: seconds from ``write`` to the reader's loop, of chunks written while the reader was connected.
+        trouble: the StreamError that ended writer or reader, if any.
     """
 
     def __init__(self, number: int, events: list[Event], chance: random.Random, rate: float = 0.0) -> None:
-        self.stream_id = f"agent-{number:05d}"
+        self.stream_id: str = f"agent-{number:05d}"
         self.events = events
-        self.written = 0
-        self.received = 0
-        self.resumes = 0
-        self.duplicated = 0
-        self.out_of_order = 0
-        self.latencies = array("d")
+        self.written: int = 0
+        self.received: int = 0
+        self.resumes: int = 0
+        self.duplicated: int = 0
+        self.out_of_order: int = 0
+        self.latencies: array[float] = array("d")
         self.trouble: StreamError | None = None
         self._chance = chance
         self._rate = rate
@@ -114,7 +114,7 @@ class Session:
 
     @property
     def identical(self) -> bool:
-        """Whether text and tool events came byte by byte as they were written, all of them."""
+        """Whether all text and tool events were read byte by byte as they were written."""
         text = "".join(event for event in self.events if isinstance(event, str))
         tools = [content(event) for event in self.events if not isinstance(event, str)]
         return self._tools == tools and "".join(self._text).encode() == text.encode()
@@ -123,7 +123,7 @@ class Session:
         """Stream everything, read it back meanwhile, and end the stream.
 
         Raises:
-            StoreError: the server cannot be reached. What goes wrong with the stream itself is in ``trouble``.
+            StoreError: the server cannot be reached. A StreamError is kept in ``trouble``.
         """
         writer = await streams.create_writer(self.stream_id, "agent", "demo")
         reading = asyncio.ensure_future(self._read(streams))
@@ -136,14 +136,14 @@ class Session:
             await reading
             await writer.close()
         finally:
-            # A writer that failed is left to the Helix: closed here, it would try for long to flush what cannot go.
+            # The Helix closes a failed writer: close() here would wait for a flush that cannot succeed.
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _write(self, streams: RedisStreamManager, writer: StreamWriter) -> None:
         clock, sent = time.perf_counter, self._sent
         pause = 1 / self._rate if self._rate else 0.0
-        due = clock() + pause * self._chance.random()  # the agents do not march in step
+        due = clock() + pause * self._chance.random()  # agents start at different moments
         for event in self.events:
             if pause:
                 due += pause
@@ -152,7 +152,7 @@ class Session:
             if isinstance(event, str):
                 writer.send_text(event)
                 if not pause:
-                    await asyncio.sleep(0)  # all agents by turns
+                    await asyncio.sleep(0)  # lets the other agents run
             else:
                 # Waiting for the acknowledgement also keeps an agent without a rate from running ahead of the server.
                 self.written = await writer.write(event)
@@ -184,7 +184,7 @@ class Session:
             self.trouble = error
 
     def saw(self, stored: StoredChunk, since: float) -> None:
-        """Take in what the reader got; ``since`` is when it connected, on ``time.perf_counter``."""
+        """Count a chunk that the reader got; ``since``: when it connected, by ``time.perf_counter``."""
         sequence, chunk = stored.sequence, stored.chunk
         self.received += 1
         if not 0 < sequence <= len(self._seen) or self._seen[sequence - 1]:

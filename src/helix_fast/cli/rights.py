@@ -1,4 +1,4 @@
-"""Which commands the server's user may use: each is tried, on a key that is gone afterwards."""
+"""Which commands the server's user may use: tries each on a key that is deleted afterwards."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ zrevrange KEY 0 0; zrevrangebyscore KEY 0 0; zscore KEY m
 persist KEY; expire KEY 60; expireat KEY 1; unlink KEY:copy; del KEY
 """
 TRIED: Final = tuple(form.split() for line in _FORMS.strip().splitlines() for form in line.split("; "))
-"""Command, with its subcommand, and arguments of each. (UN)SUBSCRIBE are tried by reading a stream live."""
+"""Each command with its subcommand and arguments. Reading a stream live tries (UN)SUBSCRIBE."""
 SHARDED: Final = (("spublish", "CHANNEL", "doctor"), ("pubsub|shardnumsub", "CHANNEL"))
-"""Tried on clusters. One that is refused is noticed by nobody: readers look into the log then, only later."""
+"""Tried on clusters. A refusal shows in no error: readers fall back to reading the log, only later."""
 
 
 async def look_at_rights(store: RedisStore, name: str, channel: bytes, *, cluster: bool = False) -> Finding:

@@ -12,9 +12,9 @@ from helix_fast.store import RedisStore
 
 
 async def sizes_of(helix: Helix, prefix: str, session: str) -> dict[str, int] | None:
-    """Bytes by part, as the server estimates them, 0 for what there is not.
+    """Bytes by part, as the server estimates them; 0 for an absent part.
 
-    None where the server does not tell: its user needs ``+memory|usage``.
+    None without the right to ask, ``+memory|usage``.
 
     Raises:
         InvalidIdError, StoreConnectionError.
@@ -39,7 +39,7 @@ async def sizes_of(helix: Helix, prefix: str, session: str) -> dict[str, int] | 
 
 
 async def message_logs(store: RedisStore, session: str, keys: SessionKeys) -> list[bytes]:
-    """The logs of messages: the conversation's, and those that checkpoints still need."""
+    """The message logs: the current one, and those that checkpoints still need."""
     last = await store.command(session, b"HGET", keys.hash, b"lastGeneration")
     return [keys.messages(generation) for generation in range(1, int(last or 0) + 1)]
 
@@ -51,7 +51,7 @@ async def staged(store: RedisStore, session: str, keys: SessionKeys) -> list[byt
 
 
 async def total(store: RedisStore, session: str, keys: Iterable[bytes]) -> int:
-    """Bytes of these keys, those that do not exist left out."""
+    """Bytes of those keys that exist."""
     found = await asyncio.gather(
         *(store.command(session, b"MEMORY", b"USAGE", key) for key in keys), return_exceptions=True
     )

@@ -37,7 +37,7 @@ class Line(msgspec.Struct):
 
 
 class Printer:
-    """Prints chunks for people: text as it flows, everything else on a line of its own, dimmed on a terminal."""
+    """Prints chunks as text: deltas joined, every other chunk on a line of its own, dimmed on a terminal."""
 
     def __init__(self) -> None:
         self._in_line = False
@@ -70,7 +70,7 @@ def wire(stored: StoredChunk) -> bytes:
 
 
 def printable(text: str) -> str:
-    """The text without control characters but tabs and line ends: what a model wrote must not steer a terminal."""
+    """The text without control characters but tabs and line ends: model output must not control a terminal."""
     return "".join(
         character
         if character.isprintable() or character in "\n\t"
@@ -107,10 +107,10 @@ async def print_stream(
     follow: bool = True,
     json: bool = False,
 ) -> None:
-    """Print the chunks after a position; returns at the end of the stream, or of what is stored where not following.
+    """Print the chunks after a position until the stream ends; without following, until the last stored one.
 
     Args:
-        last: print only so many of what is stored.
+        last: print at most so many of the stored chunks.
 
     Raises:
         StreamNotFoundError, InvalidIdError, and what ResumableReader raises.

@@ -31,7 +31,7 @@ async def token_entries(usage: RedisUsageStore, rollup: UsageRollup) -> list[Usa
 
 
 def number(value: float) -> str:
-    """A number as people read it: 1,234 or 1,234.5."""
+    """A number with thousands separators: 1,234 or 1,234.5."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
@@ -44,7 +44,7 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 
 def models_table(rollup: UsageRollup) -> Table:
-    """Tokens by model, the most used first, and of all."""
+    """Tokens by model, the most used first, with a total."""
     table = _table("tokens by model", "model", "calls", "prompt", "cached", "completion", "reasoning", "total")
 
     def add(name: str, part: TokenTotals) -> None:
@@ -82,7 +82,7 @@ def custom_table(rollup: UsageRollup) -> Table:
 
 
 def show(rollup: UsageRollup, console: Console) -> None:
-    """Print a rollup for people."""
+    """Print a rollup as tables."""
     sessions = "" if rollup.by_session is None else f" and {len(rollup.by_session) - 1:,} below it"
     begun, ended = moment(rollup.first_timestamp), moment(rollup.last_timestamp)
     times = "" if begun is None else f", {begun} to {ended}"

@@ -16,7 +16,7 @@ from helix_fast.usage.schema import UsageEntry, encode_entry
 from .inspect import shown
 
 BARS = 60
-# More models than colours that can be told apart are drawn as one.
+# Models beyond the number of distinguishable colours are drawn as one.
 MODELS = 9
 
 

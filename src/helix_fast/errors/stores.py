@@ -1,4 +1,4 @@
-"""What can go wrong with sessions, usage entries and locks."""
+"""Errors of sessions, usage entries and locks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import HelixError
 
 
 class SessionError(HelixError):
-    """Base of what can go wrong with one session's state."""
+    """Base of the errors of one session's state."""
 
     code = "session_error"
 
@@ -58,7 +58,7 @@ class ConcurrentUpdateError(SessionError):
 
 
 class MalformedStateError(SessionError, ValueError):
-    """Stored bytes, or a given value, that are no valid state; names the key and the field."""
+    """Stored bytes, or an argument, that are no valid state; the message names the key and the field."""
 
     code = "malformed_state"
 
@@ -88,7 +88,7 @@ class SubAgentRefNotFoundError(SessionError):
 
 
 class CheckpointStateError(SessionError):
-    """The state was asked of a checkpoint that was listed or created, not loaded."""
+    """The state of a checkpoint that was listed or created, not loaded, was read."""
 
     code = "checkpoint_state"
 
@@ -119,7 +119,7 @@ class UsageNotRecordedError(HelixError):
 
 
 class LockError(HelixError):
-    """Base of what can go wrong with a lock."""
+    """Base of the errors of locks."""
 
     code = "lock_error"
 
@@ -139,7 +139,7 @@ class LockLostError(LockError):
 
 
 class MalformedLockError(LockError, ValueError):
-    """What is stored under a lock's key is no lock; ``key`` names it."""
+    """The value under a lock's key is no lock; ``key`` names the key."""
 
     code = "malformed_lock"
     default_hint = "something else writes to this key; a lock is JSON with owner, fencingToken and acquiredAt"

@@ -1,4 +1,4 @@
-"""What can go wrong with a stream, and stale fencing tokens."""
+"""Errors of streams, and the stale fencing token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import HelixError
 
 
 class StreamError(HelixError):
-    """Base of what can go wrong with one stream."""
+    """Base of the errors of one stream."""
 
     code = "stream_error"
 
@@ -31,7 +31,7 @@ class MalformedChunkError(StreamError, ValueError):
     """Bytes or an object that are no valid chunk.
 
     Attributes:
-        sequence: its place in the stream, or None where it was never written.
+        sequence: its place in the stream, or None if it was never written.
         data: the offending bytes or object.
     """
 
@@ -60,7 +60,7 @@ class StreamClosedError(StreamError):
 
     Attributes:
         status: ``ended``, ``failed``, ``deleted`` or ``closed`` (only this writer is).
-        unsent: encoded chunks given to ``send`` that were never stored, oldest first.
+        unsent: encoded chunks that ``send`` accepted and that were never stored, oldest first.
     """
 
     code = "stream_closed"
@@ -92,10 +92,10 @@ class StreamNotFoundError(StreamError):
 
 
 class SequenceGapError(StreamError):
-    """Chunks asked for are no longer kept (trimmed), or were lost by the server.
+    """The requested chunks were trimmed, or the server lost them.
 
     Attributes:
-        requested: the position asked for: the last sequence seen.
+        requested: the requested position: the last sequence seen.
         first_available: the first sequence that can still be read.
     """
 
@@ -111,7 +111,7 @@ class SequenceGapError(StreamError):
 
 
 class StreamResetError(StreamError):
-    """The stream was reset: it lives a new epoch and the position or writer belongs to an older one."""
+    """The stream was reset to a new epoch; the position or writer belongs to an older one."""
 
     code = "stream_reset"
 
@@ -127,7 +127,7 @@ class StreamFailedError(StreamError):
     """The stream ended with ``fail_stream``; raised by readers after its last chunk.
 
     Attributes:
-        error: what the producer gave as the reason.
+        error: the reason that the producer gave.
     """
 
     code = "stream_failed"
@@ -165,7 +165,7 @@ class ReaderBusyError(StreamError):
 
 
 class AcknowledgedDataLostError(StreamError):
-    """The server came back with less than it had acknowledged (a failover or restart lost it).
+    """A failover or restart lost acknowledged chunks.
 
     Attributes:
         first, last: the lost sequences, both inclusive.
@@ -182,7 +182,7 @@ class AcknowledgedDataLostError(StreamError):
 
 
 class WriteOutcomeUnknownError(StreamError):
-    """A batch's reply was lost and its entry was trimmed before it could be looked up: it may have been stored."""
+    """The reply to a batch was lost, and the log was trimmed past it before the check: it may have been stored."""
 
     code = "write_outcome_unknown"
 

@@ -1,1 +1,1 @@
-"""Bindings to other libraries, one module each. Nothing of the library imports them; each needs its own extra."""
+"""Bindings to other libraries, one module each, each with its own extra. The library itself imports none of them."""

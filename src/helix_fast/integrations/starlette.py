@@ -1,7 +1,7 @@
 """Server-sent events for Starlette and FastAPI: a stream as a response that resumes by ``Last-Event-ID``.
 
-Needs the extra ``starlette``. How a stream becomes events is here, and how a client that leaves ends it; what a reader
-does is the reader's.
+Needs the extra ``starlette``. It turns a stream into events and ends with its client; positions, gaps and waiting are
+the reader's.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ from helix_fast.streams.reader import ResumableReader
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 try:
+    from starlette.background import BackgroundTask
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.starlette needs Starlette: pip install 'helix-fast[starlette]'"
-    ) from error
+    ) from _missing
 
 END: Final = "end"
-"""Event: the stream has ended, and this was all of it. The client closes its ``EventSource``, or it would ask again."""
+"""Event: the stream has ended. The client must close its ``EventSource``, which would reconnect otherwise."""
 FAILED: Final = "failed"
 """Event: the stream failed, was deleted, or its producer died; data: ``{"code", "message"}``. The client closes."""
 RESET: Final = "reset"
-"""Event: what the client has does not go on; data as of FAILED. It discards that, and is begun anew with."""
+"""Event: the client's position is no longer valid; data as of FAILED. It must discard its chunks and start anew."""
 MALFORMED: Final = "malformed"
-"""Event: bytes in the place of one chunk that are no chunk; data as of FAILED. The next chunks follow."""
+"""Event: one stored chunk is malformed; data as of FAILED. The next chunks follow."""
 HEARTBEAT: Final = b": heartbeat\n\n"
-# A proxy that buffers or compresses (nginx does) would keep tokens back.
+# A proxy that buffers or compresses (nginx does) would delay tokens.
 HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 
@@ -65,8 +66,8 @@ async def event_stream(
     """A response with all of a stream after the client's ``Last-Event-ID``, then live, until the stream ends.
 
     Each chunk is one event without a name: its position as ``id``, its JSON in wire form as ``data``. Other events are
-    named END, FAILED, RESET and MALFORMED. A server that cannot be reached any more ends the response without an event:
-    the client asks again by itself, and goes on where it was.
+    named END, FAILED, RESET and MALFORMED. If the server becomes unreachable, the response ends without an event: the
+    client reconnects by itself and resumes.
 
     ```python
     @app.get("/chats/{chat}/events")
@@ -78,16 +79,15 @@ async def event_stream(
         request: the request; its ``Last-Event-ID`` is a position (``epoch:sequence``) or a sequence.
         streams: the manager; on Redis or in memory.
         stream_id: the stream.
-        start: the position for a client that sends no ``Last-Event-ID``, say one that a page kept over a reload.
-        on_gap: ``"raise"``: a client whose position was trimmed is sent RESET; ``"skip"``: it goes on behind the gap.
+        start: the position for a client that sends no ``Last-Event-ID``, such as one that a page kept over a reload.
+        on_gap: ``"raise"``: a client whose position was trimmed gets RESET; ``"skip"``: it continues behind the gap.
         heartbeat_ms: milliseconds of silence after which a comment is sent: proxies close silent connections.
-        retry_ms: what the client is told to wait before it asks again; None: its own default.
-        headers: more of them, or others in place of ours.
+        retry_ms: how long the client waits before it reconnects; None: its own default.
+        headers: additional headers, or replacements of ours.
 
     Raises:
-        HTTPException: 404 there is no such stream; 400 the id or position cannot be one; 503 the server cannot be
-            reached.
-        InvalidArgumentError: options that make no sense.
+        HTTPException: 404 there is no such stream; 400 the id or position is invalid; 503 the server cannot be reached.
+        InvalidArgumentError: an option is out of range.
     """
     beat = arguments.milliseconds(heartbeat_ms, "heartbeat_ms", 1)
     retry = None if retry_ms is None else arguments.integer(retry_ms, "retry_ms")
@@ -102,7 +102,7 @@ async def event_stream(
     except InvalidArgumentError as error:
         raise HTTPException(400, str(error)) from error
     except (StoreConnectionError, StoreClosedError) as error:
-        # Without the message: it names the server.
+        # Without the message, which names the server.
         raise HTTPException(503, "the stream cannot be read now", headers={"Retry-After": "1"}) from error
     if reader is None:
         raise HTTPException(404, "no such stream")
@@ -110,7 +110,7 @@ async def event_stream(
 
 
 class EventStream(Response):
-    """A response that sends what a reader reads; made by :func:`event_stream`. It closes the reader."""
+    """A response with the events of a reader, which it closes; made by :func:`event_stream`."""
 
     media_type = "text/event-stream"
 
@@ -123,14 +123,14 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status_code = 200
-        self.background = None
+        self.background: BackgroundTask | None = None
         self._source = source
         self._heartbeat = heartbeat
         self._retry = retry
         self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events; return when they are all sent, or the client has gone."""
+        """Send the events until the last one, or until the client disconnects."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
             if isinstance(self._source, ResumableReader):
@@ -142,7 +142,7 @@ class EventStream(Response):
             await self.background()
 
     async def _until_gone(self, receive: Receive, send: Send) -> None:
-        # Not every server tells of a client that has gone by cancelling us or by refusing what is sent; in a silent
+        # Not every server reports a disconnect by cancelling us or by refusing to send; in a silent
         # stream, none would before the next heartbeat.
         sending = asyncio.ensure_future(self._send(send))
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -157,7 +157,7 @@ class EventStream(Response):
             sending.result()
 
     async def _send(self, send: Send) -> None:
-        with contextlib.suppress(OSError):  # the client has gone
+        with contextlib.suppress(OSError):  # the client has disconnected
             async with contextlib.aclosing(self._events()) as events:
                 async for part in events:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -199,7 +199,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _position(text: str) -> tuple[int, str | None]:
-    """Sequence, and epoch where it is told, of what a client sent."""
+    """Sequence, and epoch if there is one, of the position that a client sent."""
     if text.isascii() and text.isdigit() and len(text) <= 20:
         return int(text), None
     position = StreamPosition.parse(text)
@@ -207,16 +207,16 @@ def _position(text: str) -> tuple[int, str | None]:
 
 
 def _frames(batch: Iterable[StoredChunk]) -> bytes:
-    """The events of chunks that are there together: they leave in one write."""
+    """The events of chunks that were read together: one write."""
     return b"".join(
         b"id: %s\ndata: %s\n\n" % (str(stored.position).encode(), encode_chunk(stored.chunk)) for stored in batch
     )
 
 
 def _closing(error: HelixError) -> bytes:
-    """The last event of a reader that raised; nothing where the client does best to ask again."""
+    """The last event of a reader that raised; none if the client should reconnect."""
     if isinstance(error, (StreamResetError, SequenceGapError)):
-        return _named(RESET, error, "id\n")  # an empty id: asked again, the client begins anew
+        return _named(RESET, error, "id\n")  # an empty id: after a reconnect the client starts anew
     if isinstance(error, (StoreConnectionError, StoreClosedError)):
         return b""
     return _named(FAILED, error)

@@ -1,7 +1,7 @@
-"""OpenTelemetry for the stores: metrics and spans of what goes to the server. Needs the extra ``otel``.
+"""OpenTelemetry for the stores: metrics and spans of batches and requests. Needs the extra ``otel``.
 
 Nothing of the library imports this module, and none of it is active before :func:`instrument` is called. Names follow
-OpenTelemetry's semantic conventions for Redis where there are any; what has none begins with ``helix_fast.``.
+OpenTelemetry's semantic conventions for Redis; names that these lack begin with ``helix_fast.``.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ try:
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.telemetry needs OpenTelemetry: pip install 'helix-fast[otel]'"
-    ) from error
+    ) from _missing
 
 Self = TypeVar("Self", bound="Instrumentation")
 Attributes = dict[str, str | int]
 
 SCOPE: Final = "helix_fast"
 SCHEMA: Final = "https://opentelemetry.io/schemas/1.33.0"
-# The boundaries of the conventions, and some below them: a round trip on a good network takes less than their first.
+# The conventions' boundaries, and some below: a round trip on a good network takes less than their first.
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 CHUNKS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 BYTES: Final = (128, 512, 2048, 8192, 32_768, 65_536, 262_144, 1_048_576)
@@ -48,21 +48,21 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
 ) -> Instrumentation:
-    """Report what a Helix, or one store that was made alone, does, from now on.
+    """Report the batches and requests of a Helix, or of one store that was made alone, from now on.
 
     Metrics: ``db.client.operation.duration`` (s), the time from a request to its reply, repetitions included;
     ``helix_fast.append.chunks`` ({chunk}) and ``helix_fast.append.size`` (By) of each batch that a stream acknowledged;
-    ``helix_fast.append.buffered`` (By), what writers have given and no server acknowledged; ``helix_fast.writers``
+    ``helix_fast.append.buffered`` (By), accepted from writers and not acknowledged; ``helix_fast.writers``
     ({writer}) and ``helix_fast.readers`` ({reader}) open now; ``helix_fast.reconnects`` ({reconnect}).
-    Spans: one of kind CLIENT for each request and each batch, under the span that is current where it was asked for.
-    Key names, ids and contents are on no metric; a span has the id, as ``helix_fast.id``.
+    Spans: one of kind CLIENT for each request and each batch, below the caller's current span.
+    Metrics carry no keys, ids or contents; a span has the id, as ``helix_fast.id``.
 
     Args:
         target: an open Helix (its stores share connections and are watched together), or a store.
-        tracer_provider, meter_provider: default: the global ones; one that is a no-op costs next to nothing.
+        tracer_provider, meter_provider: default: the global ones; a no-op provider costs next to nothing.
 
     Returns:
-        What ends it: ``uninstrument()``, or leaving it as a context manager.
+        An object whose ``uninstrument()`` ends the reports; also a context manager.
 
     Raises:
         InvalidArgumentError: not open, no store on connections, or instrumented already.
@@ -110,10 +110,10 @@ class Instrumentation:
     def __exit__(self, *_exc_info: object) -> None:
         self.uninstrument()
 
-    # what the gauges tell
+    # read by the gauges
 
     def buffered_bytes(self) -> int:
-        """Bytes that writers have given and that are not acknowledged."""
+        """Bytes accepted from writers and not acknowledged."""
         return sum(appender.buffered_bytes for manager in self._managers for appender in manager._all_appenders)
 
     def writers(self) -> int:
@@ -121,8 +121,8 @@ class Instrumentation:
         return sum(appender.writers for manager in self._managers for appender in manager._appenders.values())
 
     def readers(self) -> int:
-        """Readers that are open; one at the end of its stream is not."""
-        return sum(feed.reading for manager in self._managers for feed in manager._cursors)
+        """Open readers that have not reached the end of their stream."""
+        return sum(cursor.reading for manager in self._managers for cursor in manager._cursors)
 
     # Observer
 
@@ -154,7 +154,7 @@ class Instrumentation:
 
 
 class _Request:
-    """A request under way."""
+    """A request in flight."""
 
     __slots__ = ("_attributes", "_begun", "_over", "_span", "_watch", "parent")
 
@@ -186,12 +186,12 @@ class _Request:
             self._span.set_attributes(failure)
             self._span.set_status(Status(StatusCode.ERROR, str(error)))
         self._span.end()
-        # The context is that of the caller: a reply is handled outside of it, and an exemplar would have no trace.
+        # The caller's context: a reply is handled outside of it, and an exemplar would have no trace.
         self._watch.instruments.duration.record(seconds, attributes, trace.set_span_in_context(self._span, self.parent))
 
 
 class _Batch(_Request):
-    """A batch under way."""
+    """A batch in flight."""
 
     __slots__ = ("_chunks", "_size", "_stored")
 
@@ -215,7 +215,7 @@ class _Batch(_Request):
 
 
 class _Instruments:
-    """The instruments of one meter. A meter takes each of them once, so the gauges tell of all that is watched."""
+    """The instruments of one meter. A meter accepts each name once, so the gauges sum over all instrumentations."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = metrics.get_meter(SCOPE, meter_provider=provider, schema_url=SCHEMA)
@@ -224,12 +224,16 @@ class _Instruments:
         def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> metrics.Histogram:
             return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
-        self.duration = histogram(
+        self.duration: metrics.Histogram = histogram(
             "db.client.operation.duration", "s", "Time from a request to its reply, repetitions included.", SECONDS
         )
-        self.chunks = histogram("helix_fast.append.chunks", "{chunk}", "Chunks of an acknowledged batch.", CHUNKS)
-        self.size = histogram("helix_fast.append.size", "By", "Size of an acknowledged batch.", BYTES)
-        self.reconnects = meter.create_counter(
+        self.chunks: metrics.Histogram = histogram(
+            "helix_fast.append.chunks", "{chunk}", "Chunks of an acknowledged batch.", CHUNKS
+        )
+        self.size: metrics.Histogram = histogram(
+            "helix_fast.append.size", "By", "Size of an acknowledged batch.", BYTES
+        )
+        self.reconnects: metrics.Counter = meter.create_counter(
             "helix_fast.reconnects", "{reconnect}", "Connections made again after they were lost."
         )
         for name, unit, description, ask in (
@@ -240,12 +244,12 @@ class _Instruments:
             meter.create_observable_up_down_counter(name, [self._asking(ask)], unit, description)
 
     def watch(self, instrumentation: Instrumentation) -> None:
-        """Count it in the gauges, as long as somebody uses it."""
+        """Count it in the gauges while it is alive."""
         self.live.add(instrumentation)
 
     def _asking(self, ask: Callable[[Instrumentation], int]) -> Callable[[CallbackOptions], list[Observation]]:
         def observe(_options: CallbackOptions) -> list[Observation]:
-            # An exporter asks from a thread of its own, and what it asks about may change meanwhile.
+            # An exporter reads from its own thread, and the sets may change during the read.
             for _ in range(_TRIES):
                 try:
                     return [Observation(sum(ask(each) for each in list(self.live)))]
@@ -262,7 +266,7 @@ _lock: Final = threading.Lock()
 
 
 def _instruments_of(provider: MeterProvider | None) -> _Instruments:
-    """The instruments of a provider. The global one may be set later than it is used, so it is known by no object."""
+    """The instruments of a provider. None stands for the global one, which may be replaced later."""
     with _lock:
         if provider is None or provider is metrics.get_meter_provider():
             if not _global:
@@ -283,7 +287,7 @@ def _server(target: str) -> Attributes:
 
 
 def _failure(error: BaseException) -> Attributes:
-    """What kind of error it is, as the conventions want it."""
+    """The error type, as the conventions define it."""
     code = error.code if isinstance(error, HelixError) else type(error).__qualname__
     if isinstance(error, StoreResponseError):
         return {"error.type": code, "db.response.status_code": error.server_code}

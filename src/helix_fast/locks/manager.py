@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from redis.asyncio import Redis, RedisCluster
 
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
 from helix_fast.keys import LockKeys
@@ -54,7 +55,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
 
     def __init__(
         self,
-        redis: Any = None,
+        redis: str | Redis | RedisCluster | None = None,
         *,
         key_prefix: str = "",
         default_ttl_ms: float = 30_000,

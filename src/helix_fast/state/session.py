@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.asyncio import Redis, RedisCluster
+
 from helix_fast import arguments
 from helix_fast.errors import (
     MalformedStateError,
@@ -66,7 +68,7 @@ class SessionStore(RedisStore):
 
     def __init__(
         self,
-        redis: Any = None,
+        redis: str | Redis | RedisCluster | None = None,
         *,
         key_prefix: str = "helix:",
         ttl: int | None = 604_800,

@@ -7,6 +7,8 @@ import secrets
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.asyncio import Redis, RedisCluster
+
 from helix_fast import arguments
 from helix_fast.clock import iso_now
 from helix_fast.errors import (
@@ -60,7 +62,7 @@ class RedisStreamManager(RedisStore):
 
     def __init__(
         self,
-        redis: Any = None,
+        redis: str | Redis | RedisCluster | None = None,
         *,
         key_prefix: str = "helix:",
         max_stream_length: int | None = 10_000,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Final
 
+from redis.asyncio import Redis, RedisCluster
+
 from helix_fast import arguments, codec
 from helix_fast.errors import (
     ChunkTooLargeError,
@@ -68,7 +70,7 @@ class RedisResumableStorage(RedisStreamManager):
     Arguments as RedisStreamManager's.
     """
 
-    def __init__(self, redis: Any = None, **options: Any) -> None:
+    def __init__(self, redis: str | Redis | RedisCluster | None = None, **options: Any) -> None:
         super().__init__(redis, **options)
         self._subscriptions: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 

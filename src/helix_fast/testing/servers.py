@@ -41,8 +41,8 @@ class ServerProcess:
         self, directory: Path, *, tcp: bool = False, options: Mapping[str, str] | None = None, binary: str | None = None
     ) -> None:
         self.directory = directory
-        self.port = free_port() if tcp else 0
-        self.socket_path = "" if tcp else str(directory / "s.sock")
+        self.port: int = free_port() if tcp else 0
+        self.socket_path: str = "" if tcp else str(directory / "s.sock")
         assert len(self.socket_path) <= LONGEST_SOCKET_PATH, f"too long for a socket: {self.socket_path}"
         self._binary = binary or find_server_binary()
         self._options = {

@@ -65,7 +65,7 @@ class Limits(NamedTuple):
 
 
 def topology_for(
-    target: Any,
+    target: str | redis.asyncio.Redis | redis.asyncio.RedisCluster,
     *,
     timeout: float | None = None,
     retry_timeout: float = 10.0,
@@ -125,7 +125,7 @@ def _from_url(url: str, limits: Limits, options: dict[str, Any]) -> Topology:
         raise InvalidUrlError(f"invalid URL: {error}") from error
 
 
-def _from_pool(client: Any, limits: Limits) -> Standalone:
+def _from_pool(client: redis.asyncio.Redis, limits: Limits) -> Standalone:
     pool = getattr(client, "connection_pool", None)
     if pool is None or not issubclass(pool.connection_class, AbstractConnection):
         raise InvalidArgumentError(

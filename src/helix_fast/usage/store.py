@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Union
 from weakref import WeakSet
 
+from redis.asyncio import Redis, RedisCluster
+
 from helix_fast import arguments, codec
 from helix_fast.clock import now_ms
 from helix_fast.errors import InvalidArgumentError, MalformedEntryError
@@ -59,7 +61,7 @@ class RedisUsageStore(RedisStore):
 
     def __init__(
         self,
-        redis: Any = None,
+        redis: str | Redis | RedisCluster | None = None,
         *,
         key_prefix: str = "helix",
         ttl_seconds: int | None = 86_400,

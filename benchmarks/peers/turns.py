@@ -1,5 +1,5 @@
-"""Other clients beside ours, in turns, each used as its documentation says it is done best. Those that are not
-installed, or have another interface than the one known here, are told and left out."""
+"""Runs each load in turns with ours. A client that is not installed, or whose interface has changed, is reported and
+left out; each is used as its documentation recommends for speed."""
 
 from __future__ import annotations
 
@@ -7,58 +7,16 @@ import contextlib
 import importlib.util
 import socket
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 
+from benchmarks.measure import Size, timed_run
+from benchmarks.probe import Probe
+from benchmarks.results import Peer
 from helix_fast.embedded import EmbeddedServer
 
-from .measure import Size, timed_run
-from .probe import Probe
-from .results import Peer
-
-OURS = "helix-fast"
-Turn = Callable[[str], Awaitable[float]]
-"""One turn of a load, on keys of this prefix; returns its rate, and has checked what it did."""
-
-
-@dataclass
-class Arena:
-    """The server that all take turns on."""
-
-    size: Size
-    url: str
-    tcp_url: str
-    port: int
-    socket_path: str
-    probe: Probe
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """Who does a load, and how.
-
-    Attributes:
-        module: what must be installed.
-        enter: opens its connections, and gives what does one turn.
-        rival: the name of ours that goes the same way to the server.
-        note: what is not the same work.
-    """
-
-    name: str
-    module: str
-    enter: Callable[[Arena], AbstractAsyncContextManager[Turn]]
-    rival: str = OURS
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Load:
-    """The same work for all of them; the first entrants are ours."""
-
-    what: str
-    unit: str
-    entrants: tuple[Entrant, ...]
+from .model import OURS, Arena, Entrant, Load, Turn
+from .relay import RELAY, RESUME
+from .writes import WRITES
 
 
 @contextlib.asynccontextmanager
@@ -83,7 +41,7 @@ def free_port() -> int:
 
 
 async def take_load(load: Load, arena: Arena, say: Callable[[str], None]) -> list[Peer]:
-    """Everyone in turns; the ratio is the median over the turns."""
+    """Run all entrants in turns; the ratio is the median over the turns."""
     rates: dict[str, list[float]] = {}
     async with contextlib.AsyncExitStack() as stack:
         turns: dict[str, Turn] = {}
@@ -113,7 +71,7 @@ async def take_load(load: Load, arena: Arena, say: Callable[[str], None]) -> lis
 
 
 def leave_out(name: str, error: Exception, turns: dict[str, Turn], say: Callable[[str], None]) -> None:
-    """Tell it. Where it is ours that fails, the benchmark has."""
+    """Report a failed peer and leave it out. A failure of ours fails the benchmark."""
     if name.startswith(OURS):
         raise error
     turns.pop(name, None)
@@ -121,7 +79,7 @@ def leave_out(name: str, error: Exception, turns: dict[str, Turn], say: Callable
 
 
 def peer_of(load: Load, entrant: Entrant, rates: dict[str, list[float]]) -> Peer:
-    """Medians of what was measured."""
+    """The medians of the runs."""
     mine, theirs = rates[entrant.rival], rates[entrant.name]
     return Peer(
         load=load.what,
@@ -135,10 +93,7 @@ def peer_of(load: Load, entrant: Entrant, rates: dict[str, list[float]]) -> Peer
 
 
 async def take_peers(size: Size, say: Callable[[str], None]) -> list[Peer]:
-    """All loads."""
-    from .peer_relay import RELAY, RESUME
-    from .peer_writes import WRITES
-
+    """Run all loads."""
     found: list[Peer] = []
     async with open_arena(size) as arena:
         for load in (WRITES, RELAY, RESUME):

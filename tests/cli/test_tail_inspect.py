@@ -1,4 +1,4 @@
-"""tail and inspect on a real server: what people and programs get to see of what is stored."""
+"""tail and inspect on a real server: their output as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What `resumable-stream` is for: a stream that a reader follows live, and one that it comes to late.
+"""The loads that `resumable-stream` is made for: a reader that follows a stream live, and one that joins late.
 
 That library keeps a stream in the memory of the process that produces it: a reader asks this process through PUBLISH
 and gets text back the same way. Nothing but a mark is stored, so a stream is lost with its producer, and readers get
-text, no chunks. Ours stores every chunk before its write is acknowledged. The text that arrives is the same.
+text, no chunks. Ours stores every chunk before it acknowledges the write. Both readers get the same text.
 
 Its documented `create_resumable_stream_context(redis_url=…)` raises TypeError in 0.2.0; publisher and subscriber are
 handed in, as its documentation also shows.
@@ -17,12 +17,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from benchmarks.measure import check
+from benchmarks.probe import PATIENCE, reached
+from benchmarks.stream_loads import close_and_delete, open_writers
 from helix_fast import TextDeltaChunk, connect
 
-from .measure import check
-from .peers import OURS, Arena, Entrant, Load, Turn
-from .probe import PATIENCE, reached
-from .stream_loads import close_and_delete, open_writers
+from .model import OURS, Arena, Entrant, Load, Turn
 
 NOTE = "text from the memory of its producer, nothing stored"
 
@@ -33,7 +33,7 @@ def relay_sizes(arena: Arena) -> tuple[int, int]:
 
 
 def late_sizes(arena: Arena) -> tuple[int, int]:
-    """Chunks that are there already, and readers that come one after the other."""
+    """Stored chunks, and readers that join one after the other."""
     return arena.size.pick(10_000, 10_000, 100), arena.size.pick(5, 2, 1)
 
 
@@ -88,7 +88,7 @@ async def context_of(arena: Arena, prefix: str) -> AsyncIterator[Any]:
 
 
 async def collect(stream: Any, length: int) -> str:
-    """Text from a reader until all of it, or the end, is there."""
+    """The text of a reader, until it is complete or the stream ends."""
     text = ""
     async for part in stream:
         text += part
@@ -99,7 +99,7 @@ async def collect(stream: Any, length: int) -> str:
 
 @contextlib.asynccontextmanager
 async def theirs_relay(arena: Arena) -> AsyncIterator[Turn]:
-    """A producer that begins when its reader is there: else the reader would get the beginning in one piece."""
+    """A producer that waits for its reader, which would get the beginning in one piece otherwise."""
     streams_count, each = relay_sizes(arena)
     text = arena.size.payload.text
 
@@ -117,7 +117,7 @@ async def theirs_relay(arena: Arena) -> AsyncIterator[Turn]:
             await listening(arena, f"{prefix}:rs:request:*", streams_count)
             before = published(arena)
             readers = [await context.resume_existing_stream(name) for name in names]
-            # Each reader has asked, and each producer has answered: from now on all chunks go one by one.
+            # Each producer has answered its reader: from now on chunks are sent one by one.
             await reached(lambda: published(arena) - before >= 2 * streams_count, "answers of the producers")
 
             async def consume(reader: Any) -> None:
@@ -140,7 +140,7 @@ async def theirs_relay(arena: Arena) -> AsyncIterator[Turn]:
 
 
 async def listening(arena: Arena, pattern: str, count: int) -> None:
-    """Wait until so many channels are subscribed to: the library does not wait for that."""
+    """Wait for this many subscribed channels: the library does not."""
     await reached(lambda: len(arena.probe.command("PUBSUB", "CHANNELS", pattern)) >= count, f"channels {pattern}")
 
 

@@ -1,6 +1,6 @@
 """The load of P2 for other clients: 1 000 tasks, a stream each, every write awaited before the next.
 
-The others are given bytes that are encoded already and neither trim nor count; ours encodes, trims and counts.
+The others get encoded bytes and neither trim nor count; ours encodes, trims and counts.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 import redis.asyncio as redis
 
+from benchmarks.baselines.pydantic_store import POOL
+from benchmarks.measure import check
+from benchmarks.payloads import chunk_json
+from benchmarks.stream_loads import check_last, close_and_delete, open_writers, write_each
 from helix_fast import connect
 
-from .baselines.pydantic_store import POOL
-from .measure import check
-from .payloads import chunk_json
-from .peers import OURS, Arena, Entrant, Load, Turn
-from .stream_loads import check_last, close_and_delete, open_writers, write_each
+from .model import OURS, Arena, Entrant, Load, Turn
 
 Write = Callable[[str], Awaitable[Any]]
 """Append the chunk to the stream of this key, and wait for the answer."""
@@ -34,7 +34,7 @@ def sizes(arena: Arena) -> tuple[int, int]:
 
 
 def ours(over_tcp: bool) -> Callable[[Arena], contextlib.AbstractAsyncContextManager[Turn]]:
-    """helix-fast, by socket or TCP. It takes more chunks, for a turn that lasts long enough to be measured."""
+    """helix-fast, by socket or TCP, with more chunks, so that a turn is long enough to be measured."""
 
     @contextlib.asynccontextmanager
     async def enter(arena: Arena) -> AsyncIterator[Turn]:
@@ -58,7 +58,7 @@ def ours(over_tcp: bool) -> Callable[[Arena], contextlib.AbstractAsyncContextMan
 
 
 def turn_of(arena: Arena, write: Write, chunks: int = 1) -> Turn:
-    """A turn of a client that writes so many chunks at a time; then to fewer streams, for as long a turn."""
+    """A turn of a client. With several chunks at a time it writes to fewer streams, so that the turn is as long."""
     tasks, each = sizes(arena)
     tasks, calls = (tasks, each) if chunks == 1 else (max(POOL, tasks * each // chunks), 1)
 
