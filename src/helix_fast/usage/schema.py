@@ -35,9 +35,9 @@ class _Part(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_f
 class TokenCounts(_Part):
     """Tokens of one model call, each a whole number from 0; None: not reported.
 
-    ``reasoning`` is inside ``completion``, as providers report it, unless it does not fit in there or ``total`` has
-    room for it beside prompt and completion. ``cached`` is the part of ``prompt`` that was read from a cache. Without
-    ``total``, prompt + completion counts, and reasoning where it is not inside completion.
+    ``reasoning`` is inside ``completion`` and ``cached`` (read from a cache) inside ``prompt``, as most providers
+    report them, unless one does not fit in there or ``total`` has room for it beside prompt and completion. Without
+    ``total``, prompt + completion counts, and what stands beside them.
     """
 
     prompt: Count | None = None
