@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from helix_fast import connect
 from helix_fast.errors import HelixError, MalformedEntryError, StoreResponseError
 from helix_fast.keys import UsageKeys, usage_index, usage_shard
 from helix_fast.usage.schema import TokenUsage
@@ -208,7 +209,8 @@ async def test_a_key_of_another_type_leaves_nothing_half_written(store: RedisUsa
 
 
 async def test_a_full_server_refuses_all_of_a_call(fresh_server: Any) -> None:
-    async with RedisUsageStore(fresh_server.url) as store:
+    async with connect(fresh_server.url, retry_timeout=0.1) as helix:
+        store = helix.usage
         await store.record_entry(tokens(id="a"))
         await store.command("", "CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(StoreResponseError, match="OOM"):
