@@ -120,11 +120,21 @@ def test_what_is_percent_encoded_comes_back(username: str, password: str) -> Non
     assert (url.hosts, url.path, url.query) == ([("host", 7)], "/3", "client_name=a%40b")
 
 
-@pytest.mark.parametrize("words", [["demo"], ["tail", "s"], ["inspect", "s"], ["usage", "s"], ["doctor"], ["bench"]])
-@pytest.mark.parametrize("password", ["hunter2#sesame9", "1?hunter2/sesame9", "hunter2[sesame9"])
+COMMANDS = [["demo"], ["tail", "s"], ["inspect", "s"], ["usage", "s"], ["doctor"], ["bench"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "password"),
+    [
+        *((words, "hunter2#sesame9") for words in COMMANDS),
+        (["demo"], "1?hunter2/sesame9"),
+        (["demo"], "hunter2[sesame9"),
+    ],
+    ids=repr,
+)
 def test_the_command_line_shows_no_part_of_a_password(words: list[str], password: str) -> None:
     done = command(*words, env={"HELIX_URL": f"redis://bob:{password}@127.0.0.1:{PORT}"})
-    assert done.returncode == (1 if words == ["doctor"] and "[" in password else 2)
+    assert done.returncode == 2
     assert not [secret for secret in SECRETS if secret in done.stdout + done.stderr]
     assert "Traceback" not in done.stderr
 

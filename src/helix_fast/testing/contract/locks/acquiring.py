@@ -21,6 +21,7 @@ from helix_fast.interfaces import LockManager
 from helix_fast.locks.lock import Lock
 from helix_fast.testing.contract.fixtures import MakeLockManager, Waiting
 from helix_fast.testing.contract.held import SHORT, freed, happens, taken
+from helix_fast.testing.contract.ids import every_subclass, plain
 
 LONG = 60_000
 BAD_TTLS: tuple[Any, ...] = (9, 0, -1, 9.99, math.nan, math.inf, "1000", True, [], 10**13)
@@ -314,3 +315,13 @@ class TestClosing:
         await lock_manager.close()
         with pytest.raises(StoreClosedError):
             await asyncio.wait_for(waiter, 0.5)
+
+
+@every_subclass
+async def test_a_str_of_a_subclass_is_its_text(lock_manager: LockManager, name: str) -> None:
+    lock = await taken(lock_manager, name, owner=name, ttl_ms=LONG)
+    assert await lock_manager.acquire(plain(name)) is None
+    holder = await lock_manager.get_holder(plain(name))
+    assert holder is not None
+    assert (type(holder.owner), holder.owner) == (str, plain(name))
+    assert await lock.release() is True
