@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+import msgspec
 
 from .errors import InvalidArgumentError
 
@@ -49,24 +52,32 @@ def seconds(value: object, what: str, low: float = 0.0) -> float:
 
 
 def text(value: object, what: str) -> str:
-    """A str that UTF-8 can encode."""
+    """A str that UTF-8 can encode; one of a subclass as a plain str."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be a str, not {type(value).__name__}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgumentError(f"{what} is no Unicode text: {error}") from error
-    return value
+    return str.__str__(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise NotImplementedError
+
+
+to_json: Final = msgspec.json.Encoder(enc_hook=_plain).encode
+"""What every store encodes with. A str of a subclass (numpy's, say) is a str."""
 
 
 def json_value(value: object, what: str) -> bytes:
     """A value as JSON."""
-    import msgspec
-
     from . import codec
 
     try:
         codec.check_finite(value)
-        return msgspec.json.encode(value)
+        return to_json(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidArgumentError(f"{what} cannot be written as JSON: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -17,9 +17,10 @@ from .state.store import RedisStateStore
 from .streams.manager import RedisStreamManager
 from .streams.storage import RedisResumableStorage
 from .transport.cluster import Cluster
-from .transport.resolve import SCHEMES, topology_for
+from .transport.resolve import topology_for
 from .transport.sentinel import is_unknown_command, no_store
 from .transport.topology import Topology
+from .transport.url import SCHEMES, scheme_of, split, unreachable
 from .usage.store import RedisUsageStore
 
 Self = TypeVar("Self", bound="Helix")
@@ -84,7 +85,7 @@ class Helix:
 
     async def _connect(self) -> Topology:
         url = self._url
-        scheme = url.partition(":")[0] if isinstance(url, str) else ""
+        scheme = scheme_of(url) if isinstance(url, str) else ""
         if scheme == "memory":
             from .memory.server import MemoryServer
 
@@ -131,11 +132,13 @@ class Helix:
     async def _start_server(self, url: str) -> str:
         from .embedded import EmbeddedServer
 
-        parts = urlsplit(url)
-        if parts.netloc:
-            raise InvalidUrlError(f"{url!r} names a host", hint="embedded:// or embedded:///path/to/directory")
-        path = unquote(parts.path)
-        self._server = EmbeddedServer(path or None)
+        parts = split(url)
+        if parts.hosts or parts.username or parts.password or parts.query:
+            raise InvalidUrlError(
+                "an embedded:// URL names a directory and nothing else",
+                hint="embedded:// or embedded:///path/to/directory",
+            )
+        self._server = EmbeddedServer(unquote(parts.path) or None)
         await self._server.start()
         return str(self._server.url)
 
@@ -173,10 +176,10 @@ def connect(
     Use it as ``async with connect(url) as helix:``, or ``helix = await connect(url)`` and ``await helix.close()``.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+cluster://``, ``redis+sentinel://h1,h2/master-name``,
-            ``embedded://`` (a private server that lives as long as this), ``embedded:///directory`` (one whose data is
-            kept there), ``memory://`` (this process alone, for tests), or a ``redis.asyncio`` client whose connection
-            settings are taken over.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+cluster://``, ``redis+sentinel://h1,h2/master-name``
+            (``valkey…`` and ``valkeys…`` are the same), ``embedded://`` (a private server that lives as long as this),
+            ``embedded:///directory`` (one whose data is kept there), ``memory://`` (this process alone, for tests), or
+            a ``redis.asyncio`` client whose connection settings are taken over.
         key_prefix: put before every key.
         state, streams, usage, locks: options of these stores, for example ``streams={"max_stream_length": 100_000}``.
         clock: of ``memory://`` alone: a function that returns seconds since the epoch, for all that a server's clock
@@ -191,9 +194,9 @@ def connect(
         StoreConnectionError, StoreAuthenticationError, EmbeddedServerError: when it is entered or awaited.
     """
     if isinstance(url, str):
-        scheme, found, _ = url.partition("://")
-        if not found or scheme not in {*SCHEMES, "embedded", "memory"}:
-            raise InvalidUrlError(f"no store can be reached by {scheme + '://' if found else 'this URL'}")
+        scheme = scheme_of(url)
+        if scheme not in {*SCHEMES, "embedded", "memory"}:
+            raise unreachable(scheme)
         if scheme == "memory":
             _check_in_memory(url, connection)
     elif not hasattr(url, "connection_pool") and not hasattr(url, "nodes_manager"):
@@ -210,7 +213,8 @@ def connect(
 def _check_in_memory(url: str, connection: Mapping[str, Any]) -> None:
     if url != "memory://":
         raise InvalidUrlError(
-            f"{url!r} names a place", hint="memory:// is all of it: the data is in this process and goes with it"
+            "a memory:// URL names nothing else",
+            hint="memory:// is all of it: the data is in this process and goes with it",
         )
     for name in connection.keys() - _IN_MEMORY:
         raise InvalidArgumentError(

@@ -18,9 +18,13 @@ _PREFIX_HINT = "a prefix is printable text without '{' and '}', as 'helix:'; the
 
 
 def check_id(value: object, what: str = "id") -> str:
-    """Return ``value`` if it is a valid id; else raise InvalidIdError, which calls it ``what``."""
+    """Return ``value`` if it is a valid id; else raise InvalidIdError, which calls it ``what``.
+
+    A str of a subclass (numpy's, a member of an Enum) is taken for its text, whatever it writes of itself.
+    """
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
+    value = str.__str__(value)
     if not value:
         raise InvalidIdError(f"{what} is empty")
     if not value.isprintable() or not _FORBIDDEN.isdisjoint(value):

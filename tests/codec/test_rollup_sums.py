@@ -27,6 +27,12 @@ def tokens(model: str = "m", **counts: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("counts", "total", "reasoning_inside"),
     [
+        ({"prompt": 12, "completion": 300, "cached": 5000}, 5312, 0),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "total": 3800}, 3800, 0),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "reasoning": 100, "total": 3800}, 3800, 100),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "reasoning": 100, "total": 3900}, 3900, 0),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "reasoning": 100, "total": 2400}, 2400, 0),
+        ({"prompt": 5, "completion": 5, "cached": 10, "reasoning": 20}, 40, 0),
         ({"prompt": 100, "completion": 50}, 150, 0),
         ({"prompt": 100, "completion": 50, "total": 150}, 150, 0),
         ({"prompt": 100, "completion": 50, "reasoning": 20}, 150, 20),
@@ -47,30 +53,72 @@ def test_total_where_it_is_absent(codec: Any, counts: dict[str, Any], total: int
 
 
 @on_each_twin
-@examples
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["a", "b"]),
-            st.fixed_dictionaries(
-                {},
-                optional={
-                    name: st.integers(0, 100) for name in ("prompt", "completion", "reasoning", "cached", "total")
-                },
-            ),
-        ),
-        max_size=8,
-    )
+@pytest.mark.parametrize(
+    ("counts", "prompt", "cached", "other"),
+    [
+        ({"prompt": 12, "completion": 300, "cached": 5000}, 5012, 5000, 0),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "total": 3800}, 3500, 1500, 0),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "total": 3799}, 2000, 1500, 1499),
+        ({"prompt": 2000, "completion": 300, "cached": 1500}, 2000, 1500, 0),
+        ({"prompt": 2000, "completion": 300, "cached": 1500, "total": 2300}, 2000, 1500, 0),
+        ({"prompt": 12, "completion": 300, "cached": 5000, "total": 312}, 5012, 5000, -5000),
+        ({"cached": 10**18 - 1, "prompt": 10**18 - 2}, 2 * 10**18 - 3, 10**18 - 1, 0),
+    ],
+    ids=repr,
 )
+def test_cached_tokens_beside_the_prompt(
+    codec: Any, counts: dict[str, int], prompt: int, cached: int, other: int
+) -> None:
+    """As Anthropic reports them. What cannot be part of the prompt, or has room in the total, stands beside it."""
+    found = summed(codec, tokens(**counts)).tokens
+    assert (found.prompt, found.cached, found.cached_in_prompt) == (prompt, cached, cached)
+    buckets = found.buckets()
+    assert (buckets["prompt"], buckets["cached"], buckets["other"]) == (prompt - cached, cached, other)
+
+
+COUNTS = st.fixed_dictionaries(
+    {}, optional={name: st.integers(0, 100) for name in ("prompt", "completion", "reasoning", "cached", "total")}
+)
+
+
+@on_each_twin
+@examples
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), COUNTS), max_size=8))
 def test_buckets_never_overlap(codec: Any, calls: list[tuple[str, dict[str, int]]]) -> None:
     rollup = summed(codec, *(tokens(model, **counts) for model, counts in calls))
     assert sum(rollup.tokens.buckets().values()) == rollup.tokens.total
     assert rollup.tokens.calls == len(calls)
-    for name in ("prompt", "completion", "reasoning", "cached"):
+    for name in ("completion", "reasoning", "cached"):
         assert getattr(rollup.tokens, name) == sum(counts.get(name, 0) for _model, counts in calls)
     for field in TokenTotals.__struct_fields__:
         parts = [getattr(part, field) for part in rollup.by_model.values()]
         assert sum(parts) == getattr(rollup.tokens, field)
+
+
+@on_each_twin
+@examples
+@given(COUNTS)
+def test_each_part_stands_inside_or_beside_its_whole(codec: Any, counts: dict[str, int]) -> None:
+    found = summed(codec, tokens(**counts)).tokens
+    prompt, completion, reasoning, cached = (
+        counts.get(name, 0) for name in ("prompt", "completion", "reasoning", "cached")
+    )
+    beside = found.prompt - prompt
+    outside = reasoning - found.reasoning_in_completion
+    assert beside in {0, cached}
+    assert outside in {0, reasoning}
+    assert beside == cached or cached <= prompt
+    assert outside == reasoning or reasoning <= completion
+    assert min(found.buckets()[name] for name in ("prompt", "cached", "completion", "reasoning")) >= 0
+    if "total" not in counts:
+        assert found.total == prompt + completion + beside + outside
+        assert (beside > 0, outside > 0) == (cached > prompt, reasoning > completion)
+    elif cached <= prompt and reasoning <= completion:
+        # the total explains as much of them as fits
+        room = counts["total"] - prompt - completion
+        assert beside + outside == max(
+            [part for part in (0, reasoning, cached, reasoning + cached) if part <= room], default=0
+        )
 
 
 @on_each_twin

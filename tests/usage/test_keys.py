@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+import zlib
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from helix_fast import connect
 from helix_fast.errors import HelixError, MalformedEntryError, StoreResponseError
 from helix_fast.keys import UsageKeys, usage_index, usage_shard
 from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
@@ -206,7 +209,8 @@ async def test_a_key_of_another_type_leaves_nothing_half_written(store: RedisUsa
 
 
 async def test_a_full_server_refuses_all_of_a_call(fresh_server: Any) -> None:
-    async with RedisUsageStore(fresh_server.url) as store:
+    async with connect(fresh_server.url, retry_timeout=0.1) as helix:
+        store = helix.usage
         await store.record_entry(tokens(id="a"))
         await store.command("", "CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(StoreResponseError, match="OOM"):
@@ -260,3 +264,55 @@ async def test_what_is_deleted_elsewhere_on_a_cluster_can_be_recorded_and_found_
         keys = UsageKeys("helix", "s")
         for name in (keys.entries, keys.ids, keys.deleted):
             assert await clustered.command("s", "PTTL", name) > 0
+
+
+# Other programs list the sessions that they write themselves, as docs/usage.md says
+
+
+async def record_as_others_do(store: RedisUsageStore, session: str, ttl: int = 1000) -> None:
+    """The step of the documentation, by its text alone."""
+    index = f"helix:usage:sessions:{{{zlib.crc32(session.encode()) % 64:02d}}}"
+    await push(store, tokens(session), session=session)
+    await store.command(session, "EXPIRE", f"helix:usage:entries:{{{session}}}", ttl)
+    await store.command(index[-3:-1], "ZADD", index, int(time.time() * 1000) + ttl * 1000, session)
+    await store.command(index[-3:-1], "PERSIST", index)
+
+
+async def test_sessions_that_other_programs_list_are_found(store: RedisUsageStore) -> None:
+    names = [f"s{n}" for n in range(100)]
+    for name in names[:50]:
+        await record_as_others_do(store, name)
+    for name in names[40:]:
+        await store.record_entry(tokens(name))
+    assert sorted(await store.find_session_ids()) == sorted(names)
+    assert await total(store, "s7") == 150
+    assert await total(store, "s45") == 300
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await store.find_session_ids(limit=7, cursor=cursor)
+        found += page
+        if (cursor := page.cursor) is None:
+            break
+    assert sorted(found) == sorted(names)
+    assert await store.delete("s7")
+    assert "s7" not in await store.find_session_ids()
+
+
+async def test_a_session_of_another_program_outlives_those_of_ours(server_url: str, store: RedisUsageStore) -> None:
+    async with RedisUsageStore(server_url, ttl_seconds=1) as short:
+        await short.record_entry(tokens("a"))
+    mate = next(name for n in range(10_000) if usage_shard(name := f"mate-{n}") == usage_shard("a"))
+    await record_as_others_do(store, mate)
+    for _ in range(2000):
+        if not await store.exists("a"):
+            break
+        await asyncio.sleep(0.01)
+    assert await store.find_session_ids() == [mate]
+
+
+async def test_sessions_that_other_programs_list_are_found_on_a_cluster(clustered: RedisUsageStore) -> None:
+    names = [f"s{n}" for n in range(20)]
+    for name in names:
+        await record_as_others_do(clustered, name)
+    assert sorted(await clustered.find_session_ids()) == sorted(names)

@@ -149,7 +149,7 @@ async def test_totals_that_cover_less_never_replace_those_that_cover_more(
 
 async def of_another_format(store: RedisUsageStore) -> None:
     await spoil(store, 5)
-    await store.command("s", "HSET", KEYS.totals, "format", "2")
+    await store.command("s", "HSET", KEYS.totals, "format", "1")
 
 
 async def without_a_format(store: RedisUsageStore) -> None:

@@ -210,24 +210,13 @@ async def pass_a_stream_through(helix: Helix, name: str) -> Finding:
         finally:
             await streams.delete_stream(name)
     except StoreResponseError as error:
-        return Finding("stream", "error", f"the server refused: {error}", refused(error))
+        return Finding("stream", "error", f"the server refused: {error}", error.hint)
     except HelixError as error:
         return Finding("stream", "error", str(error), error.hint)
     if read != list(range(1, PROBE_CHUNKS + 1)):
         hint = "please report this, with what else this command found"
         return Finding("stream", "error", f"{PROBE_CHUNKS} chunks written, {len(read)} read", hint)
     return Finding("stream", "ok", f"{PROBE_CHUNKS} chunks written, read live and deleted")
-
-
-def refused(error: StoreResponseError) -> str:
-    """What to do where the server refuses."""
-    hints = {
-        "OOM": "the server is full: raise maxmemory, or shorten the TTLs",
-        "NOPERM": "allow the user what docs/operations.md lists under Rights, &channels too",
-        "READONLY": "this is a replica: name the primary",
-        "MISCONF": "the server cannot save its data: look into its log",
-    }
-    return hints.get(error.server_code, error.hint)
 
 
 def settings_of(reply: Any, more: Info | None = None) -> Info:

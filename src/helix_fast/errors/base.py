@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copyreg
+import pickle
 import sys
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
+
+Self = TypeVar("Self", bound="HelixError")
 
 
 class HelixError(Exception):
@@ -25,6 +29,25 @@ class HelixError(Exception):
         if self.hint and sys.version_info >= (3, 11):
             self.add_note(f"hint: {self.hint}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without __init__, whose parameters differ from ``args``. An attribute that cannot be pickled (a caller's
+        # object that is no valid chunk) goes as its repr: an error that does not arrive would hang a process pool.
+        state = {name: value if _pickles(value) else repr(value) for name, value in self.__dict__.items()}
+        return copyreg.__newobj__, (type(self), *self.args), state  # type: ignore[attr-defined]
+
+    def __copy__(self: Self) -> Self:
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+
+def _pickles(value: object) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301  made in this line
+    except Exception:  # noqa: BLE001  whatever the value's own methods raise
+        return False
+    return True
+
 
 class InvalidArgumentError(HelixError, ValueError):
     """An argument is of the wrong type or out of range; nothing was sent."""
@@ -43,7 +66,10 @@ class InvalidUrlError(InvalidArgumentError):
     """A URL that helix-fast cannot connect to."""
 
     code = "invalid_url"
-    default_hint = "use redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, memory:// or embedded://"
+    default_hint = (
+        "use redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, memory:// or embedded://, and "
+        "percent-encode what is neither letter nor digit in a user name or password"
+    )
 
 
 class StoreError(HelixError):
@@ -91,18 +117,33 @@ class NotReplicatedError(StoreConnectionError):
         self.confirmed = confirmed
 
 
-# Answers of a server that is starting, failing over or moving slots: the same request will succeed soon.
-PASSING_CODES: Final = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "BUSY"})
+# Answers of a server that is starting, failing over, moving slots or full: the same request may succeed soon.
+PASSING_CODES: Final = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "BUSY", "OOM"})
+_HINTS: Final = {
+    "OOM": "the server is full: raise maxmemory, or shorten the TTLs",
+    "NOPERM": "allow the user what docs/operations.md lists under Rights, &channels too",
+    "READONLY": "this is a replica: name the primary",
+    "MISCONF": "the server cannot save its data: look into its log",
+}
 
 
 class StoreResponseError(StoreError):
-    """The server answered with an error of its own; its first word is in ``server_code``."""
+    """The server answered with an error of its own.
+
+    Attributes:
+        server_code: the server's own code, such as ``WRONGTYPE`` or ``OOM``: the first word of its answer. Where a
+            command inside a script was refused, the code of that refusal.
+    """
 
     code = "store_response"
 
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
         self.server_code: str = message.split(" ", 1)[0]
+        # Redis 6 wraps the refusal of a command in a script: "ERR Error running script (…): @user_script:9: -OOM …"
+        _, wrapped, refusal = message.partition("@user_script")
+        if self.server_code == "ERR" and wrapped:
+            self.server_code = next((code for code in _HINTS if f" -{code} " in refusal), "ERR")
+        super().__init__(message, hint=_HINTS.get(self.server_code) if hint is None else hint)
         self.retryable: bool = self.server_code in PASSING_CODES
 
 

@@ -26,7 +26,7 @@ from helix_fast.state.schema import (
 )
 from helix_fast.usage.filters import Range
 from helix_fast.usage.rollup_schema import UsageRollup
-from helix_fast.usage.schema import UsageEntry
+from helix_fast.usage.schema import UsageEntry, UsageSource
 
 from .streams import ResumableReader, ResumableStorage, Store, StreamManager, StreamReader, StreamWriter
 
@@ -213,6 +213,24 @@ class UsageStore(Store, Protocol):
 
     async def record_entry(self, entry: AnyEntry) -> bool:
         """Record an entry; False where its id is recorded already."""
+
+    async def record_tokens(
+        self,
+        session_id: str,
+        model: str,
+        *,
+        prompt: int,
+        completion: int,
+        reasoning: int = 0,
+        cached: int = 0,
+        total: int | None = None,
+        id: str | None = None,  # noqa: A002  the entry's field
+        run_id: str | None = None,
+        step_count: int = 0,
+        timestamp: int | None = None,
+        source: UsageSource | None = None,
+    ) -> bool:
+        """Record a call of a model; False where its id is recorded already."""
 
     async def record_entries(self, entries: Iterable[AnyEntry]) -> int:
         """Record entries of one session; how many are new."""

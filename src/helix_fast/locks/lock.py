@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from helix_fast.errors import HelixError, StoreClosedError
+from helix_fast.flag import Flag
 from helix_fast.transport.retry import is_transient, pause
 
 from .schema import check_ttl
@@ -71,7 +72,7 @@ class Lock:
         self.operation = operation
         self._backend = backend
         self._token = token
-        self._lost = asyncio.Event()
+        self._lost = Flag()
         self._released = False
         self._not_mine = False
         self._serial = self._armed = 0
@@ -99,7 +100,7 @@ class Lock:
 
     @property
     def lost(self) -> asyncio.Event:
-        """Set once the lock may belong to another, and never cleared; a lock that was released is not lost."""
+        """Set, and true, once the lock may belong to another, and never cleared; a released lock is not lost."""
         self._check()
         return self._lost
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from redis.asyncio import Redis, RedisCluster
 
+from helix_fast.arguments import to_json
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
 from helix_fast.keys import LockKeys
 from helix_fast.lua import Argument, script
@@ -111,7 +111,7 @@ class RedisLockManager(LockHolding, RedisStore, LockBackend):
                 sent, reply = await self._timed(
                     "lock_acquire", session_id,
                     [keys.lock, keys.fence, keys.operation(operation), keys.queue, keys.alive],
-                    [operation, msgspec.json.encode(name), ttl, patience_ms, FENCE_TTL_SECONDS,
+                    [operation, to_json(name), ttl, patience_ms, FENCE_TTL_SECONDS,
                      publish, keys.released],
                     self._patience,
                 )  # fmt: skip

@@ -84,4 +84,4 @@ def check_owner(owner: object) -> str:
         raise InvalidArgumentError("owner is no Unicode text") from error
     if size > MAX_OWNER_BYTES:
         raise InvalidArgumentError(f"owner is {size} bytes long, {MAX_OWNER_BYTES} are allowed")
-    return owner
+    return str.__str__(owner)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from helix_fast import codec
-from helix_fast.arguments import MAX_EXACT
+from helix_fast.arguments import MAX_EXACT, to_json
 from helix_fast.errors import CheckpointStateError, InvalidArgumentError, MalformedStateError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -187,7 +187,6 @@ class SafeParseResult(NamedTuple):
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -200,7 +199,7 @@ def encode_json(value: Any, what: str) -> bytes:
     """
     try:
         codec.check_finite(value)
-        return _encode(value)
+        return to_json(value)
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InvalidArgumentError(f"{what}: {error}") from error
 

@@ -19,6 +19,7 @@ from helix_fast.errors import (
     StoreResponseError,
     StreamClosedError,
 )
+from helix_fast.flag import Flag
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
@@ -64,7 +65,7 @@ class Appender(Intake):
         self.generation = topology.generation(stream_id)
         self.writers = 0
         self.lease_ms = 0
-        self.stop_requested = asyncio.Event()
+        self.stop_requested = Flag()
         self.stop_reason: str | None = None
         self.lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
         self.keys = keys

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from helix_fast import codec
+from helix_fast.arguments import to_json
 from helix_fast.errors import MalformedChunkError
 
 # Wire name of `extra`: never a field of anybody's chunk, and never written.
@@ -188,7 +189,6 @@ KNOWN_CHUNKS: Final[dict[str, type[Chunk]]] = {
     str(struct.__struct_config__.tag): struct for struct in get_args(AnyKnownChunk)
 }
 
-_encode = msgspec.json.Encoder().encode
 _decode_known = msgspec.json.Decoder(AnyKnownChunk).decode
 _decode_known_list = msgspec.json.Decoder(list[AnyKnownChunk]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -217,7 +217,7 @@ def encode_chunk(
         if not isinstance(kind, str):
             raise MalformedChunkError(None, chunk, "'type' is missing or no string")
         codec.check_finite(data, binary=False)
-        wire = _encode(data)
+        wire = to_json(data)
         if kind in KNOWN_CHUNKS:
             decode_chunk(wire)
         return wire
@@ -243,9 +243,9 @@ def _known_to_wire(chunk: Chunk, agent_id: str | None, agent_type: str | None, n
             data = msgspec.to_builtins(chunk)
             data.pop(_EXTRA)
             data = {**data, **{key: value for key, value in chunk.extra.items() if key not in data}}
-            wire = _encode(data)
+            wire = to_json(data)
         else:
-            wire = _encode(chunk)
+            wire = to_json(chunk)
     finally:
         chunk.agent_id, chunk.agent_type, chunk.timestamp = own
     decode_chunk(wire)

@@ -80,12 +80,10 @@ class Recovery:
             appender.pause(trouble)
 
     async def _worth_retrying(self, appender: Appender, cause: HelixError) -> bool:
-        # OOM: a server that evicts, or whose memory is freed, takes the batch a moment later
-        passing = is_transient(cause) or (isinstance(cause, StoreResponseError) and cause.server_code == "OOM")
         now = asyncio.get_running_loop().time()
         if appender.trouble_since is None:
             appender.trouble_since, appender.failures = now, 0
-        if not passing or now - appender.trouble_since > self._store.retry_timeout:
+        if not is_transient(cause) or now - appender.trouble_since > self._store.retry_timeout:
             appender.trouble_since = None
             return False
         await asyncio.sleep(pause(appender.failures))

@@ -33,7 +33,8 @@ class StreamWriter:
     Attributes:
         stream_id, agent_id, agent_type: as given to ``create_writer``.
         epoch: the life of the stream that it writes to.
-        stop_requested: an ``asyncio.Event``, set when someone called ``request_stop``; ``stop_reason`` tells why.
+        stop_requested: an ``asyncio.Event``, set and true when someone called ``request_stop``; ``stop_reason`` tells
+            why.
     """
 
     def __init__(

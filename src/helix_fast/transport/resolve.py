@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import redis.asyncio
 import redis.exceptions
@@ -18,6 +19,7 @@ from .cluster import Cluster
 from .link import establish
 from .sentinel import Sentinels, Watch, check_primary
 from .topology import Standalone, Topology
+from .url import SCHEMES, Url, database_in, scheme_of, settings_in, split, unreachable
 
 # Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
 # is done where it is known what is safe to repeat.
@@ -39,9 +41,7 @@ _CONNECTION_SETTINGS: Final = (
     "ssl",
     "driver_info",
 )
-SCHEMES: Final = frozenset(
-    {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}
-)
+_TLS_FILES: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 
 def describe(settings: dict[str, Any]) -> str:
@@ -75,7 +75,7 @@ def topology_for(
     """The connections for a URL, or with the settings of a caller's ``redis.asyncio`` client.
 
     Args:
-        target: a URL of one of SCHEMES, a ``Redis`` (also one that a Sentinel made) or a ``RedisCluster``.
+        target: a URL (see ``connect``), a ``Redis`` (also one that a Sentinel made) or a ``RedisCluster``.
         timeout: seconds without an answer after which a connection is given up; default: redis-py's socket_timeout.
         retry_timeout: seconds for which an operation is tried again after a passing fault.
         wait_replicas: replicas that must have a write before it is acknowledged (``WAIT``); NotReplicatedError where
@@ -104,24 +104,41 @@ def topology_for(
     return _from_pool(target, limits)
 
 
-def _from_url(url: str, limits: Limits, options: dict[str, Any]) -> Topology:
-    scheme = url.partition("://")[0]
-    if scheme not in SCHEMES or "://" not in url:
-        raise InvalidUrlError(f"no store can be reached by {scheme + '://' if '://' in url else 'this URL'}")
+def _from_url(text: str, limits: Limits, options: dict[str, Any]) -> Topology:
+    scheme = scheme_of(text)
+    if scheme not in SCHEMES:
+        raise unreachable(scheme)
+    url = split(text)
+    kind = scheme.partition("+")[2]
+    if kind == "sentinel":
+        return _sentinel(url, limits, options)
+    client = _client(url, options)
+    if kind != "cluster":
+        return _from_pool(client, limits)
+    settings = client.connection_pool.connection_kwargs
+    if settings.pop("db", 0):
+        raise InvalidUrlError("a cluster has no databases but 0", hint="leave the number out")
+    startup = [(settings.pop("host", "localhost"), settings.pop("port", 6379))]
+    return _cluster(startup, settings, client.connection_pool.connection_class, limits, None)
+
+
+def _client(url: Url, options: dict[str, Any]) -> Any:
+    """A client for a URL of one server. redis-py reads the settings behind the host, and never sees who logs in."""
+    given = {**options, **{name: value for name in ("username", "password") if (value := getattr(url, name))}}
+    settings_in(url.query)
+    if url.scheme == "unix":
+        if url.hosts or not url.path:
+            raise InvalidUrlError("a unix:// URL names a path and no host", hint="unix:///path/to/socket?db=0")
+        rest = f"unix://{url.path}"
+    else:
+        if len(url.hosts) > 1:
+            raise InvalidUrlError("the URL names several hosts", hint="one will do; only Sentinels are named all")
+        for host, port in url.hosts:
+            given.update({name: value for name, value in (("host", host), ("port", port)) if value})
+        rest = f"{'rediss' if url.tls else 'redis'}:///{database_in(url.path)}"
     try:
-        if scheme.endswith("+cluster"):
-            plain = redis.asyncio.ConnectionPool.from_url(url.replace("+cluster", "", 1), **options)
-            settings = plain.connection_kwargs
-            if settings.pop("db", 0):
-                raise InvalidUrlError("a cluster has no databases but 0", hint="leave the number out")
-            startup = [(settings.pop("host", "localhost"), settings.pop("port", 6379))]
-            return _cluster(startup, settings, plain.connection_class, limits, None)
-        if scheme.endswith("+sentinel"):
-            return _sentinel(url, limits, options)
-        return _from_pool(redis.asyncio.Redis.from_url(url, **options), limits)
+        return redis.asyncio.Redis.from_url(f"{rest}?{url.query}", **given)
     except (ValueError, TypeError) as error:
-        if isinstance(error, InvalidArgumentError):
-            raise
         raise InvalidUrlError(f"invalid URL: {error}") from error
 
 
@@ -165,42 +182,46 @@ def _cluster(
     return Cluster(startup, own, connection_class, remap=remap, **limits.resolved(own))
 
 
-def _sentinel(url: str, limits: Limits, options: dict[str, Any]) -> Standalone:
-    """``redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[?db=0&sentinel_password=…]``."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    name = unquote(parts.path.strip("/"))
-    if not hosts or not name or "/" in name:
+def _sentinel(url: Url, limits: Limits, options: dict[str, Any]) -> Standalone:
+    """``redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[/db][?sentinel_password=…]``."""
+    name, _, database = url.path.strip("/").partition("/")
+    if not name or not all(host for host, _port in url.hosts) or not url.hosts:
         raise InvalidUrlError(
             "a Sentinel URL names hosts and a master", hint="redis+sentinel://host1,host2/master-name"
         )
-    sentinels = []
-    for host in hosts.split(","):
-        address, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "26379")
-        sentinels.append((address, int(port)))
-    query = dict(parse_qsl(parts.query))
+    query = settings_in(url.query)
     own = {key: query.pop(f"sentinel_{key}") for key in ("username", "password") if f"sentinel_{key}" in query}
-    database = query.pop("db", "0")
+    database = query.pop("db", database) or "0"
     if not database.isdecimal():
-        raise InvalidUrlError(f"db must be a number, not {database!r}", hint="redis+sentinel://host/name?db=1")
-    settings: dict[str, Any] = {"db": int(database), "ssl": parts.scheme.startswith("rediss"), **options}
+        raise InvalidUrlError(f"db must be a number, not {database!r}", hint="redis+sentinel://host/name/1")
     if query:
         raise InvalidUrlError(f"unknown settings in the URL: {', '.join(sorted(query))}")
-    if credentials:
-        user, _, password = credentials.partition(":")
-        settings.update(username=unquote(user) or None, password=unquote(password) or None)
-    return _from_pool(Sentinels(sentinels, **own).master_for(name, **settings), limits)
+    settings: dict[str, Any] = {"db": int(database), "ssl": url.tls, **options}
+    if url.username or url.password:
+        settings.update(username=url.username, password=url.password)
+    sentinels = [(host, port or 26379) for host, port in url.hosts]
+    return _from_pool(Sentinels(sentinels, **own).master_for(unquote(name), **settings), limits)
 
 
 def _check(connection_class: Any, settings: dict[str, Any]) -> None:
     """Make a connection and connect it to nothing: redis-py looks at the settings of one when it makes it."""
     try:
-        connection_class(**settings)
+        connection = connection_class(**settings)
     except (TypeError, redis.exceptions.RedisError) as error:
         said = str(error).rpartition("__init__() ")[2]
         raise InvalidArgumentError(
             f"no connection can be made with these settings: {said}", hint="redis-py's redis.asyncio.Redis lists them"
         ) from error
+    files = {name: settings[name] for name in _TLS_FILES if settings.get(name)}
+    for name, path in files.items():
+        if not Path(path).exists():
+            raise InvalidArgumentError(f"there is no file {path!r}, which {name} names")
+    if files and hasattr(connection, "ssl_context"):
+        try:
+            connection.ssl_context.get()
+        except OSError as error:  # ssl.SSLError too, which does not say which file it was
+            named = ", ".join(f"{name}={path!r}" for name, path in files.items())
+            raise InvalidArgumentError(f"TLS cannot be set up with {named}: {error}") from error
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ Number = Union[int, float]  # noqa: UP007
 
 
 class TokenTotals(msgspec.Struct, rename="camel", kw_only=True):
-    """Sums of token counts as they were reported.
+    """Sums of token counts.
 
-    Of ``reasoning``, ``reasoning_in_completion`` are inside ``completion`` too, and of ``cached``,
-    ``cached_in_prompt`` inside ``prompt``: providers differ. :meth:`buckets` has the parts that do not overlap.
+    ``completion``, ``reasoning`` and ``cached`` are sums of what was reported. ``prompt`` is that too, and includes
+    cached tokens that were reported beside it, so ``cached_in_prompt`` is all of ``cached``. Of ``reasoning``,
+    ``reasoning_in_completion`` are inside ``completion`` too. :meth:`buckets` has the parts that do not overlap.
 
     Attributes:
         calls: entries.

@@ -13,12 +13,16 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from helix_fast import codec
-from helix_fast.errors import HelixError, MalformedEntryError
+from helix_fast.arguments import to_json
+from helix_fast.errors import HelixError, InvalidArgumentError, MalformedEntryError
 from helix_fast.keys import check_id
+
+from .responses import FOREIGN_COUNTS, read_response
 
 MAX_ENTRY_ID_BYTES: Final = 512
 # Wire name of `extra`: never a field of anybody's entry, and never written.
 _EXTRA: Final = "~helix_fast.extra"
+_FROM_RESPONSE: Final = "TokenUsage.from_response() makes an entry of what a provider has answered"
 
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[int, Meta(ge=0, lt=10**18)]
@@ -34,9 +38,9 @@ class _Part(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_f
 class TokenCounts(_Part):
     """Tokens of one model call, each a whole number from 0; None: not reported.
 
-    ``reasoning`` is inside ``completion``, as providers report it, unless it does not fit in there or ``total`` has
-    room for it beside prompt and completion. ``cached`` is the part of ``prompt`` that was read from a cache. Without
-    ``total``, prompt + completion counts, and reasoning where it is not inside completion.
+    ``reasoning`` is inside ``completion`` and ``cached`` (read from a cache) inside ``prompt``, as most providers
+    report them, unless one does not fit in there or ``total`` has room for it beside prompt and completion. Without
+    ``total``, prompt + completion counts, and what stands beside them.
     """
 
     prompt: Count | None = None
@@ -87,6 +91,47 @@ class TokenUsage(Usage, tag="tokens"):
 
     model: str
     tokens: TokenCounts
+
+    @classmethod
+    def from_response(
+        cls,
+        response: object,
+        *,
+        session_id: str,
+        run_id: str | None = None,
+        step_count: int = 0,
+        model: str | None = None,
+        id: str | None = None,  # noqa: A002  the field's name
+        timestamp: int | None = None,
+        source: UsageSource | None = None,
+    ) -> TokenUsage:
+        """The entry for what a provider or a framework has answered, which is told by its shape.
+
+        Args:
+            response: an object or dict of OpenAI (chat, Responses, Agents), Anthropic (the message, or the last
+                ``message_delta``, whose counts are cumulative), Gemini, LangChain (AIMessage, LLMResult), pydantic-ai
+                (response, run or usage) or LiteLLM; or the usage in one of them.
+            session_id, run_id, step_count, timestamp, source: of the entry.
+            model: needed where the response does not name it, as a usage alone.
+            id: default: the response's own id, so that it counts once; made when recorded where it has none.
+
+        Raises:
+            InvalidArgumentError: no usage is found, or no model; the message says what was found.
+        """
+        found = read_response(response)
+        named = model or found.model
+        if named is None:
+            raise InvalidArgumentError(f"{type(response).__name__} does not name the model", hint="give model=")
+        return cls(
+            id=found.id if id is None else id,
+            session_id=session_id,
+            run_id=run_id,
+            step_count=step_count,
+            timestamp=timestamp,
+            source=source,
+            model=named,
+            tokens=msgspec.convert(found.counts, TokenCounts),
+        )
 
 
 class ToolUsage(Usage, tag="tool"):
@@ -160,7 +205,6 @@ KNOWN_KINDS: Final[dict[str, type[Usage]]] = {
 }
 
 _PARTS: Final[dict[str, type[_Part]]] = {"tokens": TokenCounts, "source": UsageSource}
-_encode = msgspec.json.Encoder().encode
 _decode_known = msgspec.json.Decoder(KnownUsage).decode
 _AnyStruct = TypeVar("_AnyStruct", bound=msgspec.Struct)
 
@@ -224,6 +268,7 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
             other than ``session_id``.
         InvalidIdError: a session id that cannot be one.
     """
+    _refuse_foreign_counts(entry)
     try:
         if isinstance(entry, Usage) and not _has_extra(entry):
             made = msgspec.structs.replace(
@@ -231,7 +276,7 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
                 id=_new_id() if entry.id is None else entry.id,
                 timestamp=now if entry.timestamp is None else entry.timestamp,
             )
-            wire = _encode(made)
+            wire = to_json(made)
             # Structs are not checked when they are made. What comes back as something else may be NaN, which msgspec
             # writes as null.
             if _decode_known(wire) != made:
@@ -241,11 +286,11 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
                 check_id(made.sub_session_id, "sub_session_id")
         else:
             fields = _complete(entry, now, session_id)
-            wire = _encode(fields)
+            wire = to_json(fields)
             # As a reader will see it: JSON changes some values (a Decimal).
             decode_entry(wire)
             session, entry_id = fields["sessionId"], fields["id"]
-        check_id(session, "sessionId")
+        session, entry_id = check_id(session, "sessionId"), str.__str__(entry_id)
     except HelixError:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -253,6 +298,23 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
     if session_id is not None and session != session_id:
         raise MalformedEntryError(f"an entry of session {session!r} among those of {session_id!r}")
     return EncodedEntry(session, entry_id, wire)
+
+
+def _refuse_foreign_counts(entry: object) -> None:
+    """Counts by a provider's names would be kept, and count nothing."""
+    fields = entry.data if isinstance(entry, UnknownUsage) else entry
+    tokens: Any = fields.get("tokens") if isinstance(fields, dict) else getattr(fields, "tokens", None)
+    if isinstance(tokens, TokenCounts):
+        tokens = None if tokens.extra is UNSET else tokens.extra
+    if tokens is None:
+        return
+    found = tokens if isinstance(tokens, dict) else [name for name in FOREIGN_COUNTS if hasattr(tokens, name)]
+    foreign = sorted(FOREIGN_COUNTS.intersection(found))
+    if foreign:
+        raise MalformedEntryError(
+            f"'tokens' counts by names of a provider: {', '.join(foreign)}",
+            hint=f"prompt, completion, reasoning, cached and total are ours; {_FROM_RESPONSE}",
+        )
 
 
 def _new_id() -> str:
@@ -271,7 +333,7 @@ def _complete(entry: object, now: int, session_id: str | None) -> dict[str, Any]
     fields = _wire_fields(entry)
     kind = fields.get("kind")
     if not isinstance(kind, str):
-        raise MalformedEntryError("'kind' is missing or no string")
+        raise MalformedEntryError("'kind' is missing or no string", hint=_FROM_RESPONSE)
     if session_id is not None and fields.get("sessionId") is None:
         fields["sessionId"] = session_id
     if fields.get("id") is None:
@@ -296,7 +358,7 @@ def _wire_fields(entry: object) -> dict[str, Any]:
     if isinstance(entry, dict):
         return dict(entry)
     if not isinstance(entry, Usage):
-        raise MalformedEntryError(f"expected an entry or a dict, got {type(entry).__name__}")
+        raise MalformedEntryError(f"expected an entry or a dict, got {type(entry).__name__}", hint=_FROM_RESPONSE)
     fields = _without_extra(entry)
     for name in _PARTS:
         part = getattr(entry, name, None)

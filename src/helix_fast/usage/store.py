@@ -26,7 +26,7 @@ from .pages import Pages, Place
 from .recorder import UsageRecorder
 from .rollup import RollupReader
 from .rollup_schema import UsageRollup, build_rollup
-from .schema import EncodedEntry, UsageEntry, decode_entry, encode_entry
+from .schema import EncodedEntry, TokenCounts, TokenUsage, UsageEntry, UsageSource, decode_entry, encode_entry
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -123,6 +123,40 @@ class RedisUsageStore(RedisStore):
                     hint="record the entries of each session in a call of their own",
                 )
         return await self.record_encoded(encoded) if encoded else 0
+
+    async def record_tokens(
+        self,
+        session_id: str,
+        model: str,
+        *,
+        prompt: int,
+        completion: int,
+        reasoning: int = 0,
+        cached: int = 0,
+        total: int | None = None,
+        id: str | None = None,  # noqa: A002  the entry's field
+        run_id: str | None = None,
+        step_count: int = 0,
+        timestamp: int | None = None,
+        source: UsageSource | None = None,
+    ) -> bool:
+        """Record one call of a model: ``record_entry`` of a TokenUsage, whose fields these are.
+
+        Returns, raises: as record_entry.
+        """
+        counts = TokenCounts(prompt=prompt, completion=completion, reasoning=reasoning, cached=cached, total=total)
+        return await self.record_entry(
+            TokenUsage(
+                id=id,
+                session_id=session_id,
+                run_id=run_id,
+                step_count=step_count,
+                timestamp=timestamp,
+                source=source,
+                model=model,
+                tokens=counts,
+            )
+        )
 
     async def record_encoded(self, entries: list[EncodedEntry]) -> int:
         """Send entries of one session that were encoded before; for recorders."""
@@ -245,7 +279,7 @@ class RedisUsageStore(RedisStore):
         Raises:
             InvalidIdError, StoreError.
         """
-        check_id(session_id, "session_id")
+        session_id = check_id(session_id, "session_id")
         if include_sub_agents:
             return await self._rollups.tree(session_id)
         rollup = await self._rollups.session(session_id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STORE: Final = script("usage", "usage_totals")
 # Of the sums. To be raised whenever `Rollup.export` tells something else, or an entry counts for something else: who
 # reads totals of another format reads the entries in their place.
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
 # The sums of a name take 3 to 7 us to restore, in which 10 to 20 entries are read and added; those of more names than
 # this would keep the event loop for many milliseconds. A session has tens.
 ENTRIES_PER_NAME: Final = 20

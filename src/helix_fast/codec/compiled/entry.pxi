@@ -46,22 +46,35 @@ cdef bint scan_tokens(const Value* tokens, const char* end, Value* values) noexc
     return scan_object(&cursor, helix_token_fields, TOKEN_FIELDS, values, 1) == USUAL
 
 
+cdef inline int64_t beside(int64_t part, int64_t whole, int64_t* room) noexcept nogil:
+    """How much of a part stands beside its whole: all of it or none."""
+    if part <= whole and part > room[0]:
+        return 0
+    room[0] -= part
+    return part
+
+
 cdef inline bint read_tokens(Entry* entry, const Value* values) noexcept nogil:
     cdef int index
     cdef int64_t* sums = entry.integers
-    cdef int64_t together
-    cdef bint inside, given
+    cdef int64_t room = -1, reasoning, cached
     for index in range(TOKEN_FIELDS):
         if not read_count(&sums[index], &values[index]):
             return False
-    given = values[TOTAL].type == INTEGER
-    together = sums[PROMPT] + sums[COMPLETION] + sums[REASONING]
-    # The same decision as in `plain/rollup.py: _read_tokens`, where its reasons stand.
-    inside = sums[REASONING] <= sums[COMPLETION] and (not given or sums[TOTAL] < together)
-    if not given:
-        sums[TOTAL] = together - sums[REASONING] if inside else together
-    sums[REASONING_INSIDE] = sums[REASONING] if inside else 0
-    sums[CACHED_INSIDE] = sums[CACHED] if sums[CACHED] <= sums[PROMPT] else 0
+    # The same decision as in `plain/rollup.py: _read_tokens`, which gives its reasons.
+    if values[TOTAL].type == INTEGER:
+        room = sums[TOTAL] - sums[PROMPT] - sums[COMPLETION]
+    if sums[CACHED] > sums[REASONING]:
+        cached = beside(sums[CACHED], sums[PROMPT], &room)
+        reasoning = beside(sums[REASONING], sums[COMPLETION], &room)
+    else:
+        reasoning = beside(sums[REASONING], sums[COMPLETION], &room)
+        cached = beside(sums[CACHED], sums[PROMPT], &room)
+    sums[PROMPT] += cached
+    if values[TOTAL].type != INTEGER:
+        sums[TOTAL] = sums[PROMPT] + sums[COMPLETION] + reasoning
+    sums[REASONING_INSIDE] = sums[REASONING] - reasoning
+    sums[CACHED_INSIDE] = sums[CACHED]
     return True
 
 

@@ -104,19 +104,23 @@ def _read_tokens(tokens: object) -> tuple[int, int, int, int, int, int, int]:
     prompt, completion = _count(tokens.get("prompt")), _count(tokens.get("completion"))
     reasoning, cached = _count(tokens.get("reasoning")), _count(tokens.get("cached"))
     given = tokens.get("total")
-    # Providers count reasoning inside completion. It is outside where it does not fit in, or where the total has room
-    # for it beside prompt and completion.
-    inside = reasoning <= completion and (given is None or _count(given) < prompt + completion + reasoning)
-    total = prompt + completion + (0 if inside else reasoning) if given is None else _count(given)
-    return (
-        prompt,
-        completion,
-        reasoning,
-        cached,
-        total,
-        reasoning if inside else 0,
-        cached if cached <= prompt else 0,
-    )
+    # Providers count reasoning inside completion, and most of them cached inside prompt. A part that is larger than
+    # its whole stands beside it, and so does one that the reported total has room for. The larger part is asked first:
+    # where there is room for one of them only, it explains more of the total.
+    room = -1 if given is None else _count(given) - prompt - completion
+    reasoning_beside = cached_beside = 0
+    for of_prompt in (True, False) if cached > reasoning else (False, True):
+        part, whole = (cached, prompt) if of_prompt else (reasoning, completion)
+        if part <= whole and part > room:
+            continue
+        room -= part
+        if of_prompt:
+            cached_beside = part
+        else:
+            reasoning_beside = part
+    prompt += cached_beside  # so all cached tokens are inside it
+    total = prompt + completion + reasoning_beside if given is None else _count(given)
+    return prompt, completion, reasoning, cached, total, reasoning - reasoning_beside, cached
 
 
 def read_entry(data: bytes) -> Reading | None:

@@ -20,6 +20,7 @@ from helix_fast.errors import (
 from helix_fast.interfaces import LockManager
 from helix_fast.locks.lock import Lock
 from helix_fast.testing.contract.fixtures import MakeLockManager, Waiting
+from helix_fast.testing.contract.ids import every_subclass, plain
 from helix_fast.testing.contract.lock_helpers import (
     LONG,
     SHORT,
@@ -364,3 +365,13 @@ class TestClosing:
             return time.monotonic() - started
 
         await quickest(woken, below=0.5)
+
+
+@every_subclass
+async def test_a_str_of_a_subclass_is_its_text(lock_manager: LockManager, name: str) -> None:
+    lock = await taken(lock_manager, name, owner=name, ttl_ms=LONG)
+    assert await lock_manager.acquire(plain(name)) is None
+    holder = await lock_manager.get_holder(plain(name))
+    assert holder is not None
+    assert (type(holder.owner), holder.owner) == (str, plain(name))
+    assert await lock.release() is True

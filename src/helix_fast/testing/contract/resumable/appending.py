@@ -21,6 +21,7 @@ from helix_fast import (
 )
 from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, sequences
 from helix_fast.testing.contract.fixtures import MakeStorage, RequestsOf, StreamStorage
+from helix_fast.testing.contract.ids import every_subclass, plain
 
 
 async def test_what_is_appended_is_read(storage: StreamStorage) -> None:
@@ -228,3 +229,12 @@ async def test_writers_and_appends_share_one_stream(storage: StreamStorage) -> N
     assert caught.value.expected == 6
     await storage.append_many("s", numbers([6, 7]), 6)
     assert [number_of(one.chunk) for one in await storage.read_from("s")] == list(range(1, 8))
+
+
+@every_subclass
+async def test_a_str_of_a_subclass_is_its_text(storage: StreamStorage, name: str) -> None:
+    await storage.create(name)
+    await storage.append(name, {"type": "text_delta", "delta": name}, 1)
+    (found,) = await storage.read_from(plain(name))
+    assert isinstance(found.chunk, TextDeltaChunk)
+    assert found.chunk.delta == plain(name)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helix_fast.interfaces import StateStore
 from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges
+from helix_fast.testing.contract.ids import every_subclass, plain
 
 VALUES: list[Any] = [
     None,
@@ -144,3 +146,20 @@ async def test_any_json_survives(state_store: Any, custom: dict[str, Any], said:
     loaded = await state_store.load_state("s")
     assert exact(sorted(loaded.custom_state.items())) == exact(sorted(custom.items()))
     assert exact(loaded.messages) == exact(said)
+
+
+@every_subclass
+async def test_a_str_of_a_subclass_is_its_text(state_store: StateStore, name: str) -> None:
+    await state_store.create_session(name, agent_type=name, initial_state={"by": name})
+    state = await state_store.load_state(plain(name))
+    assert state is not None
+    assert (state.session_id, state.agent_type, state.custom_state) == (plain(name), plain(name), {"by": plain(name)})
+    await state_store.append_messages(name, [{"role": "user", "content": name}])
+    await state_store.update_status(name, "running")
+    await state_store.stage_changes(name, name, {"toolCallId": name, "patches": []})
+    await state_store.create_checkpoint(name, metadata={"by": name})
+    loaded = await state_store.load_state(plain(name))
+    assert loaded is not None
+    assert [message["content"] for message in loaded.messages] == [plain(name)]
+    assert await state_store.delete(name)
+    assert not await state_store.exists(plain(name))

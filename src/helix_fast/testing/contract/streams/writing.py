@@ -23,6 +23,7 @@ from helix_fast import (
 from helix_fast.interfaces import StreamManager
 from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams, RequestsOf
+from helix_fast.testing.contract.ids import every_subclass, plain
 
 
 async def test_sequences_start_at_1_and_have_no_holes(streams: StreamManager) -> None:
@@ -319,3 +320,18 @@ async def test_a_closed_manager_says_so(streams: StreamManager) -> None:
     for attempt in (streams.create_writer("s", "a"), streams.create_reader("s"), streams.get_info("s")):
         with pytest.raises(StoreClosedError):
             await attempt
+
+
+@every_subclass
+async def test_a_str_of_a_subclass_is_its_text(streams: StreamManager, name: str) -> None:
+    async with await streams.create_writer(name, name) as writer:
+        assert await writer.write({"type": "text_delta", "delta": name}) == 1
+        writer.send_text(name)
+    info = await streams.get_info(plain(name))
+    assert info is not None
+    assert info.last_sequence == 2
+    found = await take(await streams.create_resumable_reader(plain(name)), 2)
+    assert [one.chunk.delta for one in found if isinstance(one.chunk, TextDeltaChunk)] == [plain(name)] * 2
+    last = found[-1].chunk
+    assert isinstance(last, TextDeltaChunk)
+    assert last.agent_id == plain(name)

@@ -12,6 +12,7 @@ import pytest
 from helix_fast.errors import InvalidArgumentError, InvalidIdError, MalformedEntryError
 from helix_fast.interfaces import UsageStore
 from helix_fast.testing.contract.fixtures import MakeUsageStore
+from helix_fast.testing.contract.ids import every_subclass, plain
 from helix_fast.testing.contract.usage_helpers import tokens, total
 from helix_fast.usage.schema import (
     CustomUsage,
@@ -240,3 +241,52 @@ def test_usage_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(InvalidArgumentError):
         make_usage_store(**options)
+
+
+@every_subclass
+async def test_a_str_of_a_subclass_is_its_text(usage_store: UsageStore, name: str) -> None:
+    assert await usage_store.record_entry(tokens(name, id=name, model=name)) is True
+    assert await usage_store.record_entry(tokens(plain(name), id=plain(name))) is False
+    assert await usage_store.record_tokens(name, name, prompt=1, completion=2, run_id=name) is True
+    rollup = await usage_store.get_rollup(name)
+    assert rollup is not None
+    assert (type(rollup.session_id), rollup.session_id) == (str, plain(name))
+    assert (set(rollup.by_model), rollup.tokens.total) == ({plain(name)}, 153)
+    found = await usage_store.get_entries(plain(name), kinds=["tokens"])
+    assert [entry.run_id for entry in found] == [None, plain(name)]
+    assert list(await usage_store.find_session_ids()) == [plain(name)]
+    assert await usage_store.delete(name) is True
+
+
+async def test_tokens_are_recorded_by_their_names(usage_store: UsageStore) -> None:
+    source = UsageSource(type="agent", name="a")
+    given: dict[str, Any] = {"id": "x", "run_id": "r", "step_count": 3, "timestamp": 5, "source": source}
+    counts: dict[str, Any] = {"prompt": 12, "completion": 300, "reasoning": 40, "cached": 5000, "total": 5312}
+    assert await usage_store.record_tokens("s", "m", **counts, **given) is True
+    assert await usage_store.record_tokens("s", "m", **counts, **given) is False
+    assert await usage_store.record_tokens("s", "m", prompt=2, completion=1) is True
+    first, second = await usage_store.get_entries("s")
+    assert first == TokenUsage(session_id="s", model="m", tokens=TokenCounts(**counts), **given)
+    assert isinstance(second, TokenUsage)
+    assert second.tokens == TokenCounts(prompt=2, completion=1, reasoning=0, cached=0)
+    assert second.id
+    assert await total(usage_store) == 5315
+
+
+@pytest.mark.parametrize("wrong", [{"prompt": -1}, {"completion": 1.5}, {"cached": "5"}, {"id": ""}, {"timestamp": -1}])
+async def test_tokens_that_are_none_are_refused(usage_store: UsageStore, wrong: dict[str, Any]) -> None:
+    counts: dict[str, Any] = {"prompt": 1, "completion": 1, **wrong}
+    with pytest.raises(MalformedEntryError):
+        await usage_store.record_tokens("s", "m", **counts)
+    assert await usage_store.exists("s") is False
+
+
+async def test_counts_by_a_providers_names_are_refused_and_read_by_from_response(usage_store: UsageStore) -> None:
+    answer: dict[str, Any] = {"id": "msg_1", "model": "m", "usage": {"input_tokens": 12, "output_tokens": 300,
+              "cache_read_input_tokens": 5000, "cache_creation_input_tokens": 0}}  # fmt: skip
+    with pytest.raises(MalformedEntryError) as caught:
+        await usage_store.record_entry(tokens(tokens=answer["usage"]))
+    assert "from_response" in caught.value.hint
+    assert await usage_store.record_entry(TokenUsage.from_response(answer, session_id="s")) is True
+    assert await usage_store.record_entry(TokenUsage.from_response(answer, session_id="s")) is False
+    assert await total(usage_store) == 5312
