@@ -28,8 +28,9 @@ from helix_fast import (
     ToolEndChunk,
     ToolStartChunk,
     UnknownChunk,
+    codec,
 )
-from helix_fast.streams.chunks import KNOWN_CHUNKS, Chunk, decode_chunk, decode_lines, encode_chunk
+from helix_fast.streams.chunks import KNOWN_CHUNKS, Chunk, LineDecoder, decode_chunk, decode_lines, encode_chunk
 
 COMMON: dict[str, Any] = {"agent_id": "a", "agent_type": "k", "timestamp": 1_700_000_000_000, "step": 3}
 COMMON_WIRE: dict[str, Any] = {"agentId": "a", "agentType": "k", "timestamp": 1_700_000_000_000, "step": 3}
@@ -220,3 +221,59 @@ def test_a_field_named_as_the_struct_keeps_extra_in_is_no_way_in() -> None:
     assert isinstance(chunk, TextDeltaChunk)
     assert chunk.delta == "x"
     assert json.loads(encode_chunk(chunk))["delta"] == "x"
+
+
+def entry_of(*objects: dict[str, Any], readers: int) -> codec.StreamEntry:
+    """A pushed entry of these chunks, whose last has sequence 10."""
+    body = b"\n".join(json.dumps(each, separators=(",", ":")).encode() for each in objects)
+    entry = codec.StreamEntry(1, 11 - len(objects), 10, body)
+    entry.readers = readers
+    return entry
+
+
+def text_of(delta: str) -> dict[str, Any]:
+    return {"type": "text_delta", "delta": delta, "agentId": "a", "timestamp": 5}
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [text_of("one")],
+        [text_of("one"), text_of("two"), text_of("three")],
+        [text_of("one"), {"type": "tool_start", "toolCallId": "c", "toolName": "t", "arguments": {"n": [1]}}],
+        [{"type": "text_delta", "delta": "x", "more": {"n": [1]}}],
+        [{"type": "no such", "data": [1]}],
+        [text_of("one"), {"type": 7}],
+        [{}],
+    ],
+)
+@pytest.mark.parametrize("readers", [0, 1, 2, 3])
+def test_readers_of_one_entry_get_equal_chunks_and_share_none(objects: list[dict[str, Any]], readers: int) -> None:
+    entry = entry_of(*objects, readers=readers)
+    alone = LineDecoder().decode(entry.body, 10, 10 - len(objects))
+    for _ in range(readers + 1):  # one more than it was delivered to
+        first, chunks, faulty = LineDecoder().decode_entry(entry, 10 - len(objects))
+        assert (first, faulty, len(chunks)) == (alone[0], alone[2], len(alone[1]))
+        for chunk, expected in zip(chunks, alone[1], strict=True):
+            assert type(chunk) is type(expected)
+            assert isinstance(chunk, MalformedChunkError) or chunk == expected
+            if isinstance(chunk, Chunk):  # spoil it for the others, if they have the same
+                chunk.agent_id = "spoilt"
+                if chunk.extra is not msgspec.UNSET:
+                    chunk.extra.clear()
+            if isinstance(chunk, ToolStartChunk):
+                chunk.arguments["n"].append(2)
+            if isinstance(chunk, UnknownChunk):
+                chunk.data["data"].append(2)
+        chunks.clear()
+
+
+def test_a_reader_that_knows_a_part_of_an_entry_gets_the_rest() -> None:
+    for seen_by_each in ((7, 9, 7), (9, 7, 9), (8, 8, 8)):
+        entry = entry_of(text_of("8"), text_of("9"), text_of("10"), readers=3)
+        for seen in seen_by_each:
+            first, chunks, _faulty = LineDecoder().decode_entry(entry, seen)
+            assert first == seen + 1
+            assert [chunk.delta for chunk in chunks if isinstance(chunk, TextDeltaChunk)] == [
+                str(sequence) for sequence in range(seen + 1, 11)
+            ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from helix_fast import HelixError, MalformedChunkError, ProducerLostError
+from helix_fast import HelixError, MalformedChunkError, ProducerLostError, TextDeltaChunk, ToolStartChunk
 from helix_fast.testing.contract.chunk_helpers import number, numbers, take
 from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing, StreamStorage
 from helix_fast.testing.contract.resumable.subscribing import Heard
@@ -96,3 +96,21 @@ async def test_bytes_that_are_no_chunk_are_reported_and_passed_over(storage: Str
     assert await heard.wait(2) == [(1, 1), (3, 3)]
     assert isinstance(errors[0], MalformedChunkError)
     assert errors[0].sequence == 2
+
+
+async def test_what_a_reader_changes_in_its_chunk_no_other_reader_sees(make_streams: MakeStreams) -> None:
+    streams = make_streams(block_timeout=60_000)
+    writer = await streams.create_writer("s", "a")
+    await writer.write(number(0))
+    readers = [await streams.create_resumable_reader("s", from_sequence=1) for _ in range(3)]
+    waiting = [asyncio.ensure_future(take(reader, 2)) for reader in readers]
+    await asyncio.sleep(0)
+    tool = ToolStartChunk(tool_call_id="c", tool_name="t", arguments={"n": [1]})
+    await writer.write_many([TextDeltaChunk(delta="one"), tool])
+    for each in waiting:
+        text, call = [stored.chunk for stored in await each]
+        assert isinstance(text, TextDeltaChunk)
+        assert isinstance(call, ToolStartChunk)
+        assert (text.delta, call.arguments) == ("one", {"n": [1]})
+        text.delta = "spoilt"
+        call.arguments["n"].append(2)

@@ -39,7 +39,7 @@ PAGE_BYTES: Final = 256 << 10
 
 
 class CursorContext(NamedTuple):
-    """What the cursors of one manager share."""
+    """The settings and connections that all cursors of a manager share."""
 
     store: RedisStore
     topology: Topology
@@ -120,7 +120,8 @@ class StreamCursor:
     async def open(self) -> Decoded | None:
         """Read the first page.
 
-        Returns what it holds, possibly nothing; None if there is no such stream.
+        Returns:
+            its chunks, possibly none; None if there is no such stream.
 
         Raises:
             StreamResetError, SequenceGapError: see ``ResumableReader``.
@@ -228,8 +229,8 @@ class StreamCursor:
     async def _read_far(self) -> Decoded | None:
         """A page by plain XRANGE, a third of the script's cost to the server; None if it begins with anything else.
 
-        What the script looks for (another epoch, a lost producer, the end) shows at the end of the log, as an event or
-        as a hole: then the script reads the page anew.
+        Another epoch, a lost producer and the end, which the script looks for, show in the log as an event or as a
+        hole: then the script reads the page anew.
         """
         self._far = False
         page, pushes = self._page, self.pushes

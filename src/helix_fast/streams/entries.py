@@ -1,4 +1,4 @@
-"""Reads the fields of a stream entry, ours or another store's."""
+"""The fields of a stream entry, written by this library or by another store."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def chunk_fields(fields: list[bytes]) -> tuple[bytes | None, int, bool]:
     except ValueError:
         sequence = 0
     if sequence > MAX_EXACT:
-        sequence = 0  # nobody's sequence: such an entry has no place among the others
+        sequence = 0  # out of range: the entry has no place among the others
     return values.get(b"chunk"), sequence, b"writer" not in values
 
 
 def sequence_of(fields: list[bytes]) -> int:
-    """Sequence of the last chunk in an entry, or before an entry without chunks; 0 where it tells none."""
+    """Sequence of the last chunk in an entry, or before an entry without chunks; 0 if it has none."""
     return chunk_fields(fields)[1]

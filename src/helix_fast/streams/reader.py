@@ -37,7 +37,7 @@ class _Reader(codec.ChunkIterator, Generic[T]):
         self._find_first_error()
 
     def _hand_out(self) -> list[T]:
-        """What the iterator yields for the current page."""
+        """The items of the current page, as the iterator yields them."""
         raise NotImplementedError
 
     def _find_first_error(self) -> None:

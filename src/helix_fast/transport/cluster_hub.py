@@ -35,30 +35,30 @@ class ClusterHub:
         self._where: dict[bytes, Hub] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def subscribe(self, channel: bytes, listener: Listener, *, stream: bool = False) -> None:
+    async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
         """Subscribe to a channel, as ``Hub.subscribe`` does."""
         await self._ready()
-        hub = self._where.get(channel)
+        hub = self._where.get(name)
         if hub is None or hub.closed:
-            hub = self._where[channel] = self._hub_for(channel)
+            hub = self._where[name] = self._hub_for(name)
         try:
-            await hub.subscribe(channel, listener, stream=stream)
+            await hub.subscribe(name, listener, stream=stream)
         except BaseException:
-            self.unsubscribe(channel, listener)  # the channel may have moved to another hub meanwhile
+            self.unsubscribe(name, listener)  # the channel may have moved to another hub meanwhile
             raise
 
-    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
+    def unsubscribe(self, name: bytes, listener: Listener) -> None:
         """Unsubscribe from a channel; a listener that is not subscribed is ignored."""
-        hub = self._where.get(channel)
+        hub = self._where.get(name)
         if hub is not None:
-            hub.unsubscribe(channel, listener)
-            if not hub.has(channel):
-                del self._where[channel]
+            hub.unsubscribe(name, listener)
+            if not hub.has(name):
+                del self._where[name]
 
-    def _hub_for(self, channel: bytes) -> Hub:
-        address = self._slots.address_of_channel(channel)
+    def _hub_for(self, name: bytes) -> Hub:
+        address = self._slots.address_of_channel(name)
         if address is None:
-            raise StoreConnectionError(f"no node of {self._target} serves {channel.decode(errors='replace')}")
+            raise StoreConnectionError(f"no node of {self._target} serves {name.decode(errors='replace')}")
         hub = self._hubs.get(address)
         if hub is None:
             hub = self._hubs[address] = self._make_hub(address)
@@ -66,16 +66,16 @@ class ClusterHub:
 
     def reassign(self) -> None:
         """The map was read: move every channel to the node that serves it now, and close hubs without a node."""
-        for channel, hub in list(self._where.items()):
-            if not hub.has(channel):
-                del self._where[channel]
+        for name, hub in list(self._where.items()):
+            if not hub.has(name):
+                del self._where[name]
                 continue
-            address = self._slots.address_of_channel(channel)
+            address = self._slots.address_of_channel(name)
             if address is None or self._hubs.get(address) is hub:
-                hub.rejoin(channel)
+                hub.rejoin(name)
                 continue
-            target = self._where[channel] = self._hub_for(channel)
-            target.adopt(channel, hub.release(channel))
+            target = self._where[name] = self._hub_for(name)
+            target.adopt(name, hub.release(name))
         for address in set(self._hubs) - self._slots.primaries():
             task = asyncio.get_running_loop().create_task(self._hubs.pop(address).close())
             self._closing.add(task)

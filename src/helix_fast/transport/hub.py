@@ -64,7 +64,7 @@ class Hub(Link):
         """Channels subscribed now."""
         return len(self._channels)
 
-    async def subscribe(self, channel: bytes, listener: Listener, *, stream: bool = False) -> None:
+    async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
         """Subscribe to a channel; returns when the server has confirmed it.
 
         Args:
@@ -78,58 +78,58 @@ class Hub(Link):
         if self.closed:
             raise StoreClosedError(f"the connection to {self.target} is closed")
         loop = asyncio.get_running_loop()
-        entry = self._channels.get(channel)
-        if entry is None:
+        channel = self._channels.get(name)
+        if channel is None:
             confirmed = loop.create_future()
-            entry = self._enter(channel, StreamChannel(confirmed) if stream else Channel(confirmed))
-            self._leaving.discard(channel)  # an UNSUBSCRIBE that has not been sent
-            self._joining.append(channel)
-        entry.listeners.append(weakref.ref(listener, _Forget(self, loop, channel)))
+            channel = self._enter(name, StreamChannel(confirmed) if stream else Channel(confirmed))
+            self._leaving.discard(name)  # an UNSUBSCRIBE that has not been sent
+            self._joining.append(name)
+        channel.listeners.append(weakref.ref(listener, _Forget(self, loop, name)))
         self._schedule()
         try:
-            done, _ = await asyncio.wait([entry.confirmed], timeout=2 * self.timeout)
+            done, _ = await asyncio.wait([channel.confirmed], timeout=2 * self.timeout)
             if not done:
                 raise StoreTimeoutError(f"{self.target} confirmed no subscription in {2 * self.timeout:g} s")
-            entry.confirmed.result()
+            channel.confirmed.result()
         except BaseException:
-            self.unsubscribe(channel, listener)
+            self.unsubscribe(name, listener)
             raise
 
-    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
+    def unsubscribe(self, name: bytes, listener: Listener) -> None:
         """Unsubscribe from a channel; a listener that is not subscribed is ignored."""
-        entry = self._channels.get(channel)
-        if entry is not None:
-            self._keep(channel, entry, [ref for ref in entry.listeners if ref() is not listener])
+        channel = self._channels.get(name)
+        if channel is not None:
+            self._keep(name, channel, [ref for ref in channel.listeners if ref() is not listener])
 
-    def forget(self, channel: bytes) -> None:
+    def forget(self, name: bytes) -> None:
         """Drop the channel's listeners that have been collected."""
-        entry = self._channels.get(channel)
-        if entry is not None:
-            self._keep(channel, entry, [ref for ref in entry.listeners if ref() is not None])
+        channel = self._channels.get(name)
+        if channel is not None:
+            self._keep(name, channel, [ref for ref in channel.listeners if ref() is not None])
 
-    def _enter(self, channel: bytes, entry: Channel) -> Channel:
-        self._channels[channel] = entry
-        if isinstance(entry, StreamChannel):
-            self._local[channel] = entry
-        return entry
+    def _enter(self, name: bytes, channel: Channel) -> Channel:
+        self._channels[name] = channel
+        if isinstance(channel, StreamChannel):
+            self._local[name] = channel
+        return channel
 
-    def _remove(self, channel: bytes) -> Channel | None:
-        entry = self._channels.pop(channel, None)
-        if entry is not None and self._local.get(channel) is entry:
-            del self._local[channel]
-        return entry
+    def _remove(self, name: bytes) -> Channel | None:
+        channel = self._channels.pop(name, None)
+        if channel is not None and self._local.get(name) is channel:
+            del self._local[name]
+        return channel
 
-    def _keep(self, channel: bytes, entry: Channel, listeners: list[weakref.ref[Listener]]) -> None:
-        entry.listeners = listeners
+    def _keep(self, name: bytes, channel: Channel, listeners: list[weakref.ref[Listener]]) -> None:
+        channel.listeners = listeners
         if listeners:
             return
-        self._remove(channel)
-        if not entry.confirmed.done():
-            entry.confirmed.cancel()
-        if channel in self._joining:
-            self._joining.remove(channel)
+        self._remove(name)
+        if not channel.confirmed.done():
+            channel.confirmed.cancel()
+        if name in self._joining:
+            self._joining.remove(name)
         else:
-            self._leaving.add(channel)
+            self._leaving.add(name)
             self._schedule()
 
     def _schedule(self) -> None:
@@ -169,9 +169,9 @@ class Hub(Link):
         loop = asyncio.get_running_loop()
         self._leaving.clear()
         self._joining = list(self._channels)
-        for entry in self._channels.values():
-            if entry.confirmed.done():
-                entry.confirmed = loop.create_future()
+        for channel in self._channels.values():
+            if channel.confirmed.done():
+                channel.confirmed = loop.create_future()
         self._answered, self._pinged = True, False
         self._beat()
         self._schedule()
@@ -183,18 +183,18 @@ class Hub(Link):
         self._flush_scheduled = False
         self._joining.clear()
         self._leaving.clear()
-        for channel, entry in list(self._channels.items()):
-            entry.counted = False
-            if not entry.confirmed.done() and not self.generation:
+        for name, channel in list(self._channels.items()):
+            channel.counted = False
+            if not channel.confirmed.done() and not self.generation:
                 # The server was never reached: opening a reader fails at once.
-                entry.confirmed.set_exception(error)
-                entry.confirmed.exception()
-                self._remove(channel)
+                channel.confirmed.set_exception(error)
+                channel.confirmed.exception()
+                self._remove(name)
         if self.closed:
-            for entry in self._channels.values():
-                if not entry.confirmed.done():
-                    entry.confirmed.set_exception(error)
-                    entry.confirmed.exception()
+            for channel in self._channels.values():
+                if not channel.confirmed.done():
+                    channel.confirmed.set_exception(error)
+                    channel.confirmed.exception()
         elif self._channels:
             self._demand()
         if self.on_moved is not None and not self.closed:
@@ -228,88 +228,88 @@ class Hub(Link):
             return
         if not isinstance(reply, list) or len(reply) != 3:
             return  # the answer to a ping
-        kind, channel, payload = reply
+        kind, name, payload = reply
         if kind == b"message" or kind == b"smessage":
-            entry = self._channels.get(channel)
-            if entry is not None:
-                entry.receive(payload)
+            channel = self._channels.get(name)
+            if channel is not None:
+                channel.receive(payload)
         elif kind == b"subscribe" or kind == b"ssubscribe":
-            entry = self._channels.get(channel)
-            if entry is not None:
-                entry.counted = True
-                if self._on_counted is not None and isinstance(entry, StreamChannel):
+            channel = self._channels.get(name)
+            if channel is not None:
+                channel.counted = True
+                if self._on_counted is not None and isinstance(channel, StreamChannel):
                     self._on_counted()
-                if not entry.confirmed.done():
-                    entry.confirmed.set_result(None)
+                if not channel.confirmed.done():
+                    channel.confirmed.set_result(None)
                 # Also for a late reply to an earlier SUBSCRIBE of this channel: an UNSUBSCRIBE came between them.
-                entry.resync()
+                channel.resync()
         elif kind == b"sunsubscribe":
-            entry = self._channels.get(channel)
-            if entry is not None and entry.confirmed.done() and self.on_moved is not None:
+            channel = self._channels.get(name)
+            if channel is not None and channel.confirmed.done() and self.on_moved is not None:
                 # Not asked for: the slot has moved to another node.
-                entry.counted = False
-                entry.confirmed = asyncio.get_running_loop().create_future()
+                channel.counted = False
+                channel.confirmed = asyncio.get_running_loop().create_future()
                 self.on_moved()
 
     def _refused(self, error: StoreResponseError) -> None:
         """A subscription was refused, for want of rights for example: ``subscribe`` raises it, and may be repeated."""
-        for entry in self._channels.values():
-            if not entry.confirmed.done():
-                entry.confirmed.set_exception(error)
-                entry.confirmed.exception()  # retrieved: there may be no waiter left
+        for channel in self._channels.values():
+            if not channel.confirmed.done():
+                channel.confirmed.set_exception(error)
+                channel.confirmed.exception()  # retrieved: there may be no waiter left
 
     # a cluster's slots move, and their channels with them
 
-    def has(self, channel: bytes) -> bool:
+    def has(self, name: bytes) -> bool:
         """Whether the channel has listeners on this node."""
-        return channel in self._channels
+        return name in self._channels
 
-    def release(self, channel: bytes) -> Channel | None:
+    def release(self, name: bytes) -> Channel | None:
         """Give a channel and its listeners away, to ``adopt`` of another hub."""
-        entry = self._remove(channel)
-        if entry is not None and channel in self._joining:
-            self._joining.remove(channel)
-        return entry
+        channel = self._remove(name)
+        if channel is not None and name in self._joining:
+            self._joining.remove(name)
+        return channel
 
-    def adopt(self, channel: bytes, entry: Channel | None) -> None:
+    def adopt(self, name: bytes, channel: Channel | None) -> None:
         """Take over a channel that another hub released. Pending ``subscribe`` calls go on; all listeners resync."""
-        if entry is None:
+        if channel is None:
             return
         loop = asyncio.get_running_loop()
-        if entry.confirmed.done():
-            entry.confirmed = loop.create_future()
-        listeners = [listener for ref in entry.listeners if (listener := ref()) is not None]
+        if channel.confirmed.done():
+            channel.confirmed = loop.create_future()
+        listeners = [listener for ref in channel.listeners if (listener := ref()) is not None]
         if not listeners:
             return  # all were collected meanwhile
-        entry.listeners = [weakref.ref(listener, _Forget(self, loop, channel)) for listener in listeners]
-        entry.counted = False
-        self._enter(channel, entry)
-        self._joining.append(channel)
+        channel.listeners = [weakref.ref(listener, _Forget(self, loop, name)) for listener in listeners]
+        channel.counted = False
+        self._enter(name, channel)
+        self._joining.append(name)
         self._schedule()
 
-    def rejoin(self, channel: bytes) -> None:
+    def rejoin(self, name: bytes) -> None:
         """Ask again for a channel whose subscription was refused or taken away, and not confirmed since."""
-        entry = self._channels.get(channel)
-        if entry is not None and not entry.confirmed.done() and channel not in self._joining:
-            self._joining.append(channel)
+        channel = self._channels.get(name)
+        if channel is not None and not channel.confirmed.done() and name not in self._joining:
+            self._joining.append(name)
             self._schedule()
 
     async def close(self) -> None:
         """Close the connection and drop every subscription. Safe to call twice."""
         await super().close()
-        for channel in list(self._channels):
-            self._remove(channel)
+        for name in list(self._channels):
+            self._remove(name)
 
 
 class _Forget:
     """Called when a listener has been collected, in whatever thread that happened. Does not keep the hub alive."""
 
-    __slots__ = ("channel", "hub", "loop")
+    __slots__ = ("hub", "loop", "name")
 
-    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop, channel: bytes) -> None:
+    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop, name: bytes) -> None:
         self.hub = weakref.ref(hub)
         self.loop = weakref.ref(loop)
-        self.channel = channel
+        self.name = name
 
     def __call__(self, _ref: weakref.ref[Listener]) -> None:
         hub, loop = self.hub(), self.loop()
@@ -317,6 +317,6 @@ class _Forget:
             return
         forget: Callable[[bytes], None] = hub.forget
         try:
-            loop.call_soon_threadsafe(forget, self.channel)
+            loop.call_soon_threadsafe(forget, self.name)
         except RuntimeError:
             return  # the loop was closed meanwhile

@@ -91,7 +91,7 @@ class Link(asyncio.Protocol):
     """
 
     purpose = ""
-    """What the connection is for, in one word."""
+    """The use of the connection, in one word."""
 
     def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0) -> None:
         self.target = target
@@ -112,7 +112,7 @@ class Link(asyncio.Protocol):
         """Whether a connection stands now."""
         return self._transport is not None
 
-    # what the two kinds do differently
+    # what Lane and Hub implement
 
     def _opened(self) -> None:
         """A connection stands; ``generation`` is its number."""

@@ -38,7 +38,7 @@ class Publisher(Protocol):
 
     @property
     def subscribers(self) -> codec.RemoteSubscribers:
-        """What is known of the subscribers in other processes."""
+        """Whether other processes subscribe to the stream."""
 
     @property
     def silent(self) -> bool:

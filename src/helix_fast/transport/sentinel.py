@@ -20,7 +20,7 @@ _REFUSED: Final = (
 
 
 class Sentinels(Sentinel):
-    """redis-py's set of Sentinels, whose errors name what is wrong in one line, without a credential.
+    """redis-py's set of Sentinels, whose errors tell the fault in one line, without credentials.
 
     Args:
         addresses: host and port of each.

@@ -26,10 +26,10 @@ _WATCH_SECONDS: Final = 1.0  # between two questions to a Sentinel
 class Subscriptions(Protocol):
     """The subscriptions of the process; Hub and ClusterHub implement it."""
 
-    async def subscribe(self, channel: bytes, listener: Listener, *, stream: bool = False) -> None:
+    async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
         """Subscribe to a channel; returns when the server has confirmed it. With ``stream`` it is a StreamChannel."""
 
-    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
+    def unsubscribe(self, name: bytes, listener: Listener) -> None:
         """Unsubscribe from a channel."""
 
 
@@ -45,7 +45,7 @@ class Topology(Protocol):
     observer: Observer | None
     """The telemetry hook, if there is one."""
     presence: Presence
-    """The subscribers of what is published."""
+    """The subscribers of the channels on which the stores publish."""
 
     @property
     def requests(self) -> int:

@@ -1,4 +1,4 @@
-"""Hot: what readers are given. The entries that a channel delivers, their buffer, and the steps of an `async for`.
+"""Hot: the reader's side of a stream. Pushed entries, their buffer, and the steps of an `async for`.
 
 Each step of an `async for` takes an item that is there without a coroutine, the costly part of a step.
 """
@@ -208,7 +208,7 @@ cdef class PushBuffer:
         return announce
 
     def fail_read(self, bint announce):
-        """What `begin_read` began did not succeed: it is still to be done."""
+        """The reading failed and must be repeated; `announce` is what `begin_read` returned for it."""
         self.announce_on_read = self.announce_on_read or announce
         self.require_log()
 

@@ -1,4 +1,4 @@
-"""What readers are given, in plain Python: the twin of `compiled/reader.pxi`, and the contract of both."""
+"""The reader's side of a stream, in plain Python: the twin of `compiled/reader.pxi`, and the contract of both."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ class StreamEntry:
 class PushBuffer:
     """The pushes that one reader has not taken yet, and whether they count. Owned by one thread.
 
-    It keeps the rule of catching up: *subscribe, read the log once more, then take the pushes that continue it*. What
-    is pushed before that reading is in the log that it finds; what is pushed after it is buffered here. ``start`` when
-    the channel is joined, ``begin_read`` before each request to the log, ``next_pushed`` for the pushes, ``stop`` in
-    the end. Whatever does not continue what was seen (a hole, an event, another term, a lost subscription, a full
-    buffer) makes it stale: then the log is to be read again, and no push counts before.
+    It holds the rule of catching up: *subscribe, read the log once more, then take the pushes that continue it*. That
+    reading finds every entry that was pushed before it; later pushes are buffered here. Call ``start`` when the channel
+    is joined, ``begin_read`` before each request to the log, ``next_pushed`` for the pushes, and ``stop`` at the end. A
+    push that does not continue the entries seen (a hole, another term), an event, a lost subscription or a full buffer
+    makes it stale: the log must be read again, and no push counts before.
 
     Attributes:
-        window: what was seen. entry_id: id of the entry seen last; the owner moves both on as it reads the log.
+        window: the sequences seen. entry_id: id of the last entry seen. The owner advances both as it reads the log.
         decoder: its ``decode_entry(entry, after)`` makes the chunks of a push.
         live: the channel is joined.
         stale: the log is to be read before any push counts.
@@ -103,7 +103,7 @@ class PushBuffer:
         self.resync()
 
     def begin_read(self) -> bool:
-        """The log is about to be read: a push that comes from now on may be newer than what will be found.
+        """The log is about to be read: a push that arrives from now on may be newer than the reply.
 
         Returns:
             whether the request must announce this reader.
@@ -113,7 +113,7 @@ class PushBuffer:
         return announce
 
     def fail_read(self, announce: bool) -> None:
-        """What ``begin_read`` began, and returned ``announce`` for, did not succeed: it is still to be done."""
+        """The reading failed and must be repeated; ``announce`` is what ``begin_read`` returned for it."""
         self.announce_on_read = self.announce_on_read or announce
         self.mark_stale()
 
@@ -147,7 +147,7 @@ class PushBuffer:
         self.mark_stale()
 
     def mark_stale(self) -> None:
-        """Have the log read, which has all that the pushes have."""
+        """Have the log read, which contains all that was pushed."""
         self.stale = True
         self._drop()
         self.wake()
@@ -162,7 +162,7 @@ class PushBuffer:
         return self.live and not self.stale and not self.pending
 
     def next_pushed(self) -> Any:
-        """What the decoder makes of the next push that has something new; None where there is no such push."""
+        """The chunks of the next push that has new ones, decoded; None if there is no such push."""
         while self.live and not self.stale and self.pending:
             entry = self.pending.pop(0)
             self.pending_bytes -= len(entry.body)
