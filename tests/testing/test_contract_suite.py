@@ -14,7 +14,7 @@ import pytest
 
 from helix_fast.testing import contract
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 AREAS = ("locks", "resumable", "state", "streams", "usage")
 SETTINGS = """\
@@ -97,7 +97,7 @@ def new_state_store():
 def run(directory: Path, *arguments: str) -> tuple[int, str]:
     """pytest's exit code, and what it printed."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=500)
     return done.returncode, done.stdout + done.stderr
 
 
