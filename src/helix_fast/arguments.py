@@ -65,7 +65,7 @@ def text(value: object, what: str) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, str):
         return str.__str__(value)
-    raise NotImplementedError
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
 to_json: Final = msgspec.json.Encoder(enc_hook=_plain).encode
