@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.support.servers import ServerProcess, free_port
 
 from helix_fast import (
     HelixError,
@@ -24,6 +23,7 @@ from helix_fast import (
     RedisUsageStore,
     connect,
 )
+from helix_fast.testing.servers import ServerProcess, free_port
 from helix_fast.transport.url import split
 from tests.support.cli import command
 from tests.support.errors import everything_about
