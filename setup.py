@@ -68,7 +68,7 @@ class BuildCodec(build_ext):
         self.distribution.ext_modules = cythonize(
             self.distribution.ext_modules,
             include_path=["src"],
-            build_dir="build/cython",
+            build_dir="build/cython-coverage" if COVERAGE else "build/cython",  # it does not see a changed directive
             compiler_directives={
                 "language_level": 3,
                 "freethreading_compatible": True,
