@@ -96,7 +96,7 @@ class TestLostReplies:
     async def test_release_that_failed_can_be_called_again(
         self, locks: RedisLockManager, fault_proxy: FaultProxy
     ) -> None:
-        locks._patience = 0.05
+        locks._requests.retry_timeout = 0.05
         lock = await taken(locks)
         fault_proxy.refuse()
         fault_proxy.cut_after_reply_bytes(0)
@@ -187,7 +187,7 @@ class TestRenewal:
         started = time.monotonic()
         with pytest.raises(LockLostError):  # noqa: PT012
             async with locks.hold("s", ttl_ms=1_500) as lock:
-                await direct.command("s", "DEL", KEYS.lock)
+                await direct._requests.command("s", "DEL", KEYS.lock)
                 other = await taken(direct)
                 await happens(lock.lost)
                 assert time.monotonic() - started < 1.2, "found by the deadline, not by the renewal"
@@ -210,7 +210,7 @@ class TestRenewal:
     ) -> None:
         errors: list[HelixError] = []
         locks.on("error", errors.append)
-        locks._patience = 0.05
+        locks._requests.retry_timeout = 0.05
         async with locks.hold("s", ttl_ms=60_000):
             fault_proxy.refuse()
             fault_proxy.cut_all()
@@ -228,17 +228,17 @@ class TestRenewal:
     async def test_a_refusal_that_is_no_network_fault_is_reported_once(
         self, locks: RedisLockManager, direct: RedisLockManager, server_url: str
     ) -> None:
-        await direct.command("s", "ACL", "SETUSER", "weak", "on", ">secret", "~*", "&*", "+@all")
+        await direct._requests.command("s", "ACL", "SETUSER", "weak", "on", ">secret", "~*", "&*", "+@all")
         errors: list[HelixError] = []
         try:
             async with RedisLockManager(server_url, username="weak", password="secret") as weak:
                 weak.on("error", errors.append)
                 with pytest.raises(LockLostError):  # noqa: PT012
                     async with weak.hold("s", ttl_ms=300) as lock:
-                        await direct.command("s", "ACL", "SETUSER", "weak", "-pexpire", "-evalsha", "-eval")
+                        await direct._requests.command("s", "ACL", "SETUSER", "weak", "-pexpire", "-evalsha", "-eval")
                         await happens(lock.lost)
         finally:
-            await direct.command("s", "ACL", "DELUSER", "weak")
+            await direct._requests.command("s", "ACL", "DELUSER", "weak")
         assert len(errors) == 1
 
 

@@ -52,7 +52,7 @@ async def locks(server_url: str) -> AsyncIterator[RedisLockManager]:
 async def test_tokens_of_64_racing_processes_only_grow(locks: RedisLockManager, server_url: str) -> None:
     async with worker("race", server_url, 64, 3) as process:
         assert await asyncio.wait_for(process.wait(), 60) == 0
-    order = [int(token) for token in await locks.command("s", "LRANGE", "order:{s}", 0, -1)]
+    order = [int(token) for token in await locks._requests.command("s", "LRANGE", "order:{s}", 0, -1)]
     assert len(order) == 64 * 3
     assert order == sorted(set(order))
 
@@ -117,7 +117,7 @@ async def test_one_token_fences_state_and_stream(locks: RedisLockManager, server
         await state.create_session("s", agent_type="a", fencing_token=old.fencing_token)
         first = await streams.create_writer("s", "a", fencing_token=old.fencing_token)
         await first.write({"type": "text_delta", "delta": "1"})
-        await locks.command("s", "DEL", "lock:{s}")
+        await locks._requests.command("s", "DEL", "lock:{s}")
         new = await taken(locks)
         await state.merge_custom_state("s", MergeChanges({"n": 1}), fencing_token=new.fencing_token)
         second = await streams.create_writer("s", "b", fencing_token=new.fencing_token)

@@ -11,33 +11,32 @@ from helix_fast import connect
 from helix_fast.codec.plain import reader as plain_reader
 from helix_fast.keys import StreamKeys
 from helix_fast.streams import cursor as feeds
-from helix_fast.streams.storage import RedisResumableStorage
 from tests.support.servers import until
-from tests.support.streams_under_fault import delta, deltas, follow, storage, text
+from tests.support.streams_under_fault import StreamStore, delta, deltas, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
 
 
-async def clients(store: RedisResumableStorage) -> int:
-    return len((await store.command("", b"CLIENT", b"LIST")).splitlines())
+async def clients(store: StreamStore) -> int:
+    return len((await store._requests.command("", b"CLIENT", b"LIST")).splitlines())
 
 
-async def channels(store: RedisResumableStorage) -> set[bytes]:
-    return set(await store.command("", b"PUBSUB", b"CHANNELS"))
+async def channels(store: StreamStore) -> set[bytes]:
+    return set(await store._requests.command("", b"PUBSUB", b"CHANNELS"))
 
 
-async def comes_down(store: RedisResumableStorage, count: int) -> None:
+async def comes_down(store: StreamStore, count: int) -> None:
     """Wait until the server has no more than so many connections."""
     for _ in range(1000):
         if await clients(store) <= count:
             return
         await asyncio.sleep(0.005)
-    pytest.fail((await store.command("", b"CLIENT", b"LIST")).decode())
+    pytest.fail((await store._requests.command("", b"CLIENT", b"LIST")).decode())
 
 
 async def test_500_readers_and_500_writers_share_two_connections(server_url: str) -> None:
     async with storage(server_url) as direct:
-        await direct.command("", b"PING")
+        await direct._requests.command("", b"PING")
         await comes_down(direct, 1)
         tasks = asyncio.all_tasks()
         async with connect(server_url) as helix:
@@ -62,7 +61,7 @@ async def test_500_readers_and_500_writers_share_two_connections(server_url: str
 
 async def test_closing_with_everything_open_leaves_nothing(server_url: str) -> None:
     async with storage(server_url) as direct:
-        await direct.command("", b"PING")
+        await direct._requests.command("", b"PING")
         await comes_down(direct, 1)
         tasks = asyncio.all_tasks()
         helix = await connect(server_url)
@@ -99,7 +98,7 @@ async def test_forgotten_reader_is_unsubscribed(server_url: str) -> None:
             if channel not in await channels(store):
                 break
             await asyncio.sleep(0.002)
-        assert (await store.command("", b"PUBSUB", b"NUMSUB", channel))[1] == 0
+        assert (await store._requests.command("", b"PUBSUB", b"NUMSUB", channel))[1] == 0
 
 
 @pytest.mark.parametrize("size", [10, 20_000])

@@ -28,6 +28,7 @@ class FlakyTopology:
     a connection that was given up, whose bytes were on their way.
     """
 
+    clustered = False
     publish = b"PUBLISH"
     observer: Observer | None = None
 

@@ -23,7 +23,7 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 from helix_fast.transport.topology import Topology
 
 from .chunks import Decoded, LineDecoder
@@ -40,7 +40,7 @@ PAGE_BYTES: Final = 256 << 10
 class Source(NamedTuple):
     """What the feeds of one manager share."""
 
-    store: RedisStore
+    requests: Requests
     topology: Topology
     ttl: int
     control: bytes
@@ -74,7 +74,7 @@ class Feed(codec.Inbox):
         self.skip_gaps = skip_gaps
         self.window = codec.Window(after)
         self.decoder: LineDecoder = LineDecoder()
-        self._pages = FarPages(source.store, stream_id, keys.stream)
+        self._pages = FarPages(source.requests, stream_id, keys.stream)
         self._opened = False
         self._page = MIN_PAGE
         self._far = False  # the last page was full: the end of the log is not near
@@ -179,11 +179,11 @@ class Feed(codec.Inbox):
             return decoded
         source, keys = self._source, self._keys
         page = self._page
-        publish = await source.store.publish_word()
+        publish = await source.requests.publish_command()
         self.dirty = False  # before the request: what is pushed from now on may be newer than its answer
         joined, self.joined = self.joined, False
         try:
-            reply = await source.store.run(
+            reply = await source.requests.run(
                 _READ,
                 self.stream_id,
                 (keys.stream, keys.meta, keys.lease),
@@ -261,7 +261,7 @@ class Feed(codec.Inbox):
         """Join the channel; what was written since the page was read is read after that."""
         if not self._subscribed:
             hub = self._source.topology.hub(self.stream_id)
-            await self._source.store.retrying(lambda: hub.subscribe(self._keys.channel, self), self.stream_id)
+            await self._source.requests.retrying(lambda: hub.subscribe(self._keys.channel, self), self.stream_id)
             self._subscribed = True
         if not self.closed:
             self.live = self.joined = True
@@ -348,7 +348,7 @@ class Feed(codec.Inbox):
             self._timer = None
         if self._subscribed:
             self._subscribed = self.live = False
-            if not self._source.store.closed:
+            if not self._source.requests.closed:
                 self._source.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from helix_fast import codec
 from helix_fast.errors import HelixError
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 from helix_fast.transport.lane import settle
 
 
@@ -16,15 +16,15 @@ class FarPages:
     """The entries behind one entry, a page at a time; while one page is decoded the server reads the next.
 
     Args:
-        store: the way to the server.
+        requests: the manager's.
         stream_id: names the stream.
         key: of its log.
     """
 
-    __slots__ = ("_ahead", "_asked", "_key", "_store", "_stream_id")
+    __slots__ = ("_ahead", "_asked", "_key", "_requests", "_stream_id")
 
-    def __init__(self, store: RedisStore, stream_id: str, key: bytes) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, stream_id: str, key: bytes) -> None:
+        self._requests = requests
         self._stream_id = stream_id
         self._key = key
         self._asked: tuple[bytes, int] | None = None
@@ -34,7 +34,7 @@ class FarPages:
         """Ask for the ``count`` entries behind ``entry``, which will be read next; waits until that has left."""
         ahead: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._store.topology.send(
+            self._requests.topology.send(
                 self._stream_id, codec.frame_command(self._command(entry, count)), partial(settle, ahead)
             )
         except HelixError:
@@ -54,7 +54,7 @@ class FarPages:
             if isinstance(entries, list):
                 return entries
             # What went wrong there is no matter: it is asked for as usual, with all that is done about faults.
-        found: list[list[Any]] = await self._store.command(self._stream_id, *self._command(entry, count))
+        found: list[list[Any]] = await self._requests.command(self._stream_id, *self._command(entry, count))
         return found
 
     def _command(self, entry: bytes, count: int) -> tuple[bytes | int, ...]:

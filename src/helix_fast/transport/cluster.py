@@ -50,6 +50,8 @@ class Cluster(Observable):
         remap: from the address that the cluster tells to the one to connect to.
     """
 
+    clustered = True
+
     def __init__(
         self,
         startup: list[Address],

@@ -35,6 +35,8 @@ class Subscriptions(Protocol):
 class Topology(Protocol):
     """The servers behind a store."""
 
+    clustered: bool
+    """Whether keys of different tags may be on different servers."""
     publish: bytes
     """PUBLISH or, where pub/sub is sharded, SPUBLISH; empty until ``ready`` has found out."""
     retry_timeout: float
@@ -83,6 +85,7 @@ class Standalone(Observable):
     All requests go by its ``lane``, whatever they are about.
     """
 
+    clustered = False
     publish = b"PUBLISH"
 
     def __init__(

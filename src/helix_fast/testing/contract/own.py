@@ -17,7 +17,7 @@ async def lock_waiters(manager: Any, session_id: str) -> int:
     """How many callers wait for the lock of a session."""
     if isinstance(manager, InMemoryLockManager):
         return len(manager._waiting.get(session_id, ()))
-    return int(await manager.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
+    return int(await manager._requests.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def requests_of() -> RequestsOf:
     """Requests on the store's connections."""
 
     def requests(store: Any) -> int:
-        return int(store._topology.requests)
+        return int(store._requests.topology.requests)
 
     return requests
 
@@ -41,6 +41,6 @@ def stop_renewing() -> StopRenewing:
     """Ends the task that renews leases."""
 
     async def stop(manager: Any) -> None:
-        await manager._keeper.close()
+        await manager._leases.close()
 
     return stop

@@ -60,4 +60,4 @@ async def new_lock_manager(server: MemoryServer, request: pytest.FixtureRequest)
         yield partial(InMemoryLockManager, server=server)
     else:
         async with connect("memory://") as helix:
-            yield partial(type(helix.locks), topology=helix.locks._topology)
+            yield partial(type(helix.locks), topology=helix.locks._requests.topology)
