@@ -46,7 +46,7 @@ class AcquireRelease(Measure):
 
     async def _pings(self) -> float:
         """The time of two empty round trips: the lower bound of a lock."""
-        call, ping = self.locks.topology.call, codec.frame_command([b"PING"])
+        call, ping = self.locks._requests.topology.call, codec.frame_command([b"PING"])
         began = time.perf_counter()
         for _ in range(self.pairs):
             await call("", ping)

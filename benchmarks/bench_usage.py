@@ -88,7 +88,7 @@ class Rollup(Measure):
         for _ in range(self.times):
             # A new store has summed nothing yet; it connects before the clock starts.
             async with RedisUsageStore(self.server.url) as cold:
-                await cold.command(SESSION, "DEL", TOTALS)
+                await cold._requests.command(SESSION, "DEL", TOTALS)
                 began = time.perf_counter()
                 rollup = await cold.get_rollup(SESSION)
                 seconds += time.perf_counter() - began
@@ -117,7 +117,7 @@ class Rollup(Measure):
 
     async def _stored(self, store: RedisUsageStore) -> None:
         """The rollup of another new store, with stored totals."""
-        covered = int(await store.command(SESSION, "HGET", TOTALS, "place") or 0)
+        covered = int(await store._requests.command(SESSION, "HGET", TOTALS, "place") or 0)
         check(covered, self.count + self.recorded, "entries that the stored totals cover")
         async with RedisUsageStore(self.server.url) as cold:
             await cold.exists("nobody")

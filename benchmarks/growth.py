@@ -100,7 +100,7 @@ async def rollup_points(size: Size, counts: Sequence[int]) -> list[RollupPoint]:
             cold, warm = [], []
             for _ in range(size.runs):
                 async with RedisUsageStore(server.url) as reader:
-                    await reader.command(SESSION, "DEL", TOTALS)  # cold: nothing has been summed before
+                    await reader._requests.command(SESSION, "DEL", TOTALS)  # cold: nothing has been summed before
                     cold.append(await _rollup_ms(reader, stored))
                     part += 1
                     stored += await store.record_entries(make_entries(NEW_ENTRIES, part, "g"))

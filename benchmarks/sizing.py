@@ -20,8 +20,8 @@ MESSAGE = {"role": "user", "content": "x" * 370}
 
 async def memory(helix: Helix, pattern: str) -> int:
     """Bytes of all keys like this."""
-    names = await helix.state.command("", "KEYS", f"helix:{pattern}")
-    return sum([int(await helix.state.command("", "MEMORY", "USAGE", name, "SAMPLES", 0)) for name in names])
+    names = await helix.state._requests.command("", "KEYS", f"helix:{pattern}")
+    return sum([int(await helix.state._requests.command("", "MEMORY", "USAGE", name, "SAMPLES", 0)) for name in names])
 
 
 async def chunk(helix: Helix, batch: int) -> float:
@@ -32,7 +32,7 @@ async def chunk(helix: Helix, batch: int) -> float:
     for _ in range(0, CHUNKS, batch):
         await writer.write_many([CHUNK] * batch)
     await writer.close()
-    entries = await helix.state.command(name, "XRANGE", f"helix:stream:{{{name}}}", "-", "+")
+    entries = await helix.state._requests.command(name, "XRANGE", f"helix:stream:{{{name}}}", "-", "+")
     fields = [dict(zip(fields[::2], fields[1::2], strict=True)) for _id, fields in entries]
     text = sum(len(each.get(b"chunk", b"")) for each in fields)
     return (await memory(helix, f"stream:{{{name}}}*") - empty - text) / CHUNKS
@@ -43,7 +43,7 @@ async def message(helix: Helix) -> float:
     await helix.state.create_session("talk", agent_type="agent")
     for _ in range(MANY // 10):
         await helix.state.append_messages("talk", [MESSAGE] * 10)
-    stored = await helix.state.command("talk", "LRANGE", "helix:session:{talk}:messages:1", 0, -1)
+    stored = await helix.state._requests.command("talk", "LRANGE", "helix:session:{talk}:messages:1", 0, -1)
     return (await memory(helix, "session:{talk}:messages:*") - sum(map(len, stored))) / len(stored)
 
 
@@ -63,7 +63,7 @@ async def usage(helix: Helix) -> tuple[float, float]:
     await helix.usage.record_entries(
         {**common, "id": uuid.uuid4().hex, "source": source, "model": "a-model", "tokens": counts} for _ in range(MANY)
     )
-    stored = await helix.state.command("talk", "LRANGE", "helix:usage:entries:{talk}", 0, -1)
+    stored = await helix.state._requests.command("talk", "LRANGE", "helix:usage:entries:{talk}", 0, -1)
     entries = await memory(helix, "usage:entries:{talk}") - sum(map(len, stored))
     return entries / MANY, await memory(helix, "usage:ids:{talk}") / MANY
 

@@ -203,7 +203,7 @@ async def new_lock_manager(backend: Backend) -> AsyncIterator[Factory]:
         yield partial(backend.make, "locks")
         return
     async with connect("memory://") as helix:
-        yield partial(type(helix.locks), topology=helix.locks._topology)
+        yield partial(type(helix.locks), topology=helix.locks._requests.topology)
 
 
 @pytest.fixture

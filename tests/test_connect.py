@@ -144,7 +144,7 @@ async def test_memory_lives_by_the_clock_that_it_is_given() -> None:
 
 async def test_memory_takes_the_options_that_mean_something_there() -> None:
     async with connect("memory://", timeout=3, retry_timeout=2.5, wait_replicas=0) as helix:
-        assert helix.state.retry_timeout == 2.5
+        assert helix.state._requests.retry_timeout == 2.5
         await use(helix)
 
 

@@ -1,4 +1,4 @@
-"""connect(): one URL, and all five stores on one set of connections."""
+"""connect(): all five stores of one URL, on one set of connections."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError, Sto
 from .keys import check_prefix
 from .locks.lock import Clock
 from .locks.manager import RedisLockManager
+from .requests import Requests
 from .state.store import RedisStateStore
 from .streams.manager import RedisStreamManager
 from .streams.storage import RedisResumableStorage
-from .transport.cluster import Cluster
 from .transport.resolve import topology_for
 from .transport.sentinel import is_unknown_command, no_store
 from .transport.topology import Topology
@@ -25,16 +25,16 @@ from .usage.store import RedisUsageStore
 
 Self = TypeVar("Self", bound="Helix")
 StoreOptions = Mapping[str, Any]
-# What a store is given by the Helix, and nobody else may say.
+# Options that the Helix passes to its stores, and that its caller must not pass.
 _SHARED = frozenset(
     {"topology", "key_prefix", "redis", "client", "host", "port", "username", "password", "db", "wait_replicas"}
 )
-# What a server in this process has a meaning for. wait_replicas is among them where it asks for none.
+# Connection options of memory://; wait_replicas only as 0.
 _IN_MEMORY = frozenset({"timeout", "retry_timeout", "wait_replicas"})
 
 
 class Helix:
-    """All stores of one server on shared connections; made by :func:`connect`, entered with ``async with``.
+    """All stores of one server on shared connections; made by :func:`connect`, opened by ``async with`` or ``await``.
 
     Attributes:
         state, streams, resumable, usage, locks: the stores.
@@ -61,11 +61,11 @@ class Helix:
         self._connection_options = connection
         self._stores: list[Any] = []
         self._server: Any = None
-        self._topology: Topology | None = None
+        self._requests: Requests | None = None
         self._opened = False
 
     async def __aenter__(self: Self) -> Self:
-        return self if self._topology is not None else await self._open()
+        return self if self._requests is not None else await self._open()
 
     def __await__(self: Self) -> Generator[Any, None, Self]:
         return self._open().__await__()
@@ -75,9 +75,9 @@ class Helix:
             raise StoreClosedError("this Helix was opened before", hint="call connect() again")
         self._opened = True
         try:
-            self._topology = await self._connect()
-            self._make_stores(self._topology)
-            await self._look(self._topology)
+            self._requests = Requests(await self._connect())
+            self._make_stores(self._requests.topology)
+            await self._probe(self._requests)
         except BaseException:
             await self.close()
             raise
@@ -96,17 +96,18 @@ class Helix:
             url = await self._start_server(url)
         return topology_for(url, **self._connection_options)
 
-    async def _look(self, topology: Topology) -> None:
-        """Whether the server is there, and is what the URL says: told now, and not by some later operation."""
-        if isinstance(topology, Cluster):  # which has asked for its slots by now
-            await self.state.command("", b"PING")
+    async def _probe(self, requests: Requests) -> None:
+        """Raise at once, and not in a later operation, if the server is away or is not what the URL says."""
+        topology = requests.topology
+        if topology.clustered:  # it has read its slots by now
+            await requests.command("", b"PING")
             return
         try:
-            # a node of a cluster refuses keys of two slots, also where it has both of them
-            await self.state.command("", b"EXISTS", *(f"{self._key_prefix}probe:{{{tag}}}" for tag in "ab"))
+            # a node of a cluster refuses keys of two slots, even if it has both slots
+            await requests.command("", b"EXISTS", *(f"{self._key_prefix}probe:{{{tag}}}" for tag in "ab"))
         except StoreResponseError as error:
             if error.server_code == "NOPERM":
-                return  # the server is there; what its user may do is told by what he does
+                return  # the server is there; a missing right shows in the operation that needs it
             if is_unknown_command(error):
                 raise no_store(topology.server("")) from error
             if error.server_code == "CROSSSLOT":
@@ -121,13 +122,15 @@ class Helix:
         streams = shared("streams", prefix)
         self.state = RedisStateStore(**shared("state", prefix))
         self.streams = RedisStreamManager(**streams)
-        self.resumable = RedisResumableStorage(**streams)
-        # the usage store puts its own colon behind the prefix, as on the reference page
+        self.resumable = RedisResumableStorage(
+            topology=topology, key_prefix=prefix, logger=streams.get("logger"), manager=self.streams
+        )
+        # the usage store adds a colon to its prefix, as on the reference page
         self.usage = RedisUsageStore(**shared("usage", prefix.removesuffix(":")))
         self.locks = RedisLockManager(**shared("locks", prefix))
         if self._clock is not None:
-            self.locks.clock = self._clock  # a lock must be lost to its holder when it is free to others
-        self._stores = [self.locks, self.usage, self.resumable, self.streams, self.state]
+            self.locks._backend.clock = self._clock  # its holder must lose a lock when the server frees it
+        self._stores = [self.locks, self.usage, self.streams, self.resumable, self.state]  # closed in reverse order
 
     async def _start_server(self, url: str) -> str:
         from .embedded import EmbeddedServer
@@ -143,16 +146,17 @@ class Helix:
         return str(self._server.url)
 
     async def close(self) -> None:
-        """Close the stores and connections and, where it is ours, leave the embedded server. Safe to call twice."""
+        """Close the stores and the connections, and leave an embedded server. Safe to call twice."""
         stores, self._stores = self._stores, []
-        topology, self._topology = self._topology, None
+        requests, self._requests = self._requests, None
         server, self._server = self._server, None
-        # in this order from the last, and each of them also where one before it fails or is cancelled
+        # in reverse order, and each of them even if an earlier one fails or is cancelled
         async with contextlib.AsyncExitStack() as stack:
             if server is not None:
                 stack.push_async_callback(server.stop)
-            if topology is not None:
-                stack.push_async_callback(topology.close)
+            if requests is not None:
+                requests.closed = True
+                stack.push_async_callback(requests.topology.close)
             for store in stores:
                 stack.push_async_callback(store.close)
 
@@ -182,16 +186,16 @@ def connect(
             a ``redis.asyncio`` client whose connection settings are taken over.
         key_prefix: put before every key.
         state, streams, usage, locks: options of these stores, for example ``streams={"max_stream_length": 100_000}``.
-        clock: of ``memory://`` alone: a function that returns seconds since the epoch, for all that a server's clock
-            decides; see MemoryServer.
-        connection: ``timeout`` (seconds without an answer after which a connection is given up), ``retry_timeout``
-            (seconds for which an operation is tried again after a passing fault), ``wait_replicas`` (replicas that must
-            have a write before it is acknowledged), redis-py's connection settings. ``memory://`` takes the first two,
-            and ``wait_replicas=0``; it has no replicas and no connection to be set up.
+        clock: for ``memory://`` only: a function that returns seconds since the epoch, in place of the server's clock;
+            see MemoryServer.
+        connection: ``timeout`` (seconds without a reply after which a connection is closed), ``retry_timeout`` (seconds
+            for which an operation is retried after a transient fault), ``wait_replicas`` (replicas that must have a
+            write before it is acknowledged), redis-py's connection settings. ``memory://`` takes the first two, and
+            ``wait_replicas=0``: it has no replicas and no connection settings.
 
     Raises:
-        InvalidUrlError, InvalidArgumentError: at once.
-        StoreConnectionError, StoreAuthenticationError, EmbeddedServerError: when it is entered or awaited.
+        InvalidUrlError, InvalidArgumentError: from this call.
+        StoreConnectionError, StoreAuthenticationError, EmbeddedServerError: from ``async with`` or ``await``.
     """
     if isinstance(url, str):
         scheme = scheme_of(url)

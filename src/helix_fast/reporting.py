@@ -1,4 +1,4 @@
-"""Where errors of background work go: to the callbacks of ``on("error")``, or to a log. Pure; every store has it."""
+"""Errors of background work: they go to the callbacks of ``on("error")``, or to a log. No I/O; every store has one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .errors import HelixError, InvalidArgumentError
 ErrorCallback = Callable[[HelixError], object]
 
 
-class ErrorReporting:
-    """``on`` and ``report`` of a store.
+class BackgroundErrors:
+    """The error callbacks of one store.
 
     Args:
-        logger: where errors go that nobody listens for; default ``helix_fast``.
+        logger: gets the errors while there are no callbacks; default ``helix_fast``.
     """
 
     def __init__(self, logger: logging.Logger | None) -> None:
@@ -22,10 +22,10 @@ class ErrorReporting:
         self._callbacks: list[ErrorCallback] = []
 
     def on(self, event: str, callback: ErrorCallback) -> None:
-        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``, the only one.
+        """Register a callback.
 
         Raises:
-            InvalidArgumentError: another event, or nothing that can be called.
+            InvalidArgumentError: an event other than ``"error"``, or a callback that cannot be called.
         """
         if event != "error":
             raise InvalidArgumentError(f"no event {event!r}; there is only 'error'")
@@ -34,11 +34,11 @@ class ErrorReporting:
         self._callbacks.append(callback)
 
     def report(self, error: HelixError) -> None:
-        """Hand an error of background work to the callbacks, or to the log where there is none."""
+        """Pass an error to all callbacks; without callbacks, write it to the log."""
         if not self._callbacks:
             self._logger.error("%s: %s", type(error).__name__, error)
         for callback in self._callbacks:
             try:
                 callback(error)
-            except Exception:  # noqa: PERF203  one callback must not keep the error from the others
+            except Exception:  # noqa: PERF203  the other callbacks get the error too
                 self._logger.exception("an error callback failed")

@@ -43,15 +43,15 @@ async def test_doctor_passes_a_stream_through_and_leaves_no_key(helix: Helix, se
     found = findings("--url", server_url)
     for name in ("connection", "round trip", "server", "replication", "memory", "clients", "rights", "stream"):
         assert found[name]["level"] == "ok", found[name]
-    assert await helix.state.command("", b"DBSIZE") == 0
+    assert await helix.state._requests.command("", b"DBSIZE") == 0
 
 
 async def test_doctor_tells_what_the_server_s_refusal_means(helix: Helix, server_url: str) -> None:
-    await helix.state.command("", b"CONFIG", b"SET", b"maxmemory", b"1")
+    await helix.state._requests.command("", b"CONFIG", b"SET", b"maxmemory", b"1")
     try:
         found = findings("--url", server_url)
     finally:
-        await helix.state.command("", b"CONFIG", b"SET", b"maxmemory", b"0")
+        await helix.state._requests.command("", b"CONFIG", b"SET", b"maxmemory", b"0")
     assert found["stream"]["level"] == "error"
     assert "raise maxmemory" in found["stream"]["hint"]
     assert found["memory"]["level"] == "warning"
@@ -78,9 +78,9 @@ def test_doctor_tries_every_command_that_the_documented_user_has() -> None:
 
 async def test_doctor_is_content_with_the_documented_user(fresh_server: ServerProcess) -> None:
     async with connect(fresh_server.url) as helix:
-        await helix.state.command("", b"ACL", b"SETUSER", *documented_rights())
+        await helix.state._requests.command("", b"ACL", b"SETUSER", *documented_rights())
         found = findings("--url", fresh_server.url.replace("//", "//helix:password@", 1))
-        assert await helix.state.command("", b"DBSIZE") == 0
+        assert await helix.state._requests.command("", b"DBSIZE") == 0
     assert found["rights"]["level"] == found["stream"]["level"] == "ok"
     assert "+info" in found["server"]["hint"]
 
@@ -93,9 +93,11 @@ async def test_doctor_names_the_rights_that_the_user_lacks(
     fresh_server: ServerProcess, change: tuple[str, ...], missing: str
 ) -> None:
     async with connect(fresh_server.url) as helix:
-        await helix.state.command("", b"ACL", b"SETUSER", *documented_rights(), *change)
+        await helix.state._requests.command("", b"ACL", b"SETUSER", *documented_rights(), *change)
     async with connect(fresh_server.url.replace("//", "//helix:password@", 1)) as helix:
-        found = await look_at_rights(helix.state, "helix:stream:{doctor}:rights", b"helix:stream:{doctor}:push")
+        found = await look_at_rights(
+            helix.state._requests, "helix:stream:{doctor}:rights", b"helix:stream:{doctor}:push"
+        )
     assert found.level == "error"
     assert found.hint == f"ACL SETUSER <user> {missing}"
 
@@ -110,9 +112,9 @@ async def test_doctor_looks_at_every_server_of_a_cluster(helix_cluster_url: str)
 
 async def test_doctor_tries_sharded_publishing_on_a_cluster(fresh_server: ServerProcess) -> None:
     async with connect(fresh_server.url) as helix:
-        await helix.state.command("", b"ACL", b"SETUSER", *documented_rights())
+        await helix.state._requests.command("", b"ACL", b"SETUSER", *documented_rights())
     async with connect(fresh_server.url.replace("//", "//helix:password@", 1)) as helix:
-        found = await look_at_rights(helix.state, "helix:{doctor}", b"helix:{doctor}:push", cluster=True)
+        found = await look_at_rights(helix.state._requests, "helix:{doctor}", b"helix:{doctor}:push", cluster=True)
     assert found.hint == "ACL SETUSER <user> +spublish +pubsub|shardnumsub"
 
 

@@ -112,7 +112,7 @@ async def test_tail_behind_what_is_kept_tells_where_it_can_begin(helix: Helix, s
     async with await helix.streams.create_writer("trimmed", "agent") as writer:
         for _ in range(3):
             await writer.write({"type": "text_delta", "delta": "a"})
-    await helix.state.command("", b"XTRIM", b"helix:stream:{trimmed}", b"MAXLEN", b"1")
+    await helix.state._requests.command("", b"XTRIM", b"helix:stream:{trimmed}", b"MAXLEN", b"1")
     assert_one_line(command("tail", "trimmed", "--url", server_url, "--from", "1"), "--from 2")
 
 
@@ -217,7 +217,7 @@ async def test_inspect_shows_as_many_of_the_newest_messages_as_wanted(helix: Hel
 async def test_inspect_does_without_sizes_where_the_server_does_not_tell_them(fresh_server: ServerProcess) -> None:
     async with connect(fresh_server.url) as helix:
         await helix.state.create_session("s-1", agent_type="researcher")
-        await helix.state.command("", b"ACL", b"SETUSER", *documented_rights())
+        await helix.state._requests.command("", b"ACL", b"SETUSER", *documented_rights())
     url = fresh_server.url.replace("//", "//helix:password@", 1)
     done = command("inspect", "s-1", "--url", url)
     assert (done.returncode, done.stderr) == (0, "")

@@ -189,7 +189,7 @@ async def test_client_of_an_earlier_life_is_told_to_begin_anew_and_forgets_its_i
 
 async def test_client_behind_what_is_kept_begins_anew_or_skips(helix: Helix) -> None:
     await write(helix, "a", "b", "c")
-    await helix.state.command("", b"XTRIM", b"helix:stream:{s}", b"MAXLEN", b"1")
+    await helix.state._requests.command("", b"XTRIM", b"helix:stream:{s}", b"MAXLEN", b"1")
     await helix.streams.end_stream("s")
     (reset,) = await Connection(helix.streams, "/s", last="1").all()
     assert "event: reset" in reset
@@ -201,10 +201,10 @@ async def test_client_behind_what_is_kept_begins_anew_or_skips(helix: Helix) -> 
 async def test_bytes_that_are_no_chunk_do_not_hold_the_rest_up(helix: Helix) -> None:
     key = b"helix:stream:{s}"
     await write(helix, "a")
-    (entry, _) = (await helix.state.command("", b"XREVRANGE", key, b"+", b"-", b"COUNT", 1))[0]
+    (entry, _) = (await helix.state._requests.command("", b"XREVRANGE", key, b"+", b"-", b"COUNT", 1))[0]
     term = entry.partition(b"-")[0]
     fields = (b"chunk", b"no chunk", b"sequence", 2, b"writer", b"other")
-    await helix.state.command("", b"XADD", key, term + b"-2", *fields)
+    await helix.state._requests.command("", b"XADD", key, term + b"-2", *fields)
     await write(helix, "c")
     await helix.streams.end_stream("s")
     first, malformed, third, end = await Connection(helix.streams, "/s").all()

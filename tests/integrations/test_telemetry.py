@@ -187,7 +187,7 @@ async def test_requests_of_all_stores_are_spans_named_by_their_script(seen: Seen
 async def test_failed_request_names_its_error_and_the_server_s(seen: Seen, helix: Helix) -> None:
     seen.instrument(helix)
     with pytest.raises(StoreResponseError) as raised:
-        await helix.state.command("s", b"HGETALL")
+        await helix.state._requests.command("s", b"HGETALL")
     (span,) = seen.spans("HGETALL")
     assert span.status.status_code is trace.StatusCode.ERROR
     assert span.attributes is not None
@@ -304,7 +304,7 @@ async def test_on_a_cluster_each_span_names_the_server_of_its_id(seen: Seen, hel
         for stream in ("a", "b", "c", "d", "e", "f"):
             async with await helix.streams.create_writer(stream, "agent") as writer:
                 writer.send_text("x")
-        slots = await helix.state.command("", b"CLUSTER", b"SLOTS")
+        slots = await helix.state._requests.command("", b"CLUSTER", b"SLOTS")
     told = {
         str(span.attributes["helix_fast.id"]): span.attributes["server.port"]
         for span in seen.spans("XADD")

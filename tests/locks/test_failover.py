@@ -68,7 +68,7 @@ class TestReplicas:
     async def test_too_few_replicas_give_no_lock(self, pair: tuple[ServerProcess, ServerProcess]) -> None:
         primary, replica = pair
         async with RedisLockManager(primary.url, wait_replicas=1) as locks:
-            locks._patience = 0.1
+            locks._requests.retry_timeout = 0.1
             replica.pause()
             with pytest.raises(NotReplicatedError) as caught:
                 await locks.acquire("s")

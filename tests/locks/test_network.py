@@ -98,7 +98,7 @@ class TestLostReplies:
     async def test_release_that_failed_can_be_called_again(
         self, locks: RedisLockManager, fault_proxy: FaultProxy
     ) -> None:
-        locks._patience = 0.05
+        locks._requests.retry_timeout = 0.05
         lock = await taken(locks)
         fault_proxy.refuse()
         fault_proxy.cut_after_reply_bytes(0)
@@ -207,10 +207,10 @@ class TestRenewal:
     ) -> None:
         async def replaced(scale: int) -> None:
             started = time.monotonic()
-            await direct.command("s", "DEL", KEYS.lock)
+            await direct._requests.command("s", "DEL", KEYS.lock)
             with pytest.raises(LockLostError):  # noqa: PT012
                 async with locks.hold("s", ttl_ms=1_500 * scale) as lock:
-                    await direct.command("s", "DEL", KEYS.lock)
+                    await direct._requests.command("s", "DEL", KEYS.lock)
                     other = await taken(direct, ttl_ms=60_000)
                     await happens(lock.lost)
                     assert time.monotonic() - started < 1.2 * scale, "found by the deadline, not by the renewal"
@@ -240,7 +240,7 @@ class TestRenewal:
     ) -> None:
         errors: list[HelixError] = []
         locks.on("error", errors.append)
-        locks._patience = 0.05
+        locks._requests.retry_timeout = 0.05
         async with locks.hold("s", ttl_ms=60_000):
             fault_proxy.refuse()
             fault_proxy.cut_all()
@@ -259,7 +259,7 @@ class TestRenewal:
     async def test_a_refusal_that_is_no_network_fault_is_reported_once(
         self, locks: RedisLockManager, direct: RedisLockManager, server_url: str
     ) -> None:
-        await direct.command("s", "ACL", "SETUSER", "weak", "on", ">secret", "~*", "&*", "+@all")
+        await direct._requests.command("s", "ACL", "SETUSER", "weak", "on", ">secret", "~*", "&*", "+@all")
         errors: list[HelixError] = []
         try:
             async with RedisLockManager(server_url, username="weak", password="secret") as weak:
@@ -267,17 +267,19 @@ class TestRenewal:
 
                 async def refused(scale: int) -> None:
                     errors.clear()
-                    await direct.command("s", "ACL", "SETUSER", "weak", "+@all")
+                    await direct._requests.command("s", "ACL", "SETUSER", "weak", "+@all")
                     await freed(direct)
                     with pytest.raises(LockLostError):  # noqa: PT012
                         async with weak.hold("s", ttl_ms=300 * scale) as lock:
-                            await direct.command("s", "ACL", "SETUSER", "weak", "-pexpire", "-evalsha", "-eval")
+                            await direct._requests.command(
+                                "s", "ACL", "SETUSER", "weak", "-pexpire", "-evalsha", "-eval"
+                            )
                             await happens(lock.lost)
                     assert len(errors) == 1
 
                 await steady(refused, probe=lambda: direct.is_locked("another"))
         finally:
-            await direct.command("s", "ACL", "DELUSER", "weak")
+            await direct._requests.command("s", "ACL", "DELUSER", "weak")
 
 
 PAUSES: dict[str, Callable[[ServerProcess, float], Awaitable[object]]] = {}

@@ -53,14 +53,14 @@ async def locks(server_url: str) -> AsyncIterator[RedisLockManager]:
 async def test_tokens_of_64_racing_processes_only_grow(locks: RedisLockManager, server_url: str) -> None:
     async with worker("race", server_url, 64, 3) as process:
         assert await asyncio.wait_for(process.wait(), 60) == 0
-    order = [int(token) for token in await locks.command("s", "LRANGE", "order:{s}", 0, -1)]
+    order = [int(token) for token in await locks._requests.command("s", "LRANGE", "order:{s}", 0, -1)]
     assert len(order) == 64 * 3
     assert order == sorted(set(order))
 
 
 async def test_lock_of_a_killed_holder_is_free_after_its_ttl(locks: RedisLockManager, server_url: str) -> None:
     async def killed(scale: int) -> None:
-        await locks.command("s", "FLUSHALL")
+        await locks._requests.command("s", "FLUSHALL")
         async with worker("victim", server_url, 1_000 * scale) as process:
             assert process.stdout is not None
             await process.stdout.readline()
@@ -77,7 +77,7 @@ async def test_a_stopped_holder_is_fenced_off_and_knows_when_it_goes_on(
     locks: RedisLockManager, server_url: str
 ) -> None:
     async def stopped(scale: int) -> None:
-        await locks.command("s", "FLUSHALL")
+        await locks._requests.command("s", "FLUSHALL")
         async with (
             worker("victim", server_url, 700 * scale) as process,
             RedisStateStore(server_url) as state,
@@ -126,7 +126,7 @@ async def test_one_token_fences_state_and_stream(locks: RedisLockManager, server
         await state.create_session("s", agent_type="a", fencing_token=old.fencing_token)
         first = await streams.create_writer("s", "a", fencing_token=old.fencing_token)
         await first.write({"type": "text_delta", "delta": "1"})
-        await locks.command("s", "DEL", "lock:{s}")
+        await locks._requests.command("s", "DEL", "lock:{s}")
         new = await taken(locks)
         await state.merge_custom_state("s", MergeChanges({"n": 1}), fencing_token=new.fencing_token)
         second = await streams.create_writer("s", "b", fencing_token=new.fencing_token)

@@ -44,12 +44,12 @@ async def others(server_url: str) -> AsyncIterator[RedisLockManager]:
         yield manager
 
 
-async def acquire_attempt(manager: RedisLockManager, operation: str, *, ttl: int = 60_000, patience: int = 0) -> Any:
+async def acquire_attempt(manager: RedisLockManager, operation: str, *, ttl: int = 60_000, alive_ms: int = 0) -> Any:
     """One attempt of an acquire, as it goes over the wire."""
-    _, reply = await manager._timed(
+    _, reply = await manager._backend.timed(
         "lock_acquire", "s",
         [KEYS.lock, KEYS.fence, KEYS.operation(operation), KEYS.queue, KEYS.alive],
-        [operation, '"me"', ttl, patience, FENCE_TTL_SECONDS, b"PUBLISH", KEYS.released],
+        [operation, '"me"', ttl, alive_ms, FENCE_TTL_SECONDS, b"PUBLISH", KEYS.released],
         1.0,
     )  # fmt: skip
     return reply
@@ -60,42 +60,42 @@ class TestStored:
         async with RedisLockManager(server_url, key_prefix="myapp:locks:") as manager:
             lock = await taken(manager, "session-123", owner='exé"\\\n1', ttl_ms=30_000)
             key = "myapp:locks:lock:{session-123}"
-            raw = await manager.command("session-123", "GET", key)
+            raw = await manager._requests.command("session-123", "GET", key)
             value = json.loads(raw)
             assert list(value) == ["owner", "fencingToken", "acquiredAt"]
             assert value["owner"] == 'exé"\\\n1'
             assert value["fencingToken"] == lock.fencing_token
             assert abs(value["acquiredAt"] / 1000 - time.time()) < 5
             assert b"e+" not in raw
-            assert 25_000 < await manager.command("session-123", "PTTL", key) <= 30_000
+            assert 25_000 < await manager._requests.command("session-123", "PTTL", key) <= 30_000
 
     async def test_every_key_has_a_ttl_and_the_fence_more_than_a_year(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=200))
         await waiting(locks, 1)
-        while_waiting = await locks.command("s", "KEYS", "*")
+        while_waiting = await locks._requests.command("s", "KEYS", "*")
         for key in while_waiting:
-            assert await locks.command("s", "PTTL", key) > 0, key
+            assert await locks._requests.command("s", "PTTL", key) > 0, key
         await waiter
         await lock.refresh()
         await lock.release()
         second = await taken(locks)
-        found = await locks.command("s", "KEYS", "*")
+        found = await locks._requests.command("s", "KEYS", "*")
         own = {KEYS.operation(lock.operation), KEYS.operation(second.operation)}
         (gave_up,) = {*while_waiting, *found} - own - {KEYS.lock, KEYS.fence, KEYS.queue, KEYS.alive}
         assert {key for key in found if key.startswith(KEYS.operation(""))} == own | {gave_up}
         for key in found:
-            assert await locks.command("s", "PTTL", key) > 0, key
-        assert await locks.command("s", "TTL", KEYS.fence) > YEAR
+            assert await locks._requests.command("s", "PTTL", key) > 0, key
+        assert await locks._requests.command("s", "TTL", KEYS.fence) > YEAR
 
     async def test_a_lock_of_another_implementation_is_respected(self, locks: RedisLockManager) -> None:
         value = '{"owner":"ts","fencingToken":7,"acquiredAt":1700000000000,"more":1}'
-        await locks.command("s", "SET", KEYS.lock, value, "PX", 60_000)
+        await locks._requests.command("s", "SET", KEYS.lock, value, "PX", 60_000)
         assert await locks.acquire("s") is None
         info = await locks.get_holder("s")
         assert info is not None
         assert (info.owner, info.fencing_token, info.acquired_at) == ("ts", 7, 1_700_000_000_000)
-        await locks.command("s", "PERSIST", KEYS.lock)
+        await locks._requests.command("s", "PERSIST", KEYS.lock)
         info = await locks.get_holder("s")
         assert info is not None
         assert info.expires_in_ms is None
@@ -104,7 +104,7 @@ class TestStored:
     async def test_rubbish_is_a_typed_error_and_nobodys_lock_to_take(
         self, locks: RedisLockManager, value: str | bytes
     ) -> None:
-        await locks.command("s", "SET", KEYS.lock, value)
+        await locks._requests.command("s", "SET", KEYS.lock, value)
         with pytest.raises(MalformedLockError) as caught:
             await locks.get_holder("s")
         assert caught.value.key == "lock:{s}"
@@ -112,16 +112,16 @@ class TestStored:
         assert await locks.acquire("s") is None
 
     async def test_a_key_of_another_type_is_nobodys_to_take(self, locks: RedisLockManager) -> None:
-        await locks.command("s", "RPUSH", KEYS.lock, "something")
+        await locks._requests.command("s", "RPUSH", KEYS.lock, "something")
         with pytest.raises(HelixError, match="WRONGTYPE"):
             await locks.acquire("s")
-        assert await locks.command("s", "LLEN", KEYS.lock) == 1
+        assert await locks._requests.command("s", "LLEN", KEYS.lock) == 1
 
 
 class TestTokens:
     async def test_grow_when_the_lock_is_deleted(self, locks: RedisLockManager) -> None:
         first = await taken(locks)
-        await locks.command("s", "DEL", KEYS.lock)
+        await locks._requests.command("s", "DEL", KEYS.lock)
         second = await taken(locks)
         assert second.fencing_token > first.fencing_token
         assert not await first.refresh()
@@ -134,12 +134,12 @@ class TestTokens:
             lock = await taken(locks)
             tokens.append(lock.fencing_token)
             await lock.release()
-            await locks.command("s", "FLUSHALL")
+            await locks._requests.command("s", "FLUSHALL")
         assert tokens == sorted(set(tokens))
 
     @pytest.mark.parametrize("rubbish", ["", "abc", "-5", "1.5e15", "00099999999999999999", "9" * 30, "12"])
     async def test_rubbish_in_the_counter_gives_way_to_server_time(self, locks: RedisLockManager, rubbish: str) -> None:
-        await locks.command("s", "SET", KEYS.fence, rubbish)
+        await locks._requests.command("s", "SET", KEYS.fence, rubbish)
         lock = await taken(locks)
         assert abs(lock.fencing_token / 1e6 - time.time()) < 5
 
@@ -147,7 +147,7 @@ class TestTokens:
         "last", [4_000_000_000_000_000, 2**53 - 1, 2**53, 2**53 + 1, 999_999_999_999_999_999, 2**63 - 4]
     )
     async def test_a_counter_ahead_of_the_clock_goes_on_exactly(self, locks: RedisLockManager, last: int) -> None:
-        await locks.command("s", "SET", KEYS.fence, last)
+        await locks._requests.command("s", "SET", KEYS.fence, last)
         for step in (1, 2, 3):
             lock = await taken(locks)
             assert lock.fencing_token == last + step
@@ -156,8 +156,8 @@ class TestTokens:
             assert info.fencing_token == last + step
             assert await lock.refresh()
             assert await lock.release()
-        assert await locks.command("s", "GET", KEYS.fence) == str(last + 3).encode()
-        assert await locks.command("s", "TTL", KEYS.fence) > YEAR
+        assert await locks._requests.command("s", "GET", KEYS.fence) == str(last + 3).encode()
+        assert await locks._requests.command("s", "TTL", KEYS.fence) > YEAR
 
 
 class TestRequests:
@@ -166,7 +166,7 @@ class TestRequests:
         await lock.refresh()
         await locks.get_holder("s")
         await lock.release()
-        lane = locks._topology.lane  # type: ignore[attr-defined]
+        lane = locks._requests.topology.lane  # type: ignore[attr-defined]
         counts = []
 
         async def counted(operation: Any) -> Any:
@@ -188,16 +188,16 @@ class TestRequests:
 
     async def test_a_server_that_forgot_the_scripts_is_told_them_again(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        await locks.command("s", "SCRIPT", "FLUSH")
+        await locks._requests.command("s", "SCRIPT", "FLUSH")
         assert await lock.refresh()
-        await locks.command("s", "SCRIPT", "FLUSH")
+        await locks._requests.command("s", "SCRIPT", "FLUSH")
         assert await lock.release()
 
     async def test_waiting_is_not_spinning(self, locks: RedisLockManager, others: RedisLockManager) -> None:
         await taken(locks)
         assert await others.acquire("s", wait_ms=1500) is None
         # one attempt to enter, one when the subscription stands, one a poll, one at the end, and the leaving; a reload
-        assert others._topology.lane.requests <= 7  # type: ignore[attr-defined]
+        assert others._requests.topology.lane.requests <= 7  # type: ignore[attr-defined]
 
 
 class TestRepeated:
@@ -210,10 +210,10 @@ class TestRepeated:
     async def test_repeated_acquire_starts_the_ttl_anew_until_it_was_refreshed(self, locks: RedisLockManager) -> None:
         lock = await taken(locks, ttl_ms=5_000)
         await acquire_attempt(locks, lock.operation, ttl=50_000)
-        assert await locks.command("s", "PTTL", KEYS.lock) > 40_000
+        assert await locks._requests.command("s", "PTTL", KEYS.lock) > 40_000
         await lock.refresh(5_000)
         await acquire_attempt(locks, lock.operation, ttl=50_000)
-        assert await locks.command("s", "PTTL", KEYS.lock) <= 5_000
+        assert await locks._requests.command("s", "PTTL", KEYS.lock) <= 5_000
 
     async def test_an_acquire_that_arrives_after_its_release_takes_nothing(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
@@ -223,39 +223,41 @@ class TestRepeated:
 
     async def test_release_says_true_again_even_where_another_has_the_lock(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        assert await locks.release_lock(lock, patience=1)
+        assert await locks._backend.release_lock(lock, retry_timeout=1)
         other = await taken(locks)
-        assert await locks.release_lock(lock, patience=1), "the first reply was lost; this call did release it"
+        assert await locks._backend.release_lock(lock, retry_timeout=1), "its first reply was lost"
         assert await other.refresh()
 
     async def test_a_late_refresh_does_not_undo_a_later_one(self, locks: RedisLockManager) -> None:
         lock = await taken(locks, ttl_ms=60_000)
-        assert (await locks.refresh_lock(lock, 40_000, 2, patience=1))[1] == 1
-        assert (await locks.refresh_lock(lock, 100, 1, patience=1))[1] == 2
-        assert await locks.command("s", "PTTL", KEYS.lock) > 30_000
-        assert (await locks.refresh_lock(lock, 50_000, 2, patience=1))[1] == 1, "a repeated one counts anew"
-        assert await locks.command("s", "PTTL", KEYS.lock) > 40_000
+        assert (await locks._backend.refresh_lock(lock, 40_000, 2, retry_timeout=1))[1] == 1
+        assert (await locks._backend.refresh_lock(lock, 100, 1, retry_timeout=1))[1] == 2
+        assert await locks._requests.command("s", "PTTL", KEYS.lock) > 30_000
+        assert (await locks._backend.refresh_lock(lock, 50_000, 2, retry_timeout=1))[1] == 1, (
+            "a repeated one counts anew"
+        )
+        assert await locks._requests.command("s", "PTTL", KEYS.lock) > 40_000
 
     async def test_finished_operations_are_forgotten_in_time(self, locks: RedisLockManager) -> None:
         lock = await taken(locks, ttl_ms=500_000)
         await lock.release()
-        assert 50_000 < await locks.command("s", "PTTL", KEYS.operation(lock.operation)) <= 60_000
+        assert 50_000 < await locks._requests.command("s", "PTTL", KEYS.operation(lock.operation)) <= 60_000
 
     async def test_refresh_and_release_compare_owner_and_token(self, locks: RedisLockManager) -> None:
         lock = await taken(locks, owner="me")
         stored = json.loads(lock.record)
         for change in ({"owner": "you"}, {"fencingToken": lock.fencing_token + 1}):
             value = json.dumps({**stored, **change}, separators=(",", ":"))
-            await locks.command("s", "SET", KEYS.lock, value, "PX", 60_000)
-            assert (await locks.refresh_lock(lock, 50_000, 1, patience=1))[1] == 0
-            assert not await locks.release_lock(lock, patience=1)
-            assert await locks.command("s", "GET", KEYS.lock) == value.encode()
+            await locks._requests.command("s", "SET", KEYS.lock, value, "PX", 60_000)
+            assert (await locks._backend.refresh_lock(lock, 50_000, 1, retry_timeout=1))[1] == 0
+            assert not await locks._backend.release_lock(lock, retry_timeout=1)
+            assert await locks._requests.command("s", "GET", KEYS.lock) == value.encode()
 
 
 class TestQueue:
     async def test_a_waiter_that_died_in_the_queue_holds_up_nobody_for_long(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        assert (await acquire_attempt(locks, "dead", patience=1200))[2] == 0
+        assert (await acquire_attempt(locks, "dead", alive_ms=1200))[2] == 0
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
         await waiting(locks, 2)
         started = time.monotonic()
@@ -265,10 +267,10 @@ class TestQueue:
 
     async def test_a_place_without_a_sign_of_life_counts_for_nothing(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        await acquire_attempt(locks, "first", patience=60_000)
+        await acquire_attempt(locks, "first", alive_ms=60_000)
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
         await waiting(locks, 2)
-        await locks.command("s", "ZREM", KEYS.alive, "first")  # as an eviction would
+        await locks._requests.command("s", "ZREM", KEYS.alive, "first")  # as an eviction would
         started = time.monotonic()
         await lock.release()
         assert await waiter is not None
@@ -276,15 +278,15 @@ class TestQueue:
 
     async def test_first_in_the_queue_goes_before_later_waiters(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        await acquire_attempt(locks, "first", patience=60_000)
-        assert (await acquire_attempt(locks, "second", patience=60_000))[2] == 1
+        await acquire_attempt(locks, "first", alive_ms=60_000)
+        assert (await acquire_attempt(locks, "second", alive_ms=60_000))[2] == 1
         await lock.release()
-        assert (await acquire_attempt(locks, "second", patience=60_000))[:2] == [b"busy", 0]
-        assert (await acquire_attempt(locks, "first", patience=60_000))[0] == b"held"
+        assert (await acquire_attempt(locks, "second", alive_ms=60_000))[:2] == [b"busy", 0]
+        assert (await acquire_attempt(locks, "first", alive_ms=60_000))[0] == b"held"
 
     async def test_who_does_not_wait_takes_a_free_lock_whoever_is_in_the_queue(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        await acquire_attempt(locks, "first", patience=60_000)
+        await acquire_attempt(locks, "first", alive_ms=60_000)
         await lock.release()
         assert await locks.acquire("s") is not None
 
@@ -293,13 +295,13 @@ class TestQueue:
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
         await waiting(locks, 1)
         await asyncio.sleep(0.1)  # its subscription stands: only the poll is left
-        await locks.command("s", "DEL", KEYS.lock)
+        await locks._requests.command("s", "DEL", KEYS.lock)
         assert await asyncio.wait_for(waiter, 1.5 * POLL_SECONDS + 0.5) is not None
 
     async def test_a_user_without_pubsub_waits_and_releases_all_the_same(
         self, locks: RedisLockManager, server_url: str
     ) -> None:
-        await locks.command("s", "ACL", "SETUSER", "mute", "on", ">secret", "~*", "+@all", "resetchannels")
+        await locks._requests.command("s", "ACL", "SETUSER", "mute", "on", ">secret", "~*", "+@all", "resetchannels")
         try:
             async with RedisLockManager(server_url, username="mute", password="secret") as mute:
                 lock = await taken(mute)
@@ -308,7 +310,7 @@ class TestQueue:
                 assert await lock.release()
                 assert await asyncio.wait_for(waiter, 3 * POLL_SECONDS) is not None
         finally:
-            await locks.command("s", "ACL", "DELUSER", "mute")
+            await locks._requests.command("s", "ACL", "DELUSER", "mute")
 
     async def test_who_finds_the_lock_free_out_of_turn_calls_the_one_whose_turn_it_is(
         self, locks: RedisLockManager
@@ -317,21 +319,21 @@ class TestQueue:
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
         await waiting(locks, 1)
         await asyncio.sleep(0.1)  # its subscription stands
-        await locks.command("s", "DEL", KEYS.lock)
+        await locks._requests.command("s", "DEL", KEYS.lock)
         started = time.monotonic()
-        assert (await acquire_attempt(locks, "second", patience=60_000))[0] == b"busy"
+        assert (await acquire_attempt(locks, "second", alive_ms=60_000))[0] == b"busy"
         assert await waiter is not None
         assert time.monotonic() - started < 0.4
 
     async def test_a_leaving_waiter_passes_its_turn_on(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
-        await acquire_attempt(locks, "leaver", patience=60_000)
+        await acquire_attempt(locks, "leaver", alive_ms=60_000)
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
         await waiting(locks, 2)
         await asyncio.sleep(0.1)  # its subscription stands
         await lock.release()  # the leaver is called, and does not come
         started = time.monotonic()
-        locks._drop("s", KEYS, b"", "leaver")
+        locks._backend.drop("s", b"", "leaver")
         assert await waiter is not None
         assert time.monotonic() - started < 0.5
 
@@ -347,7 +349,7 @@ class TestQueue:
         with pytest.raises(asyncio.CancelledError):
             await waiter
         await freed(locks)
-        assert locks._topology.hub("s").channels == 0
+        assert locks._requests.topology.hub("s").channels == 0
 
 
 async def test_renewal_ends_quietly_with_the_connections(locks: RedisLockManager) -> None:
@@ -356,7 +358,7 @@ async def test_renewal_ends_quietly_with_the_connections(locks: RedisLockManager
     with pytest.raises(LockLostError):  # noqa: PT012
         async with locks.hold("s", ttl_ms=60_000) as lock:
             await shorten(lock)
-            await locks._topology.close()
+            await locks._requests.topology.close()
             await happens(lock.lost)
     assert not errors
 
@@ -365,7 +367,7 @@ async def test_lost_precedes_the_servers_expiry(locks: RedisLockManager) -> None
     for _ in range(6):
         lock = await expiring(locks)
         await happens(lock.lost)
-        left = await locks.command("s", "PTTL", KEYS.lock)
+        left = await locks._requests.command("s", "PTTL", KEYS.lock)
         # The loop may wake late on a busy machine; then the clock itself must have said so before.
         assert left > 0 or lock._deadline < lock._backend.clock()
         await freed(locks)
@@ -375,7 +377,7 @@ async def test_notification_reaches_a_waiter_of_another_connection(
     locks: RedisLockManager, others: RedisLockManager
 ) -> None:
     async def subscribed() -> bool:
-        return bool((await locks.command("s", "PUBSUB", "NUMSUB", KEYS.released))[1])
+        return bool((await locks._requests.command("s", "PUBSUB", "NUMSUB", KEYS.released))[1])
 
     async def handed_over() -> float:
         lock = await taken(locks, ttl_ms=60_000)

@@ -11,7 +11,8 @@ import pytest
 
 from helix_fast.errors import HelixError, InvalidArgumentError, InvalidIdError, LockLostError, StoreClosedError
 from helix_fast.locks.lock import Lock, monotonic
-from helix_fast.memory.locks import InMemoryLockManager, NoOpLockManager
+from helix_fast.locks.noop import NoOpLockManager
+from helix_fast.memory.locks import InMemoryLockManager
 from helix_fast.testing.contract.lock_helpers import happens, taken
 
 
@@ -148,12 +149,12 @@ class TestHold:
         self, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         locks = InMemoryLockManager(clock=clock, logger=logging.getLogger("mine"))
-        locks.report(HelixError("one"))
+        locks._errors.report(HelixError("one"))
         assert caplog.record_tuples == [("mine", logging.ERROR, "HelixError: one")]
         heard: list[HelixError] = []
         locks.on("error", lambda _: 1 / 0)
         locks.on("error", heard.append)
-        locks.report(HelixError("two"))
+        locks._errors.report(HelixError("two"))
         assert [str(error) for error in heard] == ["two"]
         assert "callback failed" in caplog.text
 

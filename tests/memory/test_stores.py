@@ -124,8 +124,8 @@ def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
     read: Queue[int] = Queue()
 
     async def follow() -> None:
-        async with InMemoryResumableStorage(server, block_timeout=60_000) as storage:
-            reader = await storage.create_resumable_reader("s")
+        async with InMemoryStreamManager(server, block_timeout=60_000) as streams:
+            reader = await streams.create_resumable_reader("s")
             assert reader is not None
             async for stored in reader:
                 read.put(stored.sequence)
@@ -178,7 +178,7 @@ async def test_the_five_stores_share_a_server_and_one_lane(stores: MemoryStores)
     await stores.resumable.create("s")
     names = [key.decode() for key in stores.server.execute("KEYS", "*")]
     assert {name.partition("{")[0] for name in names} >= {"helix:session:", "helix:stream:", "helix:usage:entries:"}
-    assert len({id(store._topology) for store in four}) == 1
+    assert len({id(store._requests.topology) for store in four}) == 1
 
 
 async def test_a_fencing_token_of_the_locks_fences_the_state(stores: MemoryStores) -> None:
@@ -255,14 +255,15 @@ async def test_a_bug_of_the_server_is_an_error_and_no_hang(
 async def test_closing_leaves_nothing_behind() -> None:
     server = MemoryServer()
     before = len(asyncio.all_tasks())
-    async with InMemoryResumableStorage(server) as storage:
+    async with InMemoryResumableStorage(server) as storage, InMemoryStreamManager(server) as streams:
         await storage.create("s")
         storage.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
-        reader = await storage.create_resumable_reader("s")
+        reader = await streams.create_resumable_reader("s")
         assert reader is not None
         waiting = asyncio.create_task(reader.__anext__())
         await hears(server, PUSHES)
         await storage.close()
+        await streams.close()
         with pytest.raises((HelixError, StopAsyncIteration)):
             await waiting
     assert server.execute("PUBSUB", "CHANNELS") == []
@@ -270,19 +271,19 @@ async def test_closing_leaves_nothing_behind() -> None:
 
 
 async def test_a_forgotten_reader_is_unsubscribed() -> None:
-    async with InMemoryResumableStorage() as storage:
-        await storage.create("s")
-        await storage.append("s", CHUNK, 1)
-        reader = await storage.create_reader("s")
+    async with InMemoryStreamManager() as streams:
+        async with await streams.create_writer("s", "a") as writer:
+            await writer.write(CHUNK)
+        reader = await streams.create_reader("s")
         assert reader is not None
         await reader.__anext__()
         waiting = asyncio.create_task(reader.__anext__())
-        await hears(storage.server, PUSHES)
+        await hears(streams.server, PUSHES)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         del reader, waiting
         gc.collect()
-        await hears(storage.server, PUSHES, again=False)
+        await hears(streams.server, PUSHES, again=False)
 
 
 async def test_a_cancelled_call_leaves_the_next_its_own_reply() -> None:

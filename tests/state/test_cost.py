@@ -29,7 +29,7 @@ async def store(server_url: str) -> AsyncIterator[RedisStateStore]:
 
 
 def requests(store: RedisStateStore) -> int:
-    return int(store._topology.lane.requests)  # type: ignore[attr-defined]
+    return int(store._requests.topology.lane.requests)  # type: ignore[attr-defined]
 
 
 async def prepared(store: RedisStateStore, session_id: str = "s") -> str:
@@ -131,10 +131,10 @@ async def test_an_extending_save_sends_only_the_new_messages(fault_proxy: FaultP
 
 async def server_microseconds(store: RedisStateStore, operation: Operation, times: int = 40) -> float:
     await operation(store)
-    await store.command("s", "CONFIG", "RESETSTAT")
+    await store._requests.command("s", "CONFIG", "RESETSTAT")
     for _ in range(times):
         await operation(store)
-    stats = (await store.command("s", "INFO", "commandstats")).decode()
+    stats = (await store._requests.command("s", "INFO", "commandstats")).decode()
     found = re.search(r"cmdstat_evalsha:calls=\d+,usec=\d+,usec_per_call=([\d.]+)", stats)
     assert found
     return float(found[1])
@@ -171,7 +171,7 @@ async def test_a_checkpoint_is_as_large_after_a_long_conversation_as_before_it(s
         await store.append_messages("s", messages(said))
         made = await store.create_checkpoint("s")
         fields = [made.id, f"{made.id}:state"]
-        stored = await store.command("s", "HMGET", "helix:session:{s}:checkpoint-data", *fields)
+        stored = await store._requests.command("s", "HMGET", "helix:session:{s}:checkpoint-data", *fields)
         sizes.append(sum(map(len, stored)))
     assert sizes[0] > 1000
     assert abs(sizes[1] - sizes[0]) < 60  # digits of numbers, and a digest

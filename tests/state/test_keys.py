@@ -27,7 +27,7 @@ async def store(server_url: str) -> AsyncIterator[RedisStateStore]:
 
 
 async def keys(store: RedisStateStore, pattern: str = "*") -> set[str]:
-    return {key.decode() for key in await store.command("s", "KEYS", pattern)}
+    return {key.decode() for key in await store._requests.command("s", "KEYS", pattern)}
 
 
 async def logs(store: RedisStateStore) -> set[str]:
@@ -50,7 +50,7 @@ async def test_a_session_is_stored_in_the_documented_keys(store: RedisStateStore
     state.output, state.error, state.metadata, state.parent_session_id = {"a": []}, "e", {"m": 1}, "p"
     state.sub_agent_refs = [SubAgentRef("q", "w", "c", "done", {"r": 1})]
     await store.save_state("s", state, fencing_token=2**60)
-    flat = await store.command("s", "HGETALL", KEY)
+    flat = await store._requests.command("s", "HGETALL", KEY)
     found = dict(zip(flat[::2], flat[1::2], strict=True))
     expected = {
         "sessionId": "s", "agentType": "researcher", "status": "running", "stepCount": "2", "resumeCount": "1",
@@ -59,15 +59,15 @@ async def test_a_session_is_stored_in_the_documented_keys(store: RedisStateStore
     }  # fmt: skip
     assert {name: found[name.encode()].decode() for name in expected} == expected
     assert found[b"createdAt"] == found[b"updatedAt"]
-    assert await store.command("s", "LRANGE", f"{KEY}:messages:1", 0, -1) == [b'{"n":0}', b'{"n":1}']
-    assert await store.command("s", "HGET", f"{KEY}:custom", "notes") == '["é"]'.encode()
-    assert await store.command("s", "HGET", f"{KEY}:custom", "n") == str(2**70).encode()
-    ref = json.loads(await store.command("s", "HGET", f"{KEY}:subagents", "q"))
+    assert await store._requests.command("s", "LRANGE", f"{KEY}:messages:1", 0, -1) == [b'{"n":0}', b'{"n":1}']
+    assert await store._requests.command("s", "HGET", f"{KEY}:custom", "notes") == '["é"]'.encode()
+    assert await store._requests.command("s", "HGET", f"{KEY}:custom", "n") == str(2**70).encode()
+    ref = json.loads(await store._requests.command("s", "HGET", f"{KEY}:subagents", "q"))
     assert ref.pop("ordinal") == 0
     assert ref["subSessionId"] == "q"
     made = await store.create_checkpoint("s", metadata={"why": 1})
-    assert await store.command("s", "ZRANGE", f"{KEY}:checkpoints", 0, -1) == [made.id.encode()]
-    header = json.loads(await store.command("s", "HGET", f"{KEY}:checkpoint-data", made.id))
+    assert await store._requests.command("s", "ZRANGE", f"{KEY}:checkpoints", 0, -1) == [made.id.encode()]
+    header = json.loads(await store._requests.command("s", "HGET", f"{KEY}:checkpoint-data", made.id))
     assert (header["id"], header["generation"], header["messageCount"], header["metadata"]) == (
         made.id,
         1,
@@ -75,7 +75,7 @@ async def test_a_session_is_stored_in_the_documented_keys(store: RedisStateStore
         {"why": 1},
     )
     await store.stage_changes("s", "step", StagedChanges("t", [], {"k": [1]}, 7))
-    staged = json.loads(await store.command("s", "LINDEX", f"{KEY}:staging:step", 0))
+    staged = json.loads(await store._requests.command("s", "LINDEX", f"{KEY}:staging:step", 0))
     assert staged == {"toolCallId": "t", "timestamp": "7", "merge": ["extend", "k", "[1]"]}
 
 
@@ -101,7 +101,7 @@ WRITES = {
 
 
 async def lives(store: RedisStateStore) -> dict[str, int]:
-    return {key: await store.command("s", "PTTL", key) for key in await keys(store)}
+    return {key: await store._requests.command("s", "PTTL", key) for key in await keys(store)}
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -109,7 +109,7 @@ async def test_every_write_renews_all_keys_of_the_session_together(store: RedisS
     checkpoint = await full(store)
     assert await logs(store) == {"1", "2"}
     for key in await keys(store):
-        await store.command("s", "EXPIRE", key, 100)
+        await store._requests.command("s", "EXPIRE", key, 100)
     await WRITES[name](store, checkpoint)
     found = await lives(store)
     memory = {key: ttl for key, ttl in found.items() if ":operations:" in key}
@@ -132,7 +132,7 @@ async def test_a_store_without_ttl_keeps_all_keys(server_url: str, store: RedisS
 async def test_reading_renews_nothing(store: RedisStateStore) -> None:
     checkpoint = await full(store)
     for key in await keys(store):
-        await store.command("s", "EXPIRE", key, 100)
+        await store._requests.command("s", "EXPIRE", key, 100)
     await store.load_state("s")
     await store.get_messages("s")
     await store.get_checkpoint("s", checkpoint)
@@ -162,7 +162,7 @@ async def test_delete_leaves_no_key_but_what_is_known_of_calls_for_two_minutes(s
     left = {key for key in await keys(store) if key not in others}
     assert left <= {f"{KEY}:operations:0", f"{KEY}:operations:1"}
     for key in left:
-        assert 0 < await store.command("s", "TTL", key) <= 120
+        assert 0 < await store._requests.command("s", "TTL", key) <= 120
 
 
 async def test_a_generation_lives_as_long_as_a_checkpoint_points_into_it(store: RedisStateStore) -> None:
@@ -189,7 +189,7 @@ async def test_max_checkpoints_lets_the_generations_go_too(server_url: str) -> N
             await store.save_state("s", AgentState("s", "a", messages=[{"generation": n}]))
             await store.create_checkpoint("s")
         assert await logs(store) == {"5", "6"}
-        assert await store.command("s", "HLEN", f"{KEY}:checkpoint-data") == 4
+        assert await store._requests.command("s", "HLEN", f"{KEY}:checkpoint-data") == 4
 
 
 async def test_truncation_and_restore_keep_no_more_logs_than_are_needed(store: RedisStateStore) -> None:
@@ -241,12 +241,12 @@ async def test_remembered_operations_do_not_outlive_two_minutes(store: RedisStat
     buckets = [key for key in await keys(store) if ":operations:" in key]
     assert buckets
     for bucket in buckets:
-        assert 0 < await store.command("s", "TTL", bucket) <= 120
+        assert 0 < await store._requests.command("s", "TTL", bucket) <= 120
 
 
 async def test_what_an_evicted_session_left_behind_is_not_taken_for_a_new_one(store: RedisStateStore) -> None:
     await full(store)
-    await store.command("s", "DEL", KEY)
+    await store._requests.command("s", "DEL", KEY)
     assert await store.load_state("s") is None
     await store.create_session("s", agent_type="new")
     state = await store.load_state("s")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from helix_fast.errors import SessionExistsError
+from helix_fast.state.requests import MAX_RETRY_SECONDS
 from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
-from helix_fast.state.session import MAX_RETRY_SECONDS
 from helix_fast.state.store import RedisStateStore
 from helix_fast.testing.waiting import until
 from helix_fast.transport.resolve import topology_for
@@ -108,7 +108,7 @@ async def test_lost_reply_is_asked_for_again_and_has_its_effect_once(
     # what happens without any fault, on a session just the same
     expected = without_times(await operation(store))
     expected_picture = await picture(direct)
-    await direct.command("s", "FLUSHALL")
+    await direct._requests.command("s", "FLUSHALL")
     state = AgentState("s", "a", custom_state={"notes": ["a"]}, messages=[{"n": 0}, {"n": 1}])
     state.sub_agent_refs = [SubAgentRef("q", "w")]
     await store.save_state("s", state)
@@ -195,11 +195,11 @@ async def test_a_repeated_delete_of_nothing_does_not_delete_what_came_after(
     store: RedisStateStore, direct: RedisStateStore, fault_proxy: FaultProxy
 ) -> None:
     await direct.delete_session("s")
-    before = await direct.command("s", "INFO", "commandstats")
+    before = await direct._requests.command("s", "INFO", "commandstats")
     fault_proxy.refuse()
     fault_proxy.cut_after_reply_bytes(0)
     task = asyncio.ensure_future(store.delete_session("s"))
-    while unlinks(await direct.command("s", "INFO", "commandstats")) == unlinks(before):
+    while unlinks(await direct._requests.command("s", "INFO", "commandstats")) == unlinks(before):
         pass
     successor = await direct.create_session("s", agent_type="successor")
     await fault_proxy.start()
@@ -234,11 +234,11 @@ def unlinks(info: bytes) -> bytes:
 async def test_a_server_that_forgot_the_scripts_is_taught_again(
     store: RedisStateStore, direct: RedisStateStore
 ) -> None:
-    await direct.command("s", "SCRIPT", "FLUSH")
+    await direct._requests.command("s", "SCRIPT", "FLUSH")
     before = (await direct.load_state("s")).version  # type: ignore[union-attr]
-    await direct.command("s", "SCRIPT", "FLUSH")
+    await direct._requests.command("s", "SCRIPT", "FLUSH")
     assert await store.increment_step_count("s") == 1
-    await direct.command("s", "SCRIPT", "FLUSH")
+    await direct._requests.command("s", "SCRIPT", "FLUSH")
     assert await store.delete_session("s") is True
     assert before == 2
 
@@ -246,5 +246,5 @@ async def test_a_server_that_forgot_the_scripts_is_taught_again(
 async def test_nothing_is_repeated_when_its_reply_may_be_forgotten(server_url: str) -> None:
     topology = topology_for(server_url, retry_timeout=3_600)
     async with RedisStateStore(topology=topology) as store:
-        assert store._retry.timeout == MAX_RETRY_SECONDS < 60
+        assert store._requests.retry_timeout == MAX_RETRY_SECONDS < 60
     await topology.close()

@@ -73,15 +73,15 @@ RUBBISH: list[tuple[tuple[Any, ...], str, str]] = [
 async def test_a_state_that_is_none_is_refused_whole(
     store: RedisStateStore, command: tuple[Any, ...], key: str, field: str
 ) -> None:
-    await store.command("s", *command)
+    await store._requests.command("s", *command)
     with pytest.raises(MalformedStateError) as caught:
         await store.load_state("s")
     assert (caught.value.key, caught.value.field) == (key, field)
 
 
 async def test_a_foreign_writer_may_write_json_in_its_own_way(store: RedisStateStore) -> None:
-    await store.command("s", "LSET", f"{KEY}:messages:1", 1, ' { "n" : 1.0 , "u" : "\\u00e9" } ')
-    await store.command("s", "HSET", f"{KEY}:custom", "k", " [ 1 , 2 ] ", "e", "[ ]", "o", ' {"a" : [ ]} ')
+    await store._requests.command("s", "LSET", f"{KEY}:messages:1", 1, ' { "n" : 1.0 , "u" : "\\u00e9" } ')
+    await store._requests.command("s", "HSET", f"{KEY}:custom", "k", " [ 1 , 2 ] ", "e", "[ ]", "o", ' {"a" : [ ]} ')
     await store.merge_custom_state("s", MergeChanges({"k": [3], "e": [1]}))
     state = await store.load_state("s")
     assert state is not None
@@ -94,7 +94,7 @@ async def test_a_foreign_writer_may_write_json_in_its_own_way(store: RedisStateS
 
 @pytest.mark.parametrize("suffix", ["", ":custom", ":subagents", ":messages:1"])
 async def test_a_key_of_another_type_is_named_by_reads(store: RedisStateStore, suffix: str) -> None:
-    await store.command("s", "SET", KEY + suffix, "text")
+    await store._requests.command("s", "SET", KEY + suffix, "text")
     with pytest.raises(MalformedStateError) as caught:
         await store.load_state("s")
     assert caught.value.key == KEY
@@ -107,7 +107,7 @@ async def test_a_key_of_another_type_is_named_by_commands_that_read_it(store: Re
         KEY: lambda: store.get_message_count("s"),
     }
     for key, read in reads.items():
-        await store.command("s", "SET", key, "text")
+        await store._requests.command("s", "SET", key, "text")
         with pytest.raises(MalformedStateError) as caught:
             await read()
         assert caught.value.key == key
@@ -128,30 +128,30 @@ WRITES = {
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_session_that_is_another_thing_is_not_written_to(store: RedisStateStore, name: str) -> None:
-    await store.command("s", "SET", KEY, "text")
+    await store._requests.command("s", "SET", KEY, "text")
     with pytest.raises(MalformedStateError):
         await WRITES[name](store)
-    assert await store.command("s", "GET", KEY) == b"text"
-    await store.command("s", "DEL", KEY)
-    await store.command("s", "HSET", KEY, "someone", "else's")
+    assert await store._requests.command("s", "GET", KEY) == b"text"
+    await store._requests.command("s", "DEL", KEY)
+    await store._requests.command("s", "HSET", KEY, "someone", "else's")
     with pytest.raises(MalformedStateError):
         await WRITES[name](store)
-    assert await store.command("s", "HGETALL", KEY) == [b"someone", b"else's"]
+    assert await store._requests.command("s", "HGETALL", KEY) == [b"someone", b"else's"]
 
 
 @pytest.mark.parametrize("field", ["version", "generation", "messageCount", "messageDigest", "fence"])
 async def test_a_write_that_needs_a_broken_field_changes_nothing(store: RedisStateStore, field: str) -> None:
     for name, write in WRITES.items():
-        await store.command("s", "HSET", KEY, field, "x1")
-        before = await store.command("s", "HGETALL", KEY)
+        await store._requests.command("s", "HSET", KEY, field, "x1")
+        before = await store._requests.command("s", "HGETALL", KEY)
         with pytest.raises(MalformedStateError) as caught:
             await write(store)
         assert (caught.value.key, caught.value.field) == (KEY, field), name
-        assert await store.command("s", "HGETALL", KEY) == before
+        assert await store._requests.command("s", "HGETALL", KEY) == before
 
 
 async def test_a_conversation_whose_digest_is_gone_goes_on(store: RedisStateStore) -> None:
-    await store.command("s", "HDEL", KEY, "messageDigest")
+    await store._requests.command("s", "HDEL", KEY, "messageDigest")
     assert await store.append_messages("s", [{"n": 2}]) == 3
     await store.create_checkpoint("s")
     state = await store.load_state("s")
@@ -162,13 +162,13 @@ async def test_a_conversation_whose_digest_is_gone_goes_on(store: RedisStateStor
 
 
 async def test_a_broken_fence_does_not_keep_a_session_from_being_deleted(store: RedisStateStore) -> None:
-    await store.command("s", "HSET", KEY, "fence", "x")
+    await store._requests.command("s", "HSET", KEY, "fence", "x")
     assert await store.delete_session("s", fencing_token=5)
     assert not await store.session_exists("s")
 
 
 async def test_a_broken_counter_is_not_counted_on(store: RedisStateStore) -> None:
-    await store.command("s", "HSET", KEY, "stepCount", "x")
+    await store._requests.command("s", "HSET", KEY, "stepCount", "x")
     for write in (lambda: store.increment_step_count("s"), lambda: store.create_checkpoint("s")):
         with pytest.raises(MalformedStateError) as caught:
             await write()
@@ -189,7 +189,7 @@ async def test_a_broken_counter_is_not_counted_on(store: RedisStateStore) -> Non
 )
 async def test_a_checkpoint_whose_record_is_none(store: RedisStateStore, rubbish: str) -> None:
     made = await store.create_checkpoint("s")
-    await store.command("s", "HSET", f"{KEY}:checkpoint-data", f"{made.id}:state", rubbish)
+    await store._requests.command("s", "HSET", f"{KEY}:checkpoint-data", f"{made.id}:state", rubbish)
     before = await store.load_state("s")
     for read in (
         lambda: store.get_checkpoint("s", made.id),
@@ -205,7 +205,7 @@ async def test_a_checkpoint_whose_record_is_none(store: RedisStateStore, rubbish
 @pytest.mark.parametrize("rubbish", ["", "x", "{}", "[]", '{"generation":"1"}'])
 async def test_a_checkpoint_whose_header_is_none(store: RedisStateStore, rubbish: str) -> None:
     made = await store.create_checkpoint("s")
-    await store.command("s", "HSET", f"{KEY}:checkpoint-data", made.id, rubbish)
+    await store._requests.command("s", "HSET", f"{KEY}:checkpoint-data", made.id, rubbish)
     before = await store.load_state("s")
     for read in (
         lambda: store.get_checkpoint("s", made.id),
@@ -220,7 +220,7 @@ async def test_a_checkpoint_whose_header_is_none(store: RedisStateStore, rubbish
 async def test_a_checkpoint_whose_messages_are_gone(store: RedisStateStore) -> None:
     made = await store.create_checkpoint("s")
     await store.save_state("s", AgentState("s", "b"))
-    await store.command("s", "DEL", f"{KEY}:messages:1")
+    await store._requests.command("s", "DEL", f"{KEY}:messages:1")
     before = await store.load_state("s")
     for read in (lambda: store.get_checkpoint("s", made.id), lambda: store.restore_checkpoint("s", made.id)):
         with pytest.raises(MalformedStateError) as caught:
@@ -234,7 +234,7 @@ async def test_a_checkpoint_whose_messages_are_gone(store: RedisStateStore) -> N
 )
 async def test_staged_changes_that_are_none(store: RedisStateStore, rubbish: str) -> None:
     await store.stage_changes("s", "step", StagedChanges("t", [], {"k": [2]}, 1))
-    await store.command("s", "RPUSH", f"{KEY}:staging:step", rubbish)
+    await store._requests.command("s", "RPUSH", f"{KEY}:staging:step", rubbish)
     before = await store.load_state("s")
     with pytest.raises(MalformedStateError) as caught:
         await store.get_staged_changes("s", "step")

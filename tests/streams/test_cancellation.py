@@ -12,13 +12,12 @@ import pytest
 from helix_fast import connect
 from helix_fast.errors import HelixError
 from helix_fast.keys import StreamKeys
-from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.streams.writer import StreamWriter
-from tests.support.streams_under_fault import delta, logged, storage, text
+from tests.support.streams_under_fault import StreamStore, delta, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
 MOST_STEPS = 400
-Call = Callable[[RedisResumableStorage, StreamWriter, str], Coroutine[Any, Any, object]]
+Call = Callable[[StreamStore, StreamWriter, str], Coroutine[Any, Any, object]]
 
 
 async def cancelled_at(turns: int, call: Coroutine[Any, Any, object]) -> bool:
@@ -49,28 +48,28 @@ async def at_every_step(call: Callable[[int], Awaitable[bool]]) -> int:
     pytest.fail("it never came to its end")
 
 
-async def send_and_flush(_store: RedisResumableStorage, writer: StreamWriter, _stream: str) -> None:
+async def send_and_flush(_store: StreamStore, writer: StreamWriter, _stream: str) -> None:
     writer.send_text("x")
     await writer.flush()
 
 
-async def send_and_drain(_store: RedisResumableStorage, writer: StreamWriter, _stream: str) -> None:
+async def send_and_drain(_store: StreamStore, writer: StreamWriter, _stream: str) -> None:
     for _ in range(20):
         writer.send_text("x")
     await writer.drain()
 
 
-async def open_reader(store: RedisResumableStorage, _writer: StreamWriter, stream: str) -> None:
+async def open_reader(store: StreamStore, _writer: StreamWriter, stream: str) -> None:
     reader = await store.create_resumable_reader(stream)
     assert reader is not None
     await reader.close()
 
 
-async def open_writer(store: RedisResumableStorage, _writer: StreamWriter, stream: str) -> None:
+async def open_writer(store: StreamStore, _writer: StreamWriter, stream: str) -> None:
     await (await store.create_writer(stream, "other", lease_ms=60_000)).close()
 
 
-async def subscription(store: RedisResumableStorage, _writer: StreamWriter, stream: str) -> None:
+async def subscription(store: StreamStore, _writer: StreamWriter, stream: str) -> None:
     heard = asyncio.Event()
     stop = store.subscribe(stream, lambda _chunk, _sequence: heard.set(), from_sequence=0)
     try:
@@ -116,8 +115,8 @@ async def test_next_call_gets_its_own_reply_and_the_log_is_right(server_url: str
             await writer.write_many([text("0"), text("1")])
             cancelled = await cancelled_at(turns, CALLS[name](store, writer, stream))
             # the next requests on the same lane, by reply of another shape each
-            assert await store.command("", b"ECHO", f"{turns}") == b"%d" % turns
-            assert (await store.command("", b"TIME"))[0].isdigit()
+            assert await store._requests.command("", b"ECHO", f"{turns}") == b"%d" % turns
+            assert (await store._requests.command("", b"TIME"))[0].isdigit()
             with contextlib.suppress(HelixError):
                 assert await writer.write(text("after")) > 0
             if name not in {"delete_stream", "reset_stream"}:
@@ -136,7 +135,7 @@ async def test_next_call_gets_its_own_reply_and_the_log_is_right(server_url: str
         assert await at_every_step(run) > 0
         assert len(store._appenders) == 0
         leased = StreamKeys("helix:", "s3")
-        assert await direct.command("s3", b"EXISTS", leased.lease) == 0
+        assert await direct._requests.command("s3", b"EXISTS", leased.lease) == 0
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert not any("recover" in one or "keeper" in one or "subscription" in one for one in names)
 
@@ -193,12 +192,12 @@ async def test_reader_opened_from_a_long_log_survives_a_cancelled_subscription(s
 async def test_close_of_a_store_cancelled_anywhere_closes_it_all_the_same(server_url: str) -> None:
     before = asyncio.all_tasks()
     async with storage(server_url) as direct:
-        await direct.command("", b"PING")
+        await direct._requests.command("", b"PING")
 
         async def run(turns: int) -> bool:
             helix = await connect(server_url)
-            writer = await helix.resumable.create_writer("s", "agent", lease_ms=60_000)
-            reader = await helix.resumable.create_resumable_reader("s")
+            writer = await helix.streams.create_writer("s", "agent", lease_ms=60_000)
+            reader = await helix.streams.create_resumable_reader("s")
             assert reader is not None
             writer.send_text("x")
             cancelled = await cancelled_at(turns, helix.close())
@@ -208,11 +207,11 @@ async def test_close_of_a_store_cancelled_anywhere_closes_it_all_the_same(server
 
         assert await at_every_step(run) > 0
         for _ in range(500):
-            if len((await direct.command("", b"CLIENT", b"LIST")).splitlines()) == 1:
+            if len((await direct._requests.command("", b"CLIENT", b"LIST")).splitlines()) == 1:
                 break
             await asyncio.sleep(0.005)
-        assert len((await direct.command("", b"CLIENT", b"LIST")).splitlines()) == 1
-        assert await direct.command("", b"PUBSUB", b"CHANNELS") == []
+        assert len((await direct._requests.command("", b"CLIENT", b"LIST")).splitlines()) == 1
+        assert await direct._requests.command("", b"PUBSUB", b"CHANNELS") == []
     for _ in range(5):
         await asyncio.sleep(0)
     assert asyncio.all_tasks() <= before

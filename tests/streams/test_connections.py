@@ -11,37 +11,36 @@ from helix_fast import connect
 from helix_fast.codec.plain import reader as plain_reader
 from helix_fast.keys import StreamKeys
 from helix_fast.streams import cursor as cursors
-from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.testing.waiting import until
-from tests.support.streams_under_fault import delta, deltas, follow, storage, text
+from tests.support.streams_under_fault import StreamStore, delta, deltas, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
 
 
-async def clients(store: RedisResumableStorage) -> int:
-    return len((await store.command("", b"CLIENT", b"LIST")).splitlines())
+async def clients(store: StreamStore) -> int:
+    return len((await store._requests.command("", b"CLIENT", b"LIST")).splitlines())
 
 
-async def channels(store: RedisResumableStorage) -> set[bytes]:
-    return set(await store.command("", b"PUBSUB", b"CHANNELS"))
+async def channels(store: StreamStore) -> set[bytes]:
+    return set(await store._requests.command("", b"PUBSUB", b"CHANNELS"))
 
 
-async def comes_down(store: RedisResumableStorage, count: int) -> None:
+async def comes_down(store: StreamStore, count: int) -> None:
     """Wait until the server has no more than so many connections."""
     for _ in range(1000):
         if await clients(store) <= count:
             return
         await asyncio.sleep(0.005)
-    pytest.fail((await store.command("", b"CLIENT", b"LIST")).decode())
+    pytest.fail((await store._requests.command("", b"CLIENT", b"LIST")).decode())
 
 
 async def test_500_readers_and_500_writers_share_two_connections(server_url: str) -> None:
     async with storage(server_url) as direct:
-        await direct.command("", b"PING")
+        await direct._requests.command("", b"PING")
         await comes_down(direct, 1)
         tasks = asyncio.all_tasks()
         async with connect(server_url) as helix:
-            store = helix.resumable
+            store = helix.streams
             writers = await asyncio.gather(*(store.create_writer(f"s{n}", "a", lease_ms=60_000) for n in range(500)))
             readers = [await follow(store, f"s{n}") for n in range(500)]
             for round_ in range(3):
@@ -50,7 +49,9 @@ async def test_500_readers_and_500_writers_share_two_connections(server_url: str
             assert await clients(direct) == 1 + 2
             for n, reader in enumerate(readers):
                 assert deltas(reader.chunks) == [f"{n}:{round_}" for round_ in range(3)]
-            assert len(asyncio.all_tasks() - tasks) <= len(readers) + 2, "one keeper, and what it waits for"
+            assert len(asyncio.all_tasks() - tasks) <= len(readers) + 2, (
+                "one task that renews leases, and what it waits for"
+            )
             await asyncio.gather(*(writer.close() for writer in writers))
             await asyncio.gather(*(store.end_stream(f"s{n}") for n in range(500)))
             await asyncio.gather(*(reader.done() for reader in readers))
@@ -62,16 +63,16 @@ async def test_500_readers_and_500_writers_share_two_connections(server_url: str
 
 async def test_closing_with_everything_open_leaves_nothing(server_url: str) -> None:
     async with storage(server_url) as direct:
-        await direct.command("", b"PING")
+        await direct._requests.command("", b"PING")
         await comes_down(direct, 1)
         tasks = asyncio.all_tasks()
         helix = await connect(server_url)
-        store = helix.resumable
+        store = helix.streams
         writer = await store.create_writer("s", "agent", lease_ms=1000)
         await writer.write(text("a"))
         reader = await store.create_resumable_reader("s")
         assert reader is not None
-        stop = store.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
+        stop = helix.resumable.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
         await asyncio.sleep(0.05)
         await helix.close()
         await comes_down(direct, 1)
@@ -99,7 +100,7 @@ async def test_forgotten_reader_is_unsubscribed(server_url: str) -> None:
             if channel not in await channels(store):
                 break
             await asyncio.sleep(0.002)
-        assert (await store.command("", b"PUBSUB", b"NUMSUB", channel))[1] == 0
+        assert (await store._requests.command("", b"PUBSUB", b"NUMSUB", channel))[1] == 0
 
 
 @pytest.mark.parametrize("size", [10, 20_000])

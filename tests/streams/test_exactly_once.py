@@ -9,38 +9,37 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from helix_fast.errors import StoreConnectionError, StreamClosedError
-from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.streams.writer import StreamWriter
 from helix_fast.testing.waiting import until
 from tests.support.proxy import REPLY, REQUEST, FaultProxy
-from tests.support.streams_under_fault import collect_errors, logged, storage, text
+from tests.support.streams_under_fault import StreamStore, collect_errors, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
 MANY = 11  # with a kept length of 100 an entry takes 4 chunks: three batches
-Operation = Callable[[RedisResumableStorage, StreamWriter, str], Awaitable[None]]
+Operation = Callable[[StreamStore, StreamWriter, str], Awaitable[None]]
 
 
-async def write(_store: RedisResumableStorage, writer: StreamWriter, _stream: str) -> None:
+async def write(_store: StreamStore, writer: StreamWriter, _stream: str) -> None:
     chunk = text("a")
     await repeated(lambda: writer.write(chunk), lambda sequence: sequence == 2)
 
 
-async def write_many(_store: RedisResumableStorage, writer: StreamWriter, _stream: str) -> None:
+async def write_many(_store: StreamStore, writer: StreamWriter, _stream: str) -> None:
     chunks = [text(n) for n in range(MANY)]
     await repeated(lambda: writer.write_many(chunks), lambda sequence: sequence == MANY + 1)
 
 
-async def send(_store: RedisResumableStorage, writer: StreamWriter, _stream: str) -> None:
+async def send(_store: StreamStore, writer: StreamWriter, _stream: str) -> None:
     for n in range(MANY):
         writer.send_text(str(n))
     await repeated(writer.flush)
 
 
-async def append(store: RedisResumableStorage, _writer: StreamWriter, stream: str) -> None:
+async def append(store: StreamStore, _writer: StreamWriter, stream: str) -> None:
     await repeated(lambda: store.append(stream, text("a"), 2))
 
 
-async def append_many(store: RedisResumableStorage, _writer: StreamWriter, stream: str) -> None:
+async def append_many(store: StreamStore, _writer: StreamWriter, stream: str) -> None:
     chunks = [text(n) for n in range(MANY)]
     await repeated(lambda: store.append_many(stream, chunks, 2))
 
@@ -69,13 +68,13 @@ async def repeated(call: Callable[[], Awaitable[object]], right: Callable[[objec
     pytest.fail("it never succeeded")
 
 
-async def prepared(store: RedisResumableStorage, stream: str) -> StreamWriter:
+async def prepared(store: StreamStore, stream: str) -> StreamWriter:
     writer = await store.create_writer(stream, "agent")
     await writer.write(text(0))
     return writer
 
 
-async def sizes(proxy: FaultProxy, store: RedisResumableStorage, operation: Operation) -> dict[str, int]:
+async def sizes(proxy: FaultProxy, store: StreamStore, operation: Operation) -> dict[str, int]:
     """Bytes that the operation takes each way."""
     for stream in ("warm", "measured"):  # the first makes the server know the scripts
         writer = await prepared(store, stream)
@@ -83,7 +82,7 @@ async def sizes(proxy: FaultProxy, store: RedisResumableStorage, operation: Oper
             await operation(store, writer, stream)
     before = proxy.request_bytes, proxy.reply_bytes
     await operation(store, writer, "measured")
-    await store.command("", b"PING")  # behind the last PUBLISH
+    await store._requests.command("", b"PING")  # behind the last PUBLISH
     return {REQUEST: proxy.request_bytes - before[0], REPLY: proxy.reply_bytes - before[1]}
 
 
@@ -154,7 +153,9 @@ async def test_call_that_raised_can_be_repeated_without_doubling(
                 cut(fault_proxy, direction, offset)
                 await operation(store, writer, stream)
                 await let_in()
-                await repeated(lambda: store.command("", b"PING"))  # a cut behind the last byte shows only now
+                await repeated(
+                    lambda: store._requests.command("", b"PING")
+                )  # a cut behind the last byte shows only now
                 assert await logged(direct, stream) == expected, f"cut after {offset} of {total} bytes of {direction}"
         finally:
             reopen.clear()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from helix_fast import HelixError, MalformedChunkError, ProducerLostError, TextDeltaChunk, ToolStartChunk
+from helix_fast.interfaces import ResumableStorage
 from helix_fast.testing.contract.chunk_helpers import number, numbers, take
-from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing, StreamStorage
+from helix_fast.testing.contract.fixtures import MakeStreams, StopRenewing
 from helix_fast.testing.contract.resumable.subscribing import Heard
 from helix_fast.testing.waiting import until
 from helix_fast.transport.presence import POLL_SECONDS
@@ -20,7 +21,7 @@ STREAM = "helix:stream:{s}"
 async def test_a_stop_request_missed_by_a_lost_subscription_is_learned_afterwards(make_streams: Any) -> None:
     streams, other = make_streams(ttl=None), make_streams()
     writer = await streams.create_writer("s", "a")
-    streams._topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
+    streams._requests.topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
     await other.request_stop("s", "late")
     assert not writer.stop_requested.is_set()
     streams._control.resync()  # what the hub calls when its connection was lost
@@ -30,21 +31,21 @@ async def test_a_stop_request_missed_by_a_lost_subscription_is_learned_afterward
 async def test_writers_opened_together_listen_once(make_streams: Any) -> None:
     streams = make_streams()
     await asyncio.gather(*(streams.create_writer(f"s{n}", "a") for n in range(20)))
-    hub = streams.topology.hub("")
+    hub = streams._requests.topology.hub("")
     hub = getattr(hub, "_where", {}).get(b"helix:stream-control", hub)
     assert len(hub._channels[b"helix:stream-control"].listeners) == 1
 
 
 async def test_a_listener_missed_by_a_lost_subscription_is_found_afterwards(make_streams: Any) -> None:
     streams, other = make_streams(), make_streams(block_timeout=60_000)
-    if streams.topology.presence.counts_unreliable:
+    if streams._requests.topology.presence.counts_unreliable:
         pytest.skip("a cluster without sharded pub/sub counts no listeners")
     writer = await streams.create_writer("s", "a")
     await writer.write(number(1))
     await until(lambda: not writer._appender.subscribers.present, what="the answer that nobody listens")
-    streams._topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
+    streams._requests.topology.hub("").unsubscribe(b"helix:stream-control", streams._control)
     waiting = asyncio.ensure_future(take(await other.create_resumable_reader("s"), 2))
-    await until(lambda: other.topology.presence.local)
+    await until(lambda: other._requests.topology.presence.local)
     await asyncio.sleep(0.05)
     assert not writer._appender.subscribers.present
     streams._control.resync()
@@ -66,7 +67,7 @@ async def test_a_lost_producer_is_marked_once(make_streams: MakeStreams, stop_re
     assert events[1:] == [b"lost"], "behind the opening one"
 
 
-async def test_a_repeated_append_adds_no_entry(storage: StreamStorage, raw: Any) -> None:
+async def test_a_repeated_append_adds_no_entry(storage: ResumableStorage, raw: Any) -> None:
     await storage.create("s")
     for n in (1, 2):
         for _ in range(3):
@@ -76,7 +77,7 @@ async def test_a_repeated_append_adds_no_entry(storage: StreamStorage, raw: Any)
     assert await raw.xlen(STREAM) == 1 + 2 + 1, "an opening entry and one for each append"
 
 
-async def test_read_from_tells_malformed_bytes(storage: StreamStorage, raw: Any) -> None:
+async def test_read_from_tells_malformed_bytes(storage: ResumableStorage, raw: Any) -> None:
     await storage.create("s")
     await raw.xadd(STREAM, {"chunk": "{", "sequence": "1"})
     with pytest.raises(MalformedChunkError) as malformed:
@@ -84,7 +85,7 @@ async def test_read_from_tells_malformed_bytes(storage: StreamStorage, raw: Any)
     assert (malformed.value.sequence, malformed.value.data) == (1, b"{")
 
 
-async def test_bytes_that_are_no_chunk_are_reported_and_passed_over(storage: StreamStorage, raw: Any) -> None:
+async def test_bytes_that_are_no_chunk_are_reported_and_passed_over(storage: ResumableStorage, raw: Any) -> None:
     errors: list[HelixError] = []
     storage.on("error", errors.append)
     heard = Heard()

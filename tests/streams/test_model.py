@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from helix_fast import (
     HelixError,
-    RedisResumableStorage,
     StaleFencingTokenError,
     StreamClosedError,
     StreamFencedError,
@@ -29,6 +28,7 @@ from helix_fast import (
 )
 from helix_fast.testing.contract.chunk_helpers import number_of
 from tests.support.flaky import FAULTS, FlakyTopology
+from tests.support.streams_under_fault import StreamStore
 
 T = TypeVar("T")
 OVER = (StreamClosedError, StreamResetError, StaleFencingTokenError, StreamFencedError)
@@ -77,8 +77,8 @@ class Protocol(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.topologies = [FlakyTopology(self.server_url, retry_timeout=timeout) for timeout in (20, 20, 0)]
         options: dict[str, Any] = {"key_prefix": f"m{next(examples)}:", "max_stream_length": None, "ttl": 600}
-        self.managers = [RedisResumableStorage(topology=topology, **options) for topology in self.topologies]
-        self.reader = RedisResumableStorage(self.server_url, **options)
+        self.managers = [StreamStore(topology=topology, **options) for topology in self.topologies]
+        self.reader = StreamStore(self.server_url, **options)
         self.reports: list[tuple[Life | None, HelixError]] = []
         for manager in self.managers:
             manager.on("error", lambda error: self.reports.append((self.life, error)))

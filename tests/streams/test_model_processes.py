@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helix_fast import RedisResumableStorage, UnknownChunk
+from helix_fast import UnknownChunk
 from helix_fast.testing.contract.chunk_helpers import rest
+from tests.support.streams_under_fault import StreamStore
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ PROCESSES = 8
 
 async def write_and_compare(server_url: str, chunks: int, share: float, seed: int) -> None:
     print(f"seed {seed}")
-    storage = RedisResumableStorage(server_url, max_stream_length=None)
+    storage = StreamStore(server_url, max_stream_length=None)
     await storage.create("s")
     live = asyncio.ensure_future(rest(await storage.create_resumable_reader("s"), seconds=300))
     workers = [

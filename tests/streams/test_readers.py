@@ -16,24 +16,23 @@ import pytest
 
 from helix_fast.errors import ProducerLostError, StreamClosedError, StreamDeletedError, StreamFailedError
 from helix_fast.keys import StreamKeys
-from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-from tests.support.streams_under_fault import Following, follow, logged, storage, text
+from tests.support.streams_under_fault import Following, StreamStore, follow, logged, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
 KEYS = StreamKeys("helix:", "s")
 
 
-async def kill_subscriptions(store: RedisResumableStorage) -> int:
-    return int(await store.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub"))
+async def kill_subscriptions(store: StreamStore) -> int:
+    return int(await store._requests.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub"))
 
 
-async def subscribed(store: RedisResumableStorage, count: int = 1) -> None:
+async def subscribed(store: StreamStore, count: int = 1) -> None:
     """Wait until so many connections hear the stream's channel."""
     deadline = time.monotonic() + 10
-    while (await store.command("", b"PUBSUB", b"NUMSUB", KEYS.channel))[1] != count:
+    while (await store._requests.command("", b"PUBSUB", b"NUMSUB", KEYS.channel))[1] != count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
 
@@ -127,7 +126,9 @@ class TestBrokenWays:
                 body = "x" * 5_000  # of larger ones a server may queue references, which it does not count
                 for _ in range(400):
                     await writer.write(text(body))
-                assert (await direct.command("", b"PUBSUB", b"NUMSUB", KEYS.channel))[1] == 0, "it was not killed"
+                assert (await direct._requests.command("", b"PUBSUB", b"NUMSUB", KEYS.channel))[1] == 0, (
+                    "it was not killed"
+                )
                 proxy.resume()
                 await until(lambda: len(reader.chunks) == 400, what="the chunks of the log")
                 await direct.end_stream("s")
@@ -144,7 +145,7 @@ class TestNothingHangs:
             reader = await follow(store, "s")
             await subscribed(direct)
             # nothing is said to anyone, as where the push was lost on its way
-            await direct.command(
+            await direct._requests.command(
                 "s", b"XADD", KEYS.stream, b"18446744073709551615-1", b"sequence", b"1", b"event", b"ended"
             )
             started = time.monotonic()
@@ -170,9 +171,9 @@ class TestNothingHangs:
             if how == "delete_stream":
                 assert await direct.delete_stream("s")
             elif how == "EXPIRE":
-                await direct.command("s", b"PEXPIRE", KEYS.stream, 50)
+                await direct._requests.command("s", b"PEXPIRE", KEYS.stream, 50)
             else:
-                await direct.command("s", how.encode(), *([] if how == "FLUSHALL" else [KEYS.stream]))
+                await direct._requests.command("s", how.encode(), *([] if how == "FLUSHALL" else [KEYS.stream]))
             assert await reader.done(5) == ["a"]
             assert isinstance(reader.error, StreamDeletedError)
             with pytest.raises(StreamDeletedError):
@@ -203,7 +204,7 @@ class TestNothingHangs:
             await until(lambda: reader._cursor.waiting and not reader._cursor.pushes.stale)
             fault_proxy.stall()
             body = b'{"type":"text_delta","delta":"a"}'
-            await direct.command(
+            await direct._requests.command(
                 "s", b"XADD", KEYS.stream, b"*", b"chunk", body, b"sequence", b"1"
             )  # no push tells of it
             reader._cursor.pushes.resync()
@@ -247,7 +248,7 @@ class TestLostProducers:
                 info = await opened[0].get_info("s")
                 assert info is not None
                 assert (info.status, info.lease_expires_at) == ("failed", None)
-                entries = await opened[0].command("s", b"XRANGE", KEYS.stream, b"-", b"+")
+                entries = await opened[0]._requests.command("s", b"XRANGE", KEYS.stream, b"-", b"+")
                 assert sum(b"lost" in fields for _id, fields in entries) == 1
                 with pytest.raises(StreamClosedError):
                     await opened[0].create_writer("s", "successor")
@@ -259,7 +260,7 @@ class TestLostProducers:
                 await store.pause_stream("s")
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            while await store.command("s", b"EXISTS", KEYS.lease):  # noqa: ASYNC110
+            while await store._requests.command("s", b"EXISTS", KEYS.lease):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.35)
             assert not reader.task.done()
@@ -294,7 +295,7 @@ class TestLostProducers:
                 opened = await asyncio.gather(opening, return_exceptions=True)
                 if not isinstance(opened[0], BaseException):
                     await opened[0].close()
-                assert await store.command("s", b"HGET", KEYS.meta, b"leases") is None
+                assert await store._requests.command("s", b"HGET", KEYS.meta, b"leases") is None
             reader = await follow(store, "s")
             await asyncio.sleep(0.3)
             assert not reader.task.done()

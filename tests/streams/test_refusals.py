@@ -20,7 +20,7 @@ async def test_out_of_memory_is_told_after_the_retry_time_and_nothing_is_lost(fr
     async with storage(fresh_server.url, retry_timeout=0.4) as store:
         writer = await store.create_writer("s", "agent")
         await writer.write(text("a"))
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 1)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 1)
         started = time.monotonic()
         with pytest.raises(StoreResponseError) as refused:
             await writer.write(text("b"))
@@ -31,7 +31,7 @@ async def test_out_of_memory_is_told_after_the_retry_time_and_nothing_is_lost(fr
         with pytest.raises(StoreResponseError):
             await writer.flush()
         assert await logged(store, "s") == ["a"], "reading goes on"
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 0)
         await writer.flush()
         assert await logged(store, "s") == ["a", "b", "c", "d"]
 
@@ -43,7 +43,7 @@ async def test_what_nobody_waits_for_is_reported_once_and_stored_when_the_server
     async with storage(fresh_server.url, retry_timeout=0.1) as store:
         errors = collect_errors(store)
         writer = await store.create_writer("s", "agent")
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 1)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 1)
         writer.send_text("a")
         await until(lambda: bool(errors), what="the report")
         writer.send_text("b")
@@ -51,7 +51,7 @@ async def test_what_nobody_waits_for_is_reported_once_and_stored_when_the_server
         assert [getattr(error, "server_code", "") for error in errors] == ["OOM"], (
             "once, until something is stored again"
         )
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 0)
         await until(lambda: writer.buffered_bytes == 0, what="what was sent to be stored")
         assert await logged(store, "s") == ["a", "b"]
 
@@ -60,23 +60,23 @@ async def test_what_someone_waited_for_is_not_reported_again(fresh_server: Serve
     async with storage(fresh_server.url, retry_timeout=0.1) as store:
         errors = collect_errors(store)
         writer = await store.create_writer("s", "agent")
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 1)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 1)
         writer.send_text("a")
         with pytest.raises(StoreResponseError):
             await writer.flush()
         assert not errors
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 0)
         await writer.close()
 
 
 async def test_memory_freed_within_the_retry_time_is_not_noticed(fresh_server: ServerProcess) -> None:
     async with storage(fresh_server.url) as store:
         writer = await store.create_writer("s", "agent")
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 1)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 1)
         writing = asyncio.ensure_future(writer.write(text("a")))
         await asyncio.sleep(0.1)
         assert not writing.done()
-        await store.command("", b"CONFIG", b"SET", b"maxmemory", 0)
+        await store._requests.command("", b"CONFIG", b"SET", b"maxmemory", 0)
         assert await writing == 1
 
 
@@ -85,7 +85,7 @@ async def test_read_only_server_is_waited_for(fresh_server: ServerProcess, short
     async with storage(fresh_server.url) as store:
         writer = await store.create_writer("s", "agent")
         await writer.write(text("a"))
-        await store.command("", b"REPLICAOF", b"127.0.0.1", 1)
+        await store._requests.command("", b"REPLICAOF", b"127.0.0.1", 1)
         writing = asyncio.ensure_future(writer.write(text("b")))
         await asyncio.sleep(0.1)
         assert not writing.done()
@@ -97,7 +97,7 @@ async def test_read_only_server_is_waited_for(fresh_server: ServerProcess, short
 async def test_read_only_server_is_given_up_after_the_retry_time(fresh_server: ServerProcess) -> None:
     async with storage(fresh_server.url, retry_timeout=0.2) as store:
         writer = await store.create_writer("s", "agent")
-        await store.command("", b"REPLICAOF", b"127.0.0.1", 1)
+        await store._requests.command("", b"REPLICAOF", b"127.0.0.1", 1)
         chunk = text("a")
         with pytest.raises((StoreResponseError, StoreConnectionError)):
             await writer.write(chunk)
@@ -124,7 +124,9 @@ async def test_loading_server_is_waited_for(short_path: Path) -> None:
         async with storage(server.url, block_timeout=200) as store:
             writer = await store.create_writer("s", "agent")
             await writer.write(text("a"))
-            await store.command("", b"EVAL", b"for i=1,1500 do redis.call('SET','k'..i,string.rep('x',100)) end", 0)
+            await store._requests.command(
+                "", b"EVAL", b"for i=1,1500 do redis.call('SET','k'..i,string.rep('x',100)) end", 0
+            )
             assert server.ask(b"SAVE") == b"+OK\r\n"
             server.kill()
             starting = asyncio.ensure_future(server.start())
@@ -141,11 +143,11 @@ async def test_loading_server_is_waited_for(short_path: Path) -> None:
 async def test_pause_shorter_than_the_timeout_only_takes_time(fresh_server: ServerProcess, mode: str) -> None:
     async with storage(fresh_server.url, timeout=2) as store:
         writer = await store.create_writer("s", "agent")
-        await store.command("", b"CLIENT", b"PAUSE", 300, mode)
+        await store._requests.command("", b"CLIENT", b"PAUSE", 300, mode)
         started = time.monotonic()
         assert await writer.write(text("a")) == 1
         assert time.monotonic() - started > 0.25
-        assert store._topology.generation("s") == 1, "the connection stood"
+        assert store._requests.topology.generation("s") == 1, "the connection stood"
 
 
 async def test_server_stopped_for_longer_than_the_timeout_stores_once(fresh_server: ServerProcess) -> None:

@@ -69,7 +69,7 @@ async def soak(server_url: str, path: Path, seconds: float, seed: int) -> None:
                 elif what == 2:
                     proxy.cut_after_reply_bytes(dice.randrange(3000))
                 elif what == 3:
-                    await direct.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub")
+                    await direct._requests.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub")
                 elif what == 4:
                     proxy.stall()
                     await asyncio.sleep(dice.random() * 0.2)

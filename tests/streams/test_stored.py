@@ -88,7 +88,7 @@ async def heard(raw: Any, channel: str, word: str, count: int) -> asyncio.Task[l
 
 async def test_pushes_are_the_documented_ones(streams: RedisStreamManager, raw: Any) -> None:
     writer = await streams.create_writer("s", "a")
-    word = "SSUBSCRIBE" if await streams.publish_word() == b"SPUBLISH" else "SUBSCRIBE"
+    word = "SSUBSCRIBE" if await streams._requests.publish_command() == b"SPUBLISH" else "SUBSCRIBE"
     pushes = await heard(raw, STREAM + ":push", word, 2)
     control = await heard(raw, "helix:stream-control", "SUBSCRIBE", 1)
     await writer.write_many(numbers(range(2)))
@@ -110,15 +110,17 @@ async def test_readers_tell_the_writers_that_they_have_joined(make_streams: Make
         waiting = asyncio.ensure_future(take(await streams.create_resumable_reader("s", from_sequence=1), 1))
         await asyncio.sleep(0.05)
         waiting.cancel()
-    names = [streams.topology.presence.name for streams in (here, there) if isinstance(streams, RedisStreamManager)]
+    names = [
+        streams._requests.topology.presence.name for streams in (here, there) if isinstance(streams, RedisStreamManager)
+    ]
     assert await control == [b"listen\n%b\ns" % name for name in names]
 
 
 async def test_whoever_begins_to_listen_is_counted_and_told_to_look(streams: RedisStreamManager, raw: Any) -> None:
     writer = await streams.create_writer("s", "a")
-    if streams.topology.presence.counts_unreliable:
+    if streams._requests.topology.presence.counts_unreliable:
         pytest.skip("a cluster without sharded pub/sub counts no listeners: it publishes everything")
-    streams.topology.presence.poll_seconds = 1.0
+    streams._requests.topology.presence.poll_seconds = 1.0
     word = "SSUBSCRIBE" if await streams.publish_word() == b"SPUBLISH" else "SUBSCRIBE"
     await writer.write(number(1))
     await until(lambda: not writer._appender.subscribers.present, what="the answer that nobody listens")

@@ -22,8 +22,10 @@ async def assert_every_key_expires(raw: Any, seconds: int) -> int:
     return len(keys)
 
 
-async def test_every_key_has_its_ttl_after_every_operation(make_storage: MakeStorage, raw: Any) -> None:
-    streams = make_storage(ttl=100)
+async def test_every_key_has_its_ttl_after_every_operation(
+    make_streams: MakeStreams, make_storage: MakeStorage, raw: Any
+) -> None:
+    streams, storage = make_streams(ttl=100), make_storage(ttl=100)
     writer = await streams.create_writer("s", "a", lease_ms=90_000)
     assert await assert_every_key_expires(raw, 100) == 3
     other = await streams.create_writer("s", "b")
@@ -34,13 +36,13 @@ async def test_every_key_has_its_ttl_after_every_operation(make_storage: MakeSto
         lambda: streams.pause_stream("s"),
         lambda: streams.resume_stream("s"),
         lambda: streams.request_stop("s"),
-        lambda: streams.append("s", number(2), 202),
+        lambda: storage.append("s", number(2), 202),
         lambda: streams.create_writer("s", "c", fencing_token=1),
-        lambda: streams.append("s", number(3), 203, fencing_token=2),
+        lambda: storage.append("s", number(3), 203, fencing_token=2),
         lambda: streams.create_writer("s", "c", fencing_token=3, lease_ms=50_000),
         lambda: streams.reset_stream("s"),
-        lambda: streams.create("s"),
-        lambda: streams.create("t"),
+        lambda: storage.create("s"),
+        lambda: storage.create("t"),
         lambda: streams.fail_stream("t", "e"),
         lambda: streams.end_stream("s"),
         lambda: streams.reset_stream("s"),
@@ -55,8 +57,8 @@ async def test_every_key_has_its_ttl_after_every_operation(make_storage: MakeSto
     assert await raw.dbsize() == 0
 
 
-async def test_no_key_is_left_without_ttl_by_pausing_a_foreign_stream(make_storage: MakeStorage, raw: Any) -> None:
-    streams = make_storage(ttl=100)
+async def test_no_key_is_left_without_ttl_by_pausing_a_foreign_stream(make_streams: MakeStreams, raw: Any) -> None:
+    streams = make_streams(ttl=100)
     await raw.xadd(STREAM, {"chunk": '{"type":"x"}', "sequence": "1"}, id="1-0")
     await raw.expire(STREAM, 50)
     await streams.pause_stream("s")
@@ -99,11 +101,13 @@ async def test_without_ttl_streams_are_kept_until_deleted(make_streams: MakeStre
     assert await streams.delete_stream("s")
 
 
-async def test_entries_of_plain_xadd_count_as_kept(make_storage: MakeStorage, raw: Any) -> None:
-    storage = make_storage(max_stream_length=100)
+async def test_entries_of_plain_xadd_count_as_kept(
+    make_streams: MakeStreams, make_storage: MakeStorage, raw: Any
+) -> None:
+    streams, storage = make_streams(max_stream_length=100), make_storage(max_stream_length=100)
     for n in range(1, 91):
         await raw.xadd(STREAM, {"chunk": f'{{"type":"number","n":{n}}}', "sequence": str(n)}, id=f"{n}-0")
-    writer = await storage.create_writer("s", "a")
+    writer = await streams.create_writer("s", "a")
     for n in range(91, 400):
         if n % 2:
             assert await writer.write(number(n)) == n

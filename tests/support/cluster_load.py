@@ -41,7 +41,7 @@ class ClusterLoad:
             store.on("error", self.errors.append)
         for name in self._ids:
             writer = await helix.streams.create_writer(name, "agent")
-            self._readers[name] = await follow(helix.resumable, name)
+            self._readers[name] = await follow(helix.streams, name)
             await helix.state.create_session(name, agent_type="tester", initial_state={"list": []})
             self._work("streams", name, lambda n, writer=writer: writer.write(text(n)))  # type: ignore[misc]
             self._work("state", name, lambda n, name=name: helix.state.append_messages(name, [{"n": n}]))  # type: ignore[misc]

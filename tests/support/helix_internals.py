@@ -18,7 +18,7 @@ async def lock_waiters(manager: Any, session_id: str) -> int:
     """Length of the lock's queue."""
     if isinstance(manager, InMemoryLockManager):
         return len(manager._waiting.get(session_id, ()))
-    return int(await manager.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
+    return int(await manager._requests.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
 
 
 async def waiting(manager: RedisLockManager | InMemoryLockManager, count: int, session: str = "s") -> None:
@@ -35,7 +35,7 @@ def requests_of() -> RequestsOf:
     """Requests on the store's connections."""
 
     def requests(store: Any) -> int:
-        return int(store._topology.requests)
+        return int(store._requests.topology.requests)
 
     return requests
 
@@ -51,6 +51,6 @@ def stop_renewing() -> StopRenewing:
     """Ends the task that renews leases."""
 
     async def stop(manager: Any) -> None:
-        await manager._keeper.close()
+        await manager._leases.close()
 
     return stop

@@ -61,7 +61,7 @@ def race(url: str, processes: int, rounds: int) -> int:
         async with RedisLockManager(url) as locks:
             for _ in range(rounds):
                 async with locks.hold(SESSION, wait_ms=math.inf) as lock:
-                    await locks.command(SESSION, "RPUSH", f"order:{{{SESSION}}}", lock.fencing_token)
+                    await locks._requests.command(SESSION, "RPUSH", f"order:{{{SESSION}}}", lock.fencing_token)
 
     return forked(processes, work)
 

@@ -23,17 +23,17 @@ async def tour(helix: Helix) -> None:
 
 async def byways(helix: Helix) -> None:
     """Use what the tour leaves out: what only some settings, or some things that were there before, lead to."""
-    shared: Any = {"topology": helix.state._topology}
+    shared: Any = {"topology": helix.state._requests.topology}
     endless = RedisStateStore(ttl=None, **shared)
     await helix.state.create_session("byway", agent_type="a")
     await endless.update_status("byway", "kept from now on")
-    assert await helix.state.command("byway", "TTL", "helix:session:{byway}") == -1
+    assert await helix.state._requests.command("byway", "TTL", "helix:session:{byway}") == -1
     assert await endless.delete_session("byway")
     short = RedisResumableStorage(max_stream_length=10, **shared)
     await short.create("byway")
     for first in range(1, 60, 2):
         await short.append_many("byway", [text(first), text(first + 1)], first)
-    info = await short.get_info("byway")
+    info = await short.get_metadata("byway")
     assert info is not None
     assert info.first_sequence > 1
     assert await short.delete("byway")
@@ -48,7 +48,7 @@ async def byways(helix: Helix) -> None:
     assert lock is not None
     ahead = lock.fencing_token + 10**12  # the clock of the server that gave it was fast
     await lock.release()
-    await helix.locks.command("byway", "SET", "helix:lock:{byway}:fence", ahead)
+    await helix.locks._requests.command("byway", "SET", "helix:lock:{byway}:fence", ahead)
     after = await helix.locks.acquire("byway")
     assert after is not None
     assert after.fencing_token == ahead + 1
@@ -61,7 +61,7 @@ async def _unheard(helix: Helix) -> None:
     async with await helix.streams.create_writer("unheard", "agent") as writer:
         appender = writer._appender
         await writer.write(text(1))
-        presence = helix.streams.topology.presence
+        presence = helix.streams._requests.topology.presence
         presence.poll_seconds = 0.05
         if not presence.counts_unreliable:
             await until(lambda: not appender.subscribers.present, what="the answer that nobody listens")
@@ -175,11 +175,11 @@ async def _usage(helix: Helix) -> None:
     rollup = await usage.get_rollup("tour")
     assert rollup is not None
     totals = "helix:usage:totals:{tour}"
-    assert await usage.command("tour", "HGET", totals, "place") == b"602"
-    unread = RedisUsageStore(topology=usage._topology)
+    assert await usage._requests.command("tour", "HGET", totals, "place") == b"602"
+    unread = RedisUsageStore(topology=usage._requests.topology)
     assert await unread.get_rollup("tour") == rollup
     assert await usage.delete("tour")
-    assert not await usage.command("tour", "EXISTS", totals)
+    assert not await usage._requests.command("tour", "EXISTS", totals)
     assert await usage.delete("child")
 
 

@@ -30,7 +30,7 @@ async def record_and_store(store: RedisUsageStore) -> None:
 
 
 async def totals(store: RedisUsageStore) -> dict[bytes, bytes]:
-    found = await store.command("s", "HGETALL", KEYS.totals)
+    found = await store._requests.command("s", "HGETALL", KEYS.totals)
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
@@ -49,11 +49,11 @@ def held_back(store: RedisUsageStore, monkeypatch: pytest.MonkeyPatch) -> list[b
     """The requests to store totals that this store makes from now on: they are not sent."""
     held: list[bytes] = []
 
-    def hold(_session_id: str, keys: UsageKeys, sums: Any) -> None:
-        frame = usage_totals.frame(keys, sums.place, sums.rollup)
+    def hold(_session_id: str, keys: UsageKeys, cached: Any) -> None:
+        frame = usage_totals.frame(keys, cached.cursor, cached.rollup)
         assert frame is not None
         held.append(frame)
-        sums.stored = sums.place.read
+        cached.stored = cached.cursor.read
 
     monkeypatch.setattr(store._rollups, "_store_totals", hold)
     return held
@@ -74,4 +74,4 @@ async def spoil(store: RedisUsageStore, each: int) -> None:
     wrong.add([json.dumps(entry).encode() for entry in ones(COUNT, each=each)])
     sums = usage_totals.dump(wrong)
     assert sums is not None
-    await store.command("s", "HSET", KEYS.totals, "sums", sums)
+    await store._requests.command("s", "HSET", KEYS.totals, "sums", sums)

@@ -9,13 +9,12 @@ import random
 import pytest
 
 from helix_fast.errors import StoreClosedError, StoreConnectionError, StoreResponseError
-from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from helix_fast.transport.hub import Hub
 from helix_fast.transport.topology import Standalone
 from tests.support.proxy import FaultProxy
-from tests.support.streams_under_fault import storage
+from tests.support.streams_under_fault import StreamStore, storage
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,17 +31,17 @@ class Ear:
         self.resyncs += 1
 
 
-def hub_of(store: RedisResumableStorage) -> Hub:
-    topology = store._topology
+def hub_of(store: StreamStore) -> Hub:
+    topology = store._requests.topology
     assert isinstance(topology, Standalone)
     return topology.hub("")
 
 
-async def listeners(store: RedisResumableStorage, channel: bytes) -> int:
-    return int((await store.command("", b"PUBSUB", b"NUMSUB", channel))[1])
+async def listeners(store: StreamStore, channel: bytes) -> int:
+    return int((await store._requests.command("", b"PUBSUB", b"NUMSUB", channel))[1])
 
 
-async def hears(store: RedisResumableStorage, channel: bytes, count: int) -> None:
+async def hears(store: StreamStore, channel: bytes, count: int) -> None:
     for _ in range(2000):
         if await listeners(store, channel) == count:
             return
@@ -54,7 +53,7 @@ async def test_a_channel_counts_as_heard_only_while_the_server_counts_it(
     server_url: str, fault_proxy: FaultProxy
 ) -> None:
     async with storage(server_url) as direct, storage(fault_proxy.url) as store:
-        hub, local, ear = hub_of(store), store.topology.presence.local, Ear()
+        hub, local, ear = hub_of(store), store._requests.topology.presence.local, Ear()
         joining = asyncio.ensure_future(hub.subscribe(b"{c}", ear, stream=True))
         await asyncio.sleep(0)
         assert not local[b"{c}"].counted
@@ -77,7 +76,7 @@ async def test_confirmed_listener_hears_what_follows(server_url: str) -> None:
         for ear in ears:
             await hub.subscribe(b"c", ear)
         for n in range(100):
-            await store.command("", b"PUBLISH", b"c", n)
+            await store._requests.command("", b"PUBLISH", b"c", n)
         await until(lambda: all(len(ear.heard) == 100 for ear in ears))
         assert ears[0].heard == [b"%d" % n for n in range(100)]
         assert await listeners(store, b"c") == 1
@@ -90,7 +89,7 @@ async def test_last_listener_to_leave_unsubscribes(server_url: str) -> None:
         await hub.subscribe(b"c", two)
         hub.unsubscribe(b"c", one)
         hub.unsubscribe(b"c", one)
-        await store.command("", b"PUBLISH", b"c", "x")
+        await store._requests.command("", b"PUBLISH", b"c", "x")
         await until(lambda: two.heard == [b"x"])
         assert one.heard == []
         hub.unsubscribe(b"c", two)
@@ -129,7 +128,7 @@ async def test_coming_and_going_ends_as_the_last_call_says(server_url: str) -> N
         await hears(store, b"c", 0)
         last = Ear()
         await hub.subscribe(b"c", last)
-        await store.command("", b"PUBLISH", b"c", "x")
+        await store._requests.command("", b"PUBLISH", b"c", "x")
         await until(lambda: last.heard == [b"x"])
 
 
@@ -143,7 +142,7 @@ async def test_broken_connection_resyncs_every_listener(server_url: str, fault_p
         await until(lambda: all(ear.resyncs > n for ear, n in zip(ears, before, strict=True)))
         for n in range(2):
             await hears(direct, b"c%d" % n, 1)
-            await direct.command("", b"PUBLISH", b"c%d" % n, "after")
+            await direct._requests.command("", b"PUBLISH", b"c%d" % n, "after")
         await until(lambda: all(ear.heard == [b"after"] for ear in ears))
 
 
@@ -151,11 +150,11 @@ async def test_more_channels_than_fit_into_one_command(server_url: str) -> None:
     async with storage(server_url) as store:
         hub, ear = hub_of(store), Ear()
         await asyncio.gather(*(hub.subscribe(b"c%d" % n, ear) for n in range(600)))
-        assert len(await store.command("", b"PUBSUB", b"CHANNELS")) == 600
-        await store.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub")
+        assert len(await store._requests.command("", b"PUBSUB", b"CHANNELS")) == 600
+        await store._requests.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub")
         await until(lambda: hub.generation == 2 and hub.connected)
         await hears(store, b"c599", 1)
-        assert len(await store.command("", b"PUBSUB", b"CHANNELS")) == 600
+        assert len(await store._requests.command("", b"PUBSUB", b"CHANNELS")) == 600
 
 
 async def test_server_never_reached_is_told_to_who_subscribes(fault_proxy: FaultProxy) -> None:

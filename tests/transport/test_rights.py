@@ -120,11 +120,11 @@ async def test_who_may_not_count_listeners_publishes_everything(fresh_server: Se
     await allow(fresh_server, "-pubsub|numsub")
     url = as_helix(fresh_server.url)
     async with connect(url) as here, connect(url, streams={"block_timeout": 60_000}) as there:
-        here.streams.topology.presence.poll_seconds = 0.05
+        here.streams._requests.topology.presence.poll_seconds = 0.05
         writer = await here.streams.create_writer("s", "agent")
         for last in range(1, 6):
             await writer.write(text(last))  # nobody listens: the server is asked, and refuses
-        await until(lambda: here.streams.topology.presence.counts_unreliable)
+        await until(lambda: here.streams._requests.topology.presence.counts_unreliable)
         reader = await there.streams.create_resumable_reader("s", from_sequence=5)
         waiting = asyncio.ensure_future(take(reader, 1))
         await asyncio.sleep(0)
@@ -145,7 +145,7 @@ async def wait_for_replicas(server: ServerProcess) -> None:
 
 async def ask_what_it_is(server: ServerProcess) -> None:
     async with connect(as_helix(server.url)) as helix:
-        await helix.state.command("", "INFO")
+        await helix.state._requests.command("", "INFO")
 
 
 @pytest.mark.parametrize(

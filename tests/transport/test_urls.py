@@ -172,17 +172,17 @@ class TestSchemes:
             await helix.state.create_session("s", agent_type="a")
         async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}?db=3&client_name=x%40y") as helix:
             assert await helix.state.exists("s")
-            assert await helix.state.command("", "CLIENT", "GETNAME") == b"x@y"
+            assert await helix.state._requests.command("", "CLIENT", "GETNAME") == b"x@y"
         async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}/") as helix:
             assert not await helix.state.exists("s")
 
     @pytest.mark.parametrize("password", ["p@ss#w/o?rd", "100%", "a:b[c]", "ключ é", "%41"])
     async def test_an_odd_password_logs_in_when_it_is_encoded(self, fresh_server: ServerProcess, password: str) -> None:
         async with connect(fresh_server.url) as helix:
-            await helix.state.command("", "ACL", "SETUSER", "bob", "on", f">{password}", "~*", "&*", "+@all")
+            await helix.state._requests.command("", "ACL", "SETUSER", "bob", "on", f">{password}", "~*", "&*", "+@all")
         url = f"valkey://bob:{quote(password, safe='')}@127.0.0.1:{fresh_server.port}/0"
         async with connect(url) as helix:
-            assert await helix.state.command("", "ACL", "WHOAMI") == b"bob"
+            assert await helix.state._requests.command("", "ACL", "WHOAMI") == b"bob"
 
     async def test_tls(self, server_url: str, tmp_path: Any) -> None:
         async with TlsFront(server_url, tmp_path) as front:

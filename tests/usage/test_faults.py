@@ -158,7 +158,7 @@ async def test_what_the_server_refuses_for_good_is_given_back(fault_proxy: Fault
     reported: list[HelixError] = []
     async with through(fault_proxy) as store:
         store.on("error", reported.append)
-        await store.command("", "SET", UsageKeys("helix", "s").entries, "no list")
+        await store._requests.command("", "SET", UsageKeys("helix", "s").entries, "no list")
         async with store.recorder("s", linger_ms=1) as recorder:
             recorder.add(tokens(id="a"))
             await until(lambda: bool(reported), what="a report")
@@ -167,7 +167,7 @@ async def test_what_the_server_refuses_for_good_is_given_back(fault_proxy: Fault
             with pytest.raises(UsageNotRecordedError, match="WRONGTYPE") as raised:
                 await recorder.flush()
             await recorder.flush()
-            await store.command("", "DEL", UsageKeys("helix", "s").entries)
+            await store._requests.command("", "DEL", UsageKeys("helix", "s").entries)
             recorder.add(tokens(id="c"))
         (first,) = reported
         assert isinstance(first, UsageNotRecordedError)
@@ -179,9 +179,9 @@ async def test_what_the_server_refuses_for_good_is_given_back(fault_proxy: Fault
 async def test_a_script_that_the_server_has_forgotten_is_sent_again(fresh_server: ServerProcess) -> None:
     async with RedisUsageStore(fresh_server.url) as store:
         await store.record_entry(tokens(id="a"))
-        await store.command("", "SCRIPT", "FLUSH")
+        await store._requests.command("", "SCRIPT", "FLUSH")
         assert await store.record_entry(tokens(id="b")) is True
-        await store.command("", "SCRIPT", "FLUSH")
+        await store._requests.command("", "SCRIPT", "FLUSH")
         assert await total(store) == 300
 
 
@@ -192,7 +192,7 @@ async def test_a_server_that_came_back_empty_counts_anew(fresh_server: ServerPro
         fresh_server.kill()
         await fresh_server.restart()
         assert await total(store) in (None, 300)
-        await store.command("", "FLUSHALL")
+        await store._requests.command("", "FLUSHALL")
         assert await total(store) is None
         assert await store.record_entry(tokens(id="a")) is True
         assert await total(store) == 150

@@ -26,10 +26,10 @@ async def test_only_new_entries_are_read_again(make_usage_store: MakeUsageStore)
     store, other = make_usage_store(), make_usage_store()
     await store.record_entries([tokens(id=str(n)) for n in range(1000)])
     assert await total(store) == 150_000
-    asked = store._rollups._kept["s"].place.read
+    asked = store._rollups._cache["s"].cursor.read
     await other.record_entry(tokens())
     assert await total(store) == 150_150
-    assert (asked, store._rollups._kept["s"].place.read) == (1000, 1001)
+    assert (asked, store._rollups._cache["s"].cursor.read) == (1000, 1001)
 
 
 async def test_entries_that_another_store_has_added_are_not_read(
@@ -71,7 +71,7 @@ async def test_sums_of_few_sessions_are_kept(make_usage_store: MakeUsageStore) -
     for name in "abc":
         await store.record_entry(tokens(name))
         assert await total(store, name) == 150
-    assert list(store._rollups._kept) == ["b", "c"]
+    assert list(store._rollups._cache) == ["b", "c"]
     assert await total(store, "a") == 150
 
 
@@ -98,7 +98,7 @@ class Waves:
 async def test_a_tree_is_read_in_one_wave_a_level(usage_store: Any) -> None:
     edges = [("root", f"a{n}") for n in range(30)] + [(f"a{n}", f"b{n}-{m}") for n in range(30) for m in range(32)]
     await record_tree(usage_store, edges)
-    usage_store._topology.observer = waves = Waves()
+    usage_store._requests.topology.observer = waves = Waves()
     rollup = await usage_store.get_rollup("root", include_sub_agents=True)
     assert rollup is not None
     assert len(rollup.by_session or {}) == 1 + 30 + 960

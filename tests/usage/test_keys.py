@@ -31,18 +31,18 @@ async def store(server_url: str) -> AsyncIterator[RedisUsageStore]:
 async def push(store: RedisUsageStore, *entries: bytes | dict[str, Any], session: str = "s") -> None:
     """What a program does that knows only the reference page."""
     data = [entry if isinstance(entry, bytes) else json.dumps(entry).encode() for entry in entries]
-    await store.command(session, "RPUSH", f"helix:usage:entries:{{{session}}}", *data)
+    await store._requests.command(session, "RPUSH", f"helix:usage:entries:{{{session}}}", *data)
 
 
 async def all_keys(store: RedisUsageStore) -> dict[bytes, int]:
     """Every key of the server and its time to live in milliseconds."""
-    names = await store.command("", "KEYS", "*")
-    return {name: await store.command("", "PTTL", name) for name in names}
+    names = await store._requests.command("", "KEYS", "*")
+    return {name: await store._requests.command("", "PTTL", name) for name in names}
 
 
 async def test_entries_are_where_the_reference_page_says(store: RedisUsageStore) -> None:
     await store.record_entry(tokens("session-123", id="x"))
-    (entry,) = await store.command("", "LRANGE", "helix:usage:entries:{session-123}", 0, -1)
+    (entry,) = await store._requests.command("", "LRANGE", "helix:usage:entries:{session-123}", 0, -1)
     assert json.loads(entry) == tokens("session-123", id="x")
 
 
@@ -56,7 +56,7 @@ async def test_every_key_has_a_time_to_live_and_each_write_renews_it(store: Redi
     session = UsageKeys("helix", "s")
     names = [session.entries, session.ids, usage_index("helix", usage_shard("s"))]
     for name in names:
-        await store.command("", "PEXPIRE", name, 5000)
+        await store._requests.command("", "PEXPIRE", name, 5000)
     await store.record_entry(tokens())
     keys = await all_keys(store)
     assert all(keys[name] > 900_000 for name in names)
@@ -86,9 +86,9 @@ async def test_expired_sessions_leave_the_index_by_themselves(server_url: str, s
         assert await store.find_session_ids() == [mate]
         assert await store.find_session_ids(limit=5) == [mate]
     index = usage_index("helix", shard)
-    assert await store.command("", "ZCARD", index) == 2
+    assert await store._requests.command("", "ZCARD", index) == 2
     await store.record_entry(tokens(mate))
-    assert await store.command("", "ZCARD", index) == 1
+    assert await store._requests.command("", "ZCARD", index) == 1
 
 
 async def test_expiry_is_noticed_by_kept_sums_and_by_ids(server_url: str, store: RedisUsageStore) -> None:
@@ -96,7 +96,7 @@ async def test_expiry_is_noticed_by_kept_sums_and_by_ids(server_url: str, store:
     assert await total(store) == 150
     session = UsageKeys("helix", "s")
     for name in (session.entries, session.ids):
-        await store.command("", "PEXPIRE", name, 1)
+        await store._requests.command("", "PEXPIRE", name, 1)
     for _ in range(2000):
         if not await store.exists("s"):
             break
@@ -120,17 +120,17 @@ async def test_entries_of_other_programs_count(store: RedisUsageStore) -> None:
 async def test_a_list_that_other_programs_make_anew_is_noticed(store: RedisUsageStore) -> None:
     await push(store, tokens(id="1"), tokens(id="2"))
     assert await total(store) == 300
-    await store.command("", "DEL", "helix:usage:entries:{s}")
+    await store._requests.command("", "DEL", "helix:usage:entries:{s}")
     await push(store, tokens(id="3", tokens={"total": 1}), tokens(id="4", tokens={"total": 2}), tokens(id="5"))
     assert await total(store) == 153
-    await store.command("", "LPOP", "helix:usage:entries:{s}")
+    await store._requests.command("", "LPOP", "helix:usage:entries:{s}")
     assert await total(store) == 152
 
 
 async def test_a_list_of_ours_that_other_programs_make_anew_is_noticed(store: RedisUsageStore) -> None:
     await store.record_entries([tokens(id="1"), tokens(id="2")])
     assert await total(store) == 300
-    await store.command("", "DEL", "helix:usage:entries:{s}")
+    await store._requests.command("", "DEL", "helix:usage:entries:{s}")
     await push(store, tokens(id="3", tokens={"total": 1}), tokens(id="4", tokens={"total": 2}), tokens(id="5"))
     assert await total(store) == 153
 
@@ -139,7 +139,7 @@ async def test_a_list_made_anew_between_two_pages_is_read_from_its_beginning(
     store: RedisUsageStore, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RedisUsageStore(server_url) as other:
-        run = store.run
+        run = store._requests.run
         pages = 0
 
         async def run_and_replace(*args: Any) -> Any:
@@ -151,7 +151,7 @@ async def test_a_list_made_anew_between_two_pages_is_read_from_its_beginning(
                 await other.record_entries([tokens(id=f"new-{n}", tokens={"total": 1}) for n in range(10_500)])
             return reply
 
-        monkeypatch.setattr(store, "run", run_and_replace)
+        monkeypatch.setattr(store._requests, "run", run_and_replace)
         for read in (store.get_entries, store.get_rollup):
             await other.delete("s")
             await other.record_entries([tokens(id=f"old-{n}") for n in range(10_500)])
@@ -166,7 +166,7 @@ async def test_a_list_made_anew_between_two_pages_is_read_from_its_beginning(
 async def test_ids_of_a_list_that_other_programs_deleted_do_not_block_new_entries(store: RedisUsageStore) -> None:
     await store.record_entry(tokens(id="a"))
     assert await total(store) == 150
-    await store.command("", "DEL", "helix:usage:entries:{s}")
+    await store._requests.command("", "DEL", "helix:usage:entries:{s}")
     assert await store.record_entry(tokens(id="a", tokens={"total": 7})) is True
     assert await total(store) == 7
 
@@ -202,7 +202,7 @@ async def test_sub_sessions_that_cannot_be_keys_are_missing(store: RedisUsageSto
 async def test_a_key_of_another_type_leaves_nothing_half_written(store: RedisUsageStore, which: str) -> None:
     session = UsageKeys("helix", "s")
     names = {"entries": session.entries, "ids": session.ids, "index": usage_index("helix", usage_shard("s"))}
-    await store.command("", "SET", names[which], "x")
+    await store._requests.command("", "SET", names[which], "x")
     with pytest.raises(StoreResponseError, match="WRONGTYPE"):
         await store.record_entries([tokens(), tokens()])
     assert list(await all_keys(store)) == [names[which]]
@@ -212,10 +212,10 @@ async def test_a_full_server_refuses_all_of_a_call(fresh_server: Any) -> None:
     async with connect(fresh_server.url, retry_timeout=0.1) as helix:
         store = helix.usage
         await store.record_entry(tokens(id="a"))
-        await store.command("", "CONFIG", "SET", "maxmemory", "1")
+        await store._requests.command("", "CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(StoreResponseError, match="OOM"):
             await store.record_entries([tokens(id="b"), tokens(id="c")])
-        await store.command("", "CONFIG", "SET", "maxmemory", "0")
+        await store._requests.command("", "CONFIG", "SET", "maxmemory", "0")
         assert await store.get_entry_count("s") == 1
         assert await store.record_entries([tokens(id="b"), tokens(id="c")]) == 2
 
@@ -231,7 +231,7 @@ async def clustered(cluster_url: str) -> AsyncIterator[RedisUsageStore]:
 
 async def listed(store: RedisUsageStore, session: str) -> bool:
     shard = usage_shard(session)
-    return await store.command(f"{shard:02d}", "ZSCORE", usage_index("helix", shard), session) is not None
+    return await store._requests.command(f"{shard:02d}", "ZSCORE", usage_index("helix", shard), session) is not None
 
 
 async def test_usage_on_a_cluster(clustered: RedisUsageStore) -> None:
@@ -242,11 +242,11 @@ async def test_usage_on_a_cluster(clustered: RedisUsageStore) -> None:
     assert await total(clustered, names[0], include_sub_agents=True) == 20 * 150
     # Listed before it is written: a session is in the index even where the write fails
     assert not await listed(clustered, "s")
-    await clustered.command("s", "SET", UsageKeys("helix", "s").entries, "x")
+    await clustered._requests.command("s", "SET", UsageKeys("helix", "s").entries, "x")
     with pytest.raises(StoreResponseError):
         await clustered.record_entry(tokens())
     assert await listed(clustered, "s")
-    await clustered.command("s", "DEL", UsageKeys("helix", "s").entries)
+    await clustered._requests.command("s", "DEL", UsageKeys("helix", "s").entries)
     assert sorted(await clustered.find_session_ids()) == sorted(names)
     await clustered.record_entry(tokens())
     assert sorted(await clustered.find_session_ids()) == sorted([*names, "s"])
@@ -255,7 +255,7 @@ async def test_usage_on_a_cluster(clustered: RedisUsageStore) -> None:
 async def test_what_is_deleted_elsewhere_on_a_cluster_can_be_recorded_and_found_again(
     clustered: RedisUsageStore,
 ) -> None:
-    async with RedisUsageStore(topology=clustered._topology) as other:
+    async with RedisUsageStore(topology=clustered._requests.topology) as other:
         await clustered.record_entry(tokens())
         assert await other.delete("s") is True
         assert await clustered.find_session_ids() == []
@@ -263,7 +263,7 @@ async def test_what_is_deleted_elsewhere_on_a_cluster_can_be_recorded_and_found_
         assert await other.find_session_ids() == ["s"]
         keys = UsageKeys("helix", "s")
         for name in (keys.entries, keys.ids, keys.deleted):
-            assert await clustered.command("s", "PTTL", name) > 0
+            assert await clustered._requests.command("s", "PTTL", name) > 0
 
 
 # Other programs list the sessions that they write themselves, as docs/usage.md says
@@ -273,9 +273,9 @@ async def record_as_others_do(store: RedisUsageStore, session: str, ttl: int = 1
     """The step of the documentation, by its text alone."""
     index = f"helix:usage:sessions:{{{zlib.crc32(session.encode()) % 64:02d}}}"
     await push(store, tokens(session), session=session)
-    await store.command(session, "EXPIRE", f"helix:usage:entries:{{{session}}}", ttl)
-    await store.command(index[-3:-1], "ZADD", index, int(time.time() * 1000) + ttl * 1000, session)
-    await store.command(index[-3:-1], "PERSIST", index)
+    await store._requests.command(session, "EXPIRE", f"helix:usage:entries:{{{session}}}", ttl)
+    await store._requests.command(index[-3:-1], "ZADD", index, int(time.time() * 1000) + ttl * 1000, session)
+    await store._requests.command(index[-3:-1], "PERSIST", index)
 
 
 async def test_sessions_that_other_programs_list_are_found(store: RedisUsageStore) -> None:

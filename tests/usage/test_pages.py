@@ -11,6 +11,7 @@ from helix_fast.keys import UsageKeys
 from helix_fast.testing.contract.usage_helpers import tokens
 from helix_fast.usage import pages as usage_pages
 from helix_fast.usage.store import RedisUsageStore
+from helix_fast.usage.totals import Cursor
 from tests.support.proxy import FaultProxy
 
 pytestmark = pytest.mark.faults
@@ -40,17 +41,17 @@ async def made_anew(other: RedisUsageStore) -> None:
 
 
 async def made_anew_by_a_program_that_knows_no_nonces(other: RedisUsageStore) -> None:
-    entries = await other.command("s", "LRANGE", KEYS.entries, 0, -1)
-    await other.command("s", "DEL", KEYS.entries)
-    await other.command("s", "RPUSH", KEYS.entries, *(entry.replace(b"old-", b"new-") for entry in entries))
+    entries = await other._requests.command("s", "LRANGE", KEYS.entries, 0, -1)
+    await other._requests.command("s", "DEL", KEYS.entries)
+    await other._requests.command("s", "RPUSH", KEYS.entries, *(entry.replace(b"old-", b"new-") for entry in entries))
 
 
 async def cut_short(other: RedisUsageStore) -> None:
-    await other.command("s", "LTRIM", KEYS.entries, 0, -30)
+    await other._requests.command("s", "LTRIM", KEYS.entries, 0, -30)
 
 
 async def cut_at_the_beginning(other: RedisUsageStore) -> None:
-    await other.command("s", "LTRIM", KEYS.entries, 7, -1)
+    await other._requests.command("s", "LTRIM", KEYS.entries, 7, -1)
 
 
 async def gone(other: RedisUsageStore) -> None:
@@ -62,21 +63,21 @@ async def grown(other: RedisUsageStore) -> None:
 
 
 async def scripts_forgotten(other: RedisUsageStore) -> None:
-    await other.command("s", "SCRIPT", "FLUSH")
+    await other._requests.command("s", "SCRIPT", "FLUSH")
 
 
 def changing(monkeypatch: pytest.MonkeyPatch, other: RedisUsageStore, change: Change, when: int) -> None:
     """Have the list changed just before a page is looked at, with others on their way, and more to be asked for."""
-    land, landed = usage_pages.Pages._land, 0
+    read, count = usage_pages.Pages._next_prefetched, 0
 
-    async def change_and_land(pages: usage_pages.Pages) -> Any:
-        nonlocal landed
-        landed += 1
-        if landed == when:
+    async def change_and_read(pages: usage_pages.Pages) -> Any:
+        nonlocal count
+        count += 1
+        if count == when:
             await change(other)
-        return await land(pages)
+        return await read(pages)
 
-    monkeypatch.setattr(usage_pages.Pages, "_land", change_and_land)
+    monkeypatch.setattr(usage_pages.Pages, "_next_prefetched", change_and_read)
 
 
 @pytest.mark.parametrize("when", [1, 4])
@@ -110,7 +111,7 @@ async def test_entries_are_those_of_one_list(
 async def test_an_entry_changed_at_the_seam_of_two_pages_is_noticed(
     server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask, seams = usage_pages.Pages._ask, []
+    ask, seams = usage_pages.Pages._prefetch, []
 
     async with RedisUsageStore(server_url) as store:
 
@@ -120,41 +121,43 @@ async def test_an_entry_changed_at_the_seam_of_two_pages_is_noticed(
 
         async def change(other: RedisUsageStore) -> None:
             assert await store.exists("s")  # by the same connection: what was asked before has been read
-            await other.command("s", "LSET", KEYS.entries, seams[0], b'{"kind":"custom","type":"t","value":1}')
+            await other._requests.command(
+                "s", "LSET", KEYS.entries, seams[0], b'{"kind":"custom","type":"t","value":1}'
+            )
 
-        monkeypatch.setattr(usage_pages.Pages, "_ask", ask_and_note)
+        monkeypatch.setattr(usage_pages.Pages, "_prefetch", ask_and_note)
         changing(monkeypatch, other, change, 1)
         rollup = await store.get_rollup("s")
     assert rollup == await other.get_rollup("s")
 
 
-async def begun(store: RedisUsageStore, monkeypatch: pytest.MonkeyPatch) -> tuple[usage_pages.Pages, usage_pages.Place]:
+async def begun(store: RedisUsageStore, monkeypatch: pytest.MonkeyPatch) -> tuple[usage_pages.Pages, Cursor]:
     """Pages of which the first, of ten entries, has been read, and the next ones have not been asked for."""
     with monkeypatch.context() as patched:
-        patched.setattr(usage_pages.Pages, "_ask", lambda _pages: None)
-        pages, place = usage_pages.Pages(store, "s", KEYS), usage_pages.Place()
-        first = await pages.next(place)
+        patched.setattr(usage_pages.Pages, "_prefetch", lambda _pages: None)
+        pages, cursor = usage_pages.Pages(store._requests, "s", KEYS), Cursor()
+        first = await pages.next(cursor)
     assert first is not None
-    place.move(first.nonce, first.entries)
-    return pages, place
+    cursor.move(first.nonce, first.entries)
+    return pages, cursor
 
 
 @pytest.mark.parametrize("changed", ["nonce", "first"])
 async def test_a_list_made_anew_with_the_same_seam_is_noticed(
     server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    entries = await other.command("s", "LRANGE", KEYS.entries, 0, -1)
+    entries = await other._requests.command("s", "LRANGE", KEYS.entries, 0, -1)
     entries[15:25] = [entry.replace(b'"total":1', b'"total":5') for entry in entries[15:25]]
     async with RedisUsageStore(server_url) as store:
-        pages, place = await begun(store, monkeypatch)
+        pages, cursor = await begun(store, monkeypatch)
         if changed == "nonce":
-            await other.command("s", "HSET", KEYS.ids, "", "another")
+            await other._requests.command("s", "HSET", KEYS.ids, "", "another")
         else:
             entries[0] = entries[0].replace(b"old-", b"new-")
-        await other.command("s", "DEL", KEYS.entries)
-        await other.command("s", "RPUSH", KEYS.entries, *entries)
-        pages._ask()
-        page = await pages.next(place)
+        await other._requests.command("s", "DEL", KEYS.entries)
+        await other._requests.command("s", "RPUSH", KEYS.entries, *entries)
+        pages._prefetch()
+        page = await pages.next(cursor)
         assert page is not None
         assert page.anew
         assert page.entries == entries[:50]
@@ -164,16 +167,16 @@ async def test_a_list_cut_short_is_read_on_from_what_there_is(
     server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RedisUsageStore(server_url) as store:
-        pages, place = await begun(store, monkeypatch)
-        await other.command("s", "LTRIM", KEYS.entries, 0, 14)
-        pages._ask()
+        pages, cursor = await begun(store, monkeypatch)
+        await other._requests.command("s", "LTRIM", KEYS.entries, 0, 14)
+        pages._prefetch()
         found = []
         for _ in range(2):
-            page = await pages.next(place)
+            page = await pages.next(cursor)
             assert page is not None
             assert not page.anew
             found.append(page.entries)
-            place.move(page.nonce, page.entries)
+            cursor.move(page.nonce, page.entries)
         assert [len(entries) for entries in found] == [5, 0]
 
 
@@ -181,14 +184,14 @@ async def test_all_pages_but_the_first_are_plain(
     server_url: str, other: RedisUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RedisUsageStore(server_url) as store:
-        run, scripts = store.run, 0
+        run, scripts = store._requests.run, 0
 
         async def counted(*args: Any) -> Any:
             nonlocal scripts
             scripts += 1
             return await run(*args)
 
-        monkeypatch.setattr(store, "run", counted)
+        monkeypatch.setattr(store._requests, "run", counted)
         rollup = await store.get_rollup("s")
         assert rollup is not None
         assert (rollup.tokens.total, scripts) == (COUNT, 1)

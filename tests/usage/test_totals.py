@@ -46,18 +46,18 @@ async def deleted_and_recorded_again(store: RedisUsageStore) -> None:
     await store.delete("s")
     await store.record_entries(ones(COUNT, each=2))
     if found:  # whatever it was that brought them back
-        await store.command("s", "HSET", KEYS.totals, *(part for item in found.items() for part in item))
+        await store._requests.command("s", "HSET", KEYS.totals, *(part for item in found.items() for part in item))
 
 
 async def made_anew_by_a_program_that_knows_no_nonces(store: RedisUsageStore) -> None:
-    entries = await store.command("s", "LRANGE", KEYS.entries, 0, -1)
-    await store.command("s", "DEL", KEYS.entries)
+    entries = await store._requests.command("s", "LRANGE", KEYS.entries, 0, -1)
+    await store._requests.command("s", "DEL", KEYS.entries)
     changed = [entry.replace(b'"total":1', b'"total":2').replace(b'"e', b'"f') for entry in entries[1:]]
-    await store.command("s", "RPUSH", KEYS.entries, entries[0], *changed, *changed)
+    await store._requests.command("s", "RPUSH", KEYS.entries, entries[0], *changed, *changed)
 
 
 async def cut_at_the_end(store: RedisUsageStore) -> None:
-    await store.command("s", "LTRIM", KEYS.entries, 0, -2)
+    await store._requests.command("s", "LTRIM", KEYS.entries, 0, -2)
 
 
 async def cut_and_grown(store: RedisUsageStore) -> None:
@@ -66,17 +66,17 @@ async def cut_and_grown(store: RedisUsageStore) -> None:
 
 
 async def cut_at_the_beginning(store: RedisUsageStore) -> None:
-    await store.command("s", "LTRIM", KEYS.entries, 1, -1)
+    await store._requests.command("s", "LTRIM", KEYS.entries, 1, -1)
     await store.record_entries(ones(10, "more"))
 
 
 async def deleted_by_a_program_and_recorded_again(store: RedisUsageStore) -> None:
-    await store.command("s", "DEL", KEYS.entries)
+    await store._requests.command("s", "DEL", KEYS.entries)
     await store.record_entries(ones(COUNT, each=2))
 
 
 async def ids_lost(store: RedisUsageStore) -> None:
-    await store.command("s", "DEL", KEYS.ids)
+    await store._requests.command("s", "DEL", KEYS.ids)
 
 
 LISTS = [
@@ -88,7 +88,7 @@ LISTS = [
 async def counted(store: RedisUsageStore) -> int:
     """What the entries that are there add up to."""
     sums = codec.Rollup()
-    sums.add(await store.command("s", "LRANGE", KEYS.entries, 0, -1))
+    sums.add(await store._requests.command("s", "LRANGE", KEYS.entries, 0, -1))
     return sum(values[5] for values in sums.export()[4][0].values())
 
 
@@ -116,9 +116,9 @@ async def test_totals_of_a_list_that_is_gone_are_not_stored(
         await late.record_entries(ones(COUNT))
         assert await total(late) == COUNT
         await change(late)
-        await late.command("s", "DEL", KEYS.totals)
+        await late._requests.command("s", "DEL", KEYS.totals)
         (frame,) = held
-        assert await late.topology.call("s", frame) == 0
+        assert await late._requests.topology.call("s", frame) == 0
         assert await totals(late) == {}
 
 
@@ -134,13 +134,18 @@ async def test_totals_that_cover_less_never_replace_those_that_cover_more(
         before = await totals(other)
         assert int(before[b"place"]) == 2 * COUNT
         (frame,) = held
-        assert await late.topology.call("s", frame) == 0
+        assert await late._requests.topology.call("s", frame) == 0
         assert await totals(other) == before
         assert await total(late) == 2 * COUNT
         # The other way round they are replaced, and any number of times is as good as one
-        assert [await late.topology.call("s", frame) for frame in (held[1], held[1])] == [0, 0]
-        await other.command("s", "DEL", KEYS.totals)
-        assert [await late.topology.call("s", frame) for frame in (held[0], held[1], held[1], held[0])] == [1, 1, 0, 0]
+        assert [await late._requests.topology.call("s", frame) for frame in (held[1], held[1])] == [0, 0]
+        await other._requests.command("s", "DEL", KEYS.totals)
+        assert [await late._requests.topology.call("s", frame) for frame in (held[0], held[1], held[1], held[0])] == [
+            1,
+            1,
+            0,
+            0,
+        ]
         assert await totals(other) == before
 
 
@@ -149,20 +154,20 @@ async def test_totals_that_cover_less_never_replace_those_that_cover_more(
 
 async def of_another_format(store: RedisUsageStore) -> None:
     await spoil(store, 5)
-    await store.command("s", "HSET", KEYS.totals, "format", "1")
+    await store._requests.command("s", "HSET", KEYS.totals, "format", "1")
 
 
 async def without_a_format(store: RedisUsageStore) -> None:
     await spoil(store, 5)
-    await store.command("s", "HDEL", KEYS.totals, "format")
+    await store._requests.command("s", "HDEL", KEYS.totals, "format")
 
 
 def with_field(name: str, value: str | bytes | None) -> Change:
     async def change(store: RedisUsageStore) -> None:
         if value is None:
-            await store.command("s", "HDEL", KEYS.totals, name)
+            await store._requests.command("s", "HDEL", KEYS.totals, name)
         else:
-            await store.command("s", "HSET", KEYS.totals, name, value)
+            await store._requests.command("s", "HSET", KEYS.totals, name, value)
 
     change.__name__ = f"{name} is {value!r:.40}"
     return change
@@ -171,10 +176,10 @@ def with_field(name: str, value: str | bytes | None) -> Change:
 async def of_other_entries(store: RedisUsageStore) -> None:
     """As whole as can be, but of one entry fewer than they say."""
     fewer = codec.Rollup()
-    fewer.add((await store.command("s", "LRANGE", KEYS.entries, 0, -1))[:-1])
+    fewer.add((await store._requests.command("s", "LRANGE", KEYS.entries, 0, -1))[:-1])
     sums = usage_totals.dump(fewer)
     assert sums is not None
-    await store.command("s", "HSET", KEYS.totals, "sums", sums)
+    await store._requests.command("s", "HSET", KEYS.totals, "sums", sums)
 
 
 PLACES = ["", "0", "-5", "+700", "7e2", "0x2BC", "700.0", "nan", "inf", "9" * 400, "701", " 700", "a"]
@@ -195,42 +200,44 @@ async def test_totals_of_no_use_are_as_if_they_were_not_there_and_are_replaced(
     reported: list[HelixError] = []
     async with RedisUsageStore(server_url) as reading:
         reading.on("error", reported.append)
-        before = reading.topology.requests
+        before = reading._requests.topology.requests
         assert await total(reading) == COUNT
-        assert reading.topology.requests <= before + 5  # at most two first pages, and a plain one with its check
+        assert (
+            reading._requests.topology.requests <= before + 5
+        )  # at most two first pages, and a plain one with its check
         assert await totals(reading) == right
     assert reported == []
 
 
 async def test_a_key_of_another_type_is_left_alone(store: RedisUsageStore, server_url: str) -> None:
-    await store.command("s", "SET", KEYS.totals, "mine")
+    await store._requests.command("s", "SET", KEYS.totals, "mine")
     assert await cold(server_url) == COUNT
-    assert await store.command("s", "GET", KEYS.totals) == b"mine"
+    assert await store._requests.command("s", "GET", KEYS.totals) == b"mine"
     await store.delete("s")
-    assert await store.command("s", "EXISTS", KEYS.totals) == 0
+    assert await store._requests.command("s", "EXISTS", KEYS.totals) == 0
 
 
 # Times to live
 
 
 async def test_totals_live_as_long_as_the_list_has_still_to_live(store: RedisUsageStore, server_url: str) -> None:
-    assert 0 < await store.command("s", "PTTL", KEYS.totals) <= 1_000_000
-    await store.command("s", "PEXPIRE", KEYS.entries, 60_000)
+    assert 0 < await store._requests.command("s", "PTTL", KEYS.totals) <= 1_000_000
+    await store._requests.command("s", "PEXPIRE", KEYS.entries, 60_000)
     await store.record_entries([])
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     assert await cold(server_url) == COUNT
-    assert 0 < await store.command("s", "PTTL", KEYS.totals) <= 60_000
+    assert 0 < await store._requests.command("s", "PTTL", KEYS.totals) <= 60_000
 
 
 async def test_totals_of_a_list_that_stays_are_not_left_for_ever(server_url: str) -> None:
     async with RedisUsageStore(server_url, ttl_seconds=None) as store:
         await store.record_entries(ones(COUNT))
         assert await total(store) == COUNT
-        assert 0 < await store.command("s", "PTTL", KEYS.totals) <= WEEK_MS
+        assert 0 < await store._requests.command("s", "PTTL", KEYS.totals) <= WEEK_MS
 
 
 async def test_totals_that_expire_first_are_stored_again(store: RedisUsageStore, server_url: str) -> None:
-    await store.command("s", "PEXPIRE", KEYS.totals, 1)
+    await store._requests.command("s", "PEXPIRE", KEYS.totals, 1)
     for _ in range(2000):
         if not await totals(store):
             break
@@ -254,14 +261,14 @@ async def test_what_follows_is_read_in_plain_pages(
     monkeypatch.setattr(usage_pages, "PLAIN_BYTES", 4000)
     await store.record_entries(ones(400, "more"))
     async with RedisUsageStore(server_url) as reading:
-        run, scripts = reading.run, 0
+        run, scripts = reading._requests.run, 0
 
         async def counting(*args: Any) -> Any:
             nonlocal scripts
             scripts += 1
             return await run(*args)
 
-        monkeypatch.setattr(reading, "run", counting)
+        monkeypatch.setattr(reading._requests, "run", counting)
         monkeypatch.setattr(rollup, "STORE_EVERY", 400)
         assert await total(reading) == COUNT + 400
         assert scripts == 1

@@ -16,6 +16,7 @@ from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from helix_fast.usage import pages as usage_pages
 from helix_fast.usage.store import RedisUsageStore
+from helix_fast.usage.totals import Cursor
 from tests.support.proxy import FaultProxy
 from tests.support.sentinel import SentinelSet
 from tests.support.usage_totals import COUNT, KEYS, cold, ones, place, record_and_store, spoil, totals, until_stored
@@ -36,20 +37,20 @@ async def assert_rollups_go_on(store: RedisUsageStore, recording: RedisUsageStor
     reported: list[HelixError] = []
     store.on("error", reported.append)
     await store.exists("s")
-    generation, before = store.topology.generation("s"), store.topology.requests
+    generation, before = store._requests.topology.generation("s"), store._requests.topology.requests
     expected = await total(recording)
     assert await total(store) == expected
     assert await total(store) == expected
     assert await totals(store) == {}
-    assert store.topology.generation("s") == generation
-    assert [reported, store.topology.requests - before <= 8] == [[], True]
+    assert store._requests.topology.generation("s") == generation
+    assert [reported, store._requests.topology.requests - before <= 8] == [[], True]
 
 
 async def test_a_user_that_may_not_write_reads_rollups(fresh_server: ServerProcess) -> None:
     async with RedisUsageStore(fresh_server.url) as recording:
         await recording.record_entries(ones(COUNT))
         for words in (("+@all", "-@write"), ("-@all", "+eval", "+evalsha", "+@read")):
-            await recording.command("", "ACL", "SETUSER", "reader", "reset", "on", ">pw", "~helix:*", *words)
+            await recording._requests.command("", "ACL", "SETUSER", "reader", "reset", "on", ">pw", "~helix:*", *words)
             async with RedisUsageStore(fresh_server.url.replace("//", "//reader:pw@")) as store:
                 await assert_rollups_go_on(store, recording=store)
 
@@ -57,9 +58,9 @@ async def test_a_user_that_may_not_write_reads_rollups(fresh_server: ServerProce
 async def test_a_full_server_stores_no_totals(fresh_server: ServerProcess) -> None:
     async with RedisUsageStore(fresh_server.url) as store:
         await store.record_entries(ones(COUNT))
-        await store.command("", "CONFIG", "SET", "maxmemory", "1")
+        await store._requests.command("", "CONFIG", "SET", "maxmemory", "1")
         await assert_rollups_go_on(store, recording=store)
-        await store.command("", "CONFIG", "SET", "maxmemory", "0")
+        await store._requests.command("", "CONFIG", "SET", "maxmemory", "0")
         assert await cold(fresh_server.url) == COUNT
         assert await place(store) == COUNT
 
@@ -84,13 +85,13 @@ async def test_rollups_are_read_from_a_replica_and_its_connection_stays(short_pa
 
 
 async def test_a_lost_reply_is_nobodys_concern(store: RedisUsageStore, fault_proxy: FaultProxy) -> None:
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     async with RedisUsageStore(fault_proxy.url) as reading:
         reported: list[HelixError] = []
         reading.on("error", reported.append)
         assert await total(reading) == COUNT
         fault_proxy.drop_replies()
-        await until(lambda: not reading.topology.lane.outbox.frames, what="the request to leave")  # type: ignore[attr-defined]
+        await until(lambda: not reading._requests.topology.lane.outbox.frames, what="the request to leave")  # type: ignore[attr-defined]
         fault_proxy.heal()
         fault_proxy.cut_all()
         assert await total(reading) == COUNT
@@ -102,7 +103,7 @@ async def test_a_request_cut_at_any_byte_stores_all_or_nothing(
     store: RedisUsageStore, server_url: str, fault_proxy: FaultProxy, cut: int
 ) -> None:
     right = await totals(store)
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     async with RedisUsageStore(fault_proxy.url) as reading:
         assert await total(reading) == COUNT
         fault_proxy.cut_after_request_bytes(cut)
@@ -113,7 +114,7 @@ async def test_a_request_cut_at_any_byte_stores_all_or_nothing(
 
 
 async def test_a_program_that_reads_one_rollup_and_ends_stores_totals(store: RedisUsageStore, server_url: str) -> None:
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     before = asyncio.all_tasks()
     async with RedisUsageStore(server_url) as reading:
         assert await total(reading) == COUNT
@@ -123,7 +124,7 @@ async def test_a_program_that_reads_one_rollup_and_ends_stores_totals(store: Red
 
 
 async def test_a_store_that_is_closed_while_it_reads_ends_quietly(server_url: str, store: RedisUsageStore) -> None:
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     reading = RedisUsageStore(server_url)
     await reading.exists("s")
     asked = asyncio.create_task(total(reading))
@@ -136,12 +137,12 @@ async def test_a_store_that_is_closed_while_it_reads_ends_quietly(server_url: st
 async def test_a_store_that_is_closed_before_totals_are_stored_has_its_rollup(
     server_url: str, store: RedisUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     reading = RedisUsageStore(server_url)
     read = usage_pages.Pages.next
 
-    async def read_and_close(pages: usage_pages.Pages, place: usage_pages.Place) -> usage_pages.Page | None:
-        page = await read(pages, place)
+    async def read_and_close(pages: usage_pages.Pages, cursor: Cursor) -> usage_pages.Page | None:
+        page = await read(pages, cursor)
         await reading.close()
         return page
 
@@ -153,7 +154,7 @@ async def test_a_store_that_is_closed_before_totals_are_stored_has_its_rollup(
 
 async def test_many_readers_at_once_store_the_same(store: RedisUsageStore, server_url: str) -> None:
     right = await totals(store)
-    await store.command("s", "DEL", KEYS.totals)
+    await store._requests.command("s", "DEL", KEYS.totals)
     assert set(await asyncio.gather(*(cold(server_url) for _ in range(10)))) == {COUNT}
     await until_stored(store)
     assert await totals(store) == right

@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, StoreResponseError
 from helix_fast.keys import StreamKeys
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 from .findings import Finding
 from .rights import look_at_rights
@@ -29,14 +29,14 @@ Info = dict[str, str]
 
 async def look_at_server(helix: Helix, prefix: str) -> AsyncIterator[Finding]:
     """Everything that can be told with a server."""
-    store = helix.state
-    yield await round_trips(store)
-    cluster, tags = await look_at_cluster(store)
+    requests = helix.state._requests
+    yield await round_trips(requests)
+    cluster, tags = await look_at_cluster(requests)
     servers: dict[str, Info] = {}
     refusal = ""
     for address, tag in tags.items():
         try:
-            servers[address] = settings_of(await store.command(tag, b"INFO"), await configuration(store, tag))
+            servers[address] = settings_of(await requests.command(tag, b"INFO"), await configuration(requests, tag))
         except HelixError as error:  # noqa: PERF203
             refusal = str(error)
     if servers:
@@ -50,16 +50,16 @@ async def look_at_server(helix: Helix, prefix: str) -> AsyncIterator[Finding]:
         yield cluster
     name = f"doctor-{secrets.token_hex(4)}"
     keys = StreamKeys(prefix, name)
-    yield await look_at_rights(store, keys.stream.decode() + ":rights", keys.channel, cluster=cluster is not None)
+    yield await look_at_rights(requests, keys.stream.decode() + ":rights", keys.channel, cluster=cluster is not None)
     yield await pass_a_stream_through(helix, name)
 
 
-async def round_trips(store: RedisStore) -> Finding:
+async def round_trips(requests: Requests) -> Finding:
     """How long the server takes to answer."""
     times = []
     for _ in range(ROUND_TRIPS):
         began = time.perf_counter()
-        await store.command("", b"PING")
+        await requests.command("", b"PING")
         times.append(1000 * (time.perf_counter() - began))
     median, worst = sorted(times)[ROUND_TRIPS // 2], max(times)
     detail = f"{median:.2f} ms, at worst {worst:.2f} ms of {ROUND_TRIPS}"
@@ -69,10 +69,10 @@ async def round_trips(store: RedisStore) -> Finding:
     return Finding("round trip", "ok", detail)
 
 
-async def look_at_cluster(store: RedisStore) -> tuple[Finding | None, dict[str, str]]:
+async def look_at_cluster(requests: Requests) -> tuple[Finding | None, dict[str, str]]:
     """What a cluster says of itself, None where it is none; and each server's address, with a tag that leads there."""
     try:
-        slots = await store.command("", b"CLUSTER", b"SLOTS")
+        slots = await requests.command("", b"CLUSTER", b"SLOTS")
     except HelixError:  # no cluster, or a user who need not know: then its one server is asked
         return None, {"": ""}
     if not slots:
@@ -82,7 +82,7 @@ async def look_at_cluster(store: RedisStore) -> tuple[Finding | None, dict[str, 
     replicas = sum(len(entry) > 3 for entry in slots)
     covered = sum(entry[1] - entry[0] + 1 for entry in slots)
     try:
-        state = settings_of(await store.command("", b"CLUSTER", b"INFO")).get("cluster_state", "unknown")
+        state = settings_of(await requests.command("", b"CLUSTER", b"INFO")).get("cluster_state", "unknown")
     except StoreResponseError:
         state = "ok" if covered == SLOTS else "unknown"
     detail = f"{len(nodes)} primaries, {covered} of {SLOTS} slots, state {state}"
@@ -103,12 +103,12 @@ def tag_between(start: int, end: int) -> str:
     return str(number)
 
 
-async def configuration(store: RedisStore, tag: str) -> Info:
+async def configuration(requests: Requests, tag: str) -> Info:
     """The settings that INFO does not tell, where the user may ask for them."""
     found: Info = {}
     for name in (b"save", b"appendfsync"):
         try:
-            reply = await store.command(tag, b"CONFIG", b"GET", name)
+            reply = await requests.command(tag, b"CONFIG", b"GET", name)
             found[name.decode()] = reply[1].decode()
         except (HelixError, IndexError):  # noqa: PERF203  not allowed, or hidden by who runs the server
             return {}

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from helix_fast.errors import HelixError, StoreResponseError
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 from .findings import Finding
 
@@ -30,7 +30,7 @@ SHARDED: Final = (("spublish", "CHANNEL", "doctor"), ("pubsub|shardnumsub", "CHA
 """Tried on clusters. A refusal shows in no error: readers fall back to reading the log, only later."""
 
 
-async def look_at_rights(store: RedisStore, name: str, channel: bytes, *, cluster: bool = False) -> Finding:
+async def look_at_rights(requests: Requests, name: str, channel: bytes, *, cluster: bool = False) -> Finding:
     """Whether the user may use the commands, keys and channels that the stores need.
 
     Args:
@@ -41,7 +41,7 @@ async def look_at_rights(store: RedisStore, name: str, channel: bytes, *, cluste
     words = {"KEY": name.encode(), "KEY:copy": f"{name}:copy".encode(), "CHANNEL": channel, "return+1": b"return 1"}
     answers = await asyncio.gather(
         *(
-            store.command(name, *command.split("|"), *(words.get(word, word.encode()) for word in arguments))
+            requests.command(name, *command.split("|"), *(words.get(word, word.encode()) for word in arguments))
             for command, *arguments in forms
         ),
         return_exceptions=True,

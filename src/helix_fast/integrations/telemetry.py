@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar
 
 from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, InvalidArgumentError, StoreResponseError
+from helix_fast.requests import Requests
 from helix_fast.store import RedisStore
 from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.transport.observer import Span
 from helix_fast.transport.topology import Topology
 
@@ -67,14 +69,17 @@ def instrument(
     Raises:
         InvalidArgumentError: not open, no store on connections, or instrumented already.
     """
-    topology = getattr(target, "_topology", None)
-    if topology is None:
+    requests: Requests | None = getattr(target, "_requests", None)
+    if requests is None:
         hint = "call it inside 'async with connect(...) as helix:'" if isinstance(target, Helix) else ""
         raise InvalidArgumentError("only an open Helix or a store with connections can be instrumented", hint=hint)
+    topology = requests.topology
     if topology.observer is not None:
         raise InvalidArgumentError("this store, or one on the same connections, is instrumented already")
-    stores = [target.streams, target.resumable] if isinstance(target, Helix) else [target]
-    managers = [store for store in stores if isinstance(store, RedisStreamManager)]
+    store: Any = target.streams if isinstance(target, Helix) else target
+    if isinstance(store, RedisResumableStorage):
+        store = store._manager
+    managers = [store] if isinstance(store, RedisStreamManager) else []
     instruments = _instruments_of(meter_provider)
     tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider, schema_url=SCHEMA)
     return Instrumentation(topology, managers, instruments, tracer)

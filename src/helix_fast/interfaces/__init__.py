@@ -1,7 +1,7 @@
-"""What a store promises, as Protocols: write against these, and take the stores on Redis or those in memory.
+"""Protocols of the stores: a program that is typed with these works with the stores on Redis and those in memory.
 
-Ranges, errors and examples are in the docstrings of the stores on Redis; the twins in memory behave the same.
-Nothing here imports a backend.
+The docstrings of the stores on Redis have ranges, errors and examples; the stores in memory behave the same. Nothing
+here imports a backend.
 """
 
 from __future__ import annotations
@@ -71,25 +71,25 @@ class StateStore(Store, Protocol):
         """Store a whole state; the new version."""
 
     async def load_state(self, session_id: str) -> AgentState | None:
-        """A whole state."""
+        """The whole state; None if the session does not exist."""
 
     async def session_exists(self, session_id: str) -> bool:
-        """Whether there is such a session."""
+        """Whether the session exists."""
 
     async def delete_session(self, session_id: str, *, fencing_token: int | None = None) -> bool:
-        """Delete everything of a session."""
+        """Delete everything of a session; whether it existed."""
 
     async def save(self, state: AgentState | Mapping[str, Any], **options: Any) -> int:
         """``save_state`` of the session that the state names."""
 
     async def load(self, session_id: str) -> AgentState | None:
-        """``load_state``."""
+        """The whole state, as ``load_state``."""
 
     async def exists(self, session_id: str) -> bool:
-        """``session_exists``."""
+        """Whether the session exists, as ``session_exists``."""
 
     async def delete(self, session_id: str, *, fencing_token: int | None = None) -> bool:
-        """``delete_session``."""
+        """Delete everything of a session, as ``delete_session``."""
 
     async def update_status(self, session_id: str, status: str, *, fencing_token: int | None = None) -> None:
         """Set the status."""
@@ -103,7 +103,7 @@ class StateStore(Store, Protocol):
         expected_version: int | None = None,
         fencing_token: int | None = None,
     ) -> bool:
-        """Set the status where it is one of those expected."""
+        """Set the status if it is one of the expected ones; whether it was set."""
 
     async def increment_step_count(self, session_id: str, by: int = 1, *, fencing_token: int | None = None) -> int:
         """Count steps up; the new count."""
@@ -128,7 +128,7 @@ class StateStore(Store, Protocol):
         """A page of the conversation."""
 
     async def get_message_count(self, session_id: str) -> int:
-        """How many messages there are."""
+        """The number of messages."""
 
     async def truncate_messages(self, session_id: str, count: int, *, fencing_token: int | None = None) -> None:
         """Keep only the oldest ``count`` messages."""
@@ -153,7 +153,7 @@ class StateStore(Store, Protocol):
         """Change a reference to a sub-agent."""
 
     async def get_sub_agent_refs(self, session_id: str) -> list[SubAgentRef]:
-        """References to sub-agents, in the order in which they were added."""
+        """The references to sub-agents, in the order in which they were added."""
 
     async def create_checkpoint(
         self, session_id: str, *, metadata: Mapping[str, Any] | None = None, fencing_token: int | None = None
@@ -161,10 +161,10 @@ class StateStore(Store, Protocol):
         """Make a checkpoint."""
 
     async def get_checkpoint(self, session_id: str, checkpoint_id: str) -> Checkpoint | None:
-        """A checkpoint with its state."""
+        """A checkpoint with its state; None if it does not exist."""
 
     async def get_latest_checkpoint(self, session_id: str) -> Checkpoint | None:
-        """The newest checkpoint with its state."""
+        """The newest checkpoint with its state; None without checkpoints."""
 
     async def list_checkpoints(self, session_id: str, *, limit: int = 10, cursor: str | None = None) -> CheckpointPage:
         """A page of checkpoints, newest first."""
@@ -172,10 +172,10 @@ class StateStore(Store, Protocol):
     async def restore_checkpoint(
         self, session_id: str, checkpoint_id: str, *, fencing_token: int | None = None
     ) -> AgentState:
-        """Make the state what it was at a checkpoint."""
+        """Set the state back to a checkpoint; the state."""
 
     async def delete_checkpoints(self, session_id: str, *, keep_last: int = 0, fencing_token: int | None = None) -> int:
-        """Delete all checkpoints but the newest; how many went."""
+        """Delete all checkpoints but the newest; the number of deleted ones."""
 
     async def stage_changes(
         self,
@@ -185,22 +185,22 @@ class StateStore(Store, Protocol):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        """Stage what a tool call wants to change."""
+        """Keep the changes of a tool call until its step is promoted."""
 
     async def get_staged_changes(self, session_id: str, step_id: str) -> list[StagedChanges]:
-        """What is staged for a step."""
+        """The staged changes of a step."""
 
     async def promote_staging(
         self, session_id: str, step_id: str, *, fencing_token: int | None = None
     ) -> PromoteResult:
-        """Apply what is staged for a step, once."""
+        """Apply the staged changes of a step, once."""
 
     async def discard_staging(self, session_id: str, step_id: str, *, fencing_token: int | None = None) -> int:
-        """Forget what is staged for a step; how many changes went."""
+        """Delete the staged changes of a step; their number."""
 
 
 class SessionIds(Protocol):
-    """A page of session ids; ``cursor`` is where to go on, None at the end."""
+    """A page of session ids; ``cursor`` is that of the next page, None at the end."""
 
     cursor: str | None
 
@@ -209,10 +209,10 @@ class SessionIds(Protocol):
 
 
 class UsageStore(Store, Protocol):
-    """What agents use: entries, each recorded once, and what they add up to."""
+    """Usage of agents: entries, each recorded once, and their sums."""
 
     async def record_entry(self, entry: AnyEntry) -> bool:
-        """Record an entry; False where its id is recorded already."""
+        """Record an entry; False if its id is recorded already."""
 
     async def record_tokens(
         self,
@@ -233,7 +233,7 @@ class UsageStore(Store, Protocol):
         """Record a call of a model; False where its id is recorded already."""
 
     async def record_entries(self, entries: Iterable[AnyEntry]) -> int:
-        """Record entries of one session; how many are new."""
+        """Record entries of one session; the number of new ones."""
 
     async def get_entries(
         self,
@@ -248,16 +248,16 @@ class UsageStore(Store, Protocol):
         """Entries of a session, in the order in which they were recorded."""
 
     async def get_rollup(self, session_id: str, *, include_sub_agents: bool = False) -> UsageRollup | None:
-        """What a session's usage adds up to."""
+        """The sums of a session's usage; None if it has none."""
 
     async def exists(self, session_id: str) -> bool:
         """Whether the session has usage."""
 
     async def delete(self, session_id: str) -> bool:
-        """Delete a session's usage."""
+        """Delete a session's usage; whether it had any."""
 
     async def get_entry_count(self, session_id: str) -> int:
-        """How many entries a session has."""
+        """The number of a session's entries."""
 
     async def find_session_ids(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIds:
         """Sessions that have usage."""
@@ -269,7 +269,7 @@ class LockManager(Store, Protocol):
     async def acquire(
         self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
     ) -> Lock | None:
-        """Acquire the lock of a session, or None where another has it."""
+        """Acquire the lock of a session; None if another holds it."""
 
     def hold(
         self,
@@ -285,7 +285,7 @@ class LockManager(Store, Protocol):
         """Hold a lock for the length of an ``async with`` block."""
 
     async def is_locked(self, session_id: str) -> bool:
-        """Whether anybody holds the lock now."""
+        """Whether the session is locked now."""
 
     async def get_holder(self, session_id: str) -> LockInfo | None:
-        """Who holds the lock now."""
+        """The holder of the lock; None if the session is not locked."""

@@ -1,4 +1,4 @@
-"""What stores of streams promise, as Protocols; read them in :mod:`helix_fast.interfaces`."""
+"""Protocols of the stores of streams, exported by :mod:`helix_fast.interfaces`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SelfResumable = TypeVar("SelfResumable", bound="ResumableReader")
 
 
 class Store(Protocol):
-    """What every store has. As an async context manager it closes when left."""
+    """The methods of every store. As an async context manager it closes when left."""
 
     def on(self, event: str, callback: Callable[[HelixError], object]) -> None:
         """Register a callback for errors of background work."""
@@ -31,7 +31,7 @@ class Store(Protocol):
 
 
 class StreamWriter(Protocol):
-    """One agent's way into a stream. As an async context manager it flushes and closes when left."""
+    """Writes one agent's chunks to a stream. As an async context manager it flushes and closes when left."""
 
     stream_id: str
     agent_id: str
@@ -40,11 +40,11 @@ class StreamWriter(Protocol):
 
     @property
     def stop_requested(self) -> asyncio.Event:
-        """Set when someone asked the stream's writers to stop."""
+        """Set when a stop of the stream's writers was requested."""
 
     @property
     def stop_reason(self) -> str | None:
-        """Why."""
+        """The reason of the stop request."""
 
     @property
     def buffered_bytes(self) -> int:
@@ -63,13 +63,13 @@ class StreamWriter(Protocol):
         """Write a ``text_delta`` without waiting."""
 
     async def drain(self) -> None:
-        """Wait while too much is not acknowledged yet."""
+        """Wait while too many bytes are not acknowledged yet."""
 
     async def flush(self) -> None:
-        """Wait until everything sent is stored."""
+        """Wait until all sent chunks are stored."""
 
     async def close(self) -> None:
-        """Flush, and give up the lease."""
+        """Flush, and release the lease."""
 
     async def __aenter__(self: SelfWriter) -> SelfWriter: ...
     async def __aexit__(self, kind: Any, value: Any, traceback: Any, /) -> None: ...
@@ -84,11 +84,11 @@ class StreamReader(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The life of the stream that is read."""
+        """The epoch of the stream that is read."""
 
     @property
     def position(self) -> StreamPosition:
-        """The position after the last chunk handed out."""
+        """The position after the last chunk returned."""
 
     def __aiter__(self) -> AsyncIterator[StreamChunk]: ...
     async def __anext__(self) -> StreamChunk: ...
@@ -109,17 +109,17 @@ class ResumableReader(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The life of the stream that is read."""
+        """The epoch of the stream that is read."""
 
     @property
     def position(self) -> StreamPosition:
-        """The position after the last chunk handed out."""
+        """The position after the last chunk returned."""
 
     def __aiter__(self) -> AsyncIterator[StoredChunk]: ...
     async def __anext__(self) -> StoredChunk: ...
 
     async def read_batch(self) -> Sequence[StoredChunk]:
-        """What is there now, at least one chunk; empty when the stream has ended."""
+        """All chunks that can be read now, at least one; empty when the stream has ended."""
 
     async def close(self) -> None:
         """Stop reading."""
@@ -129,7 +129,7 @@ class ResumableReader(Protocol):
 
 
 class StreamManager(Store, Protocol):
-    """Makes writers and readers of streams; ends, pauses, resets and deletes streams."""
+    """Opens writers and readers of streams; ends, pauses, resets and deletes streams."""
 
     async def create_writer(
         self,
@@ -140,15 +140,15 @@ class StreamManager(Store, Protocol):
         fencing_token: int | None = None,
         lease_ms: int | None = None,
     ) -> StreamWriter:
-        """Open a stream for writing; creates it if need be."""
+        """Open a stream for writing; create it if it does not exist."""
 
     async def create_reader(self, stream_id: str) -> StreamReader | None:
-        """A reader from the first chunk that is kept."""
+        """A reader that begins with the first chunk still kept; None if the stream does not exist."""
 
     async def create_resumable_reader(
         self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
     ) -> ResumableReader | None:
-        """A reader of everything after ``from_sequence``."""
+        """A reader of everything after ``from_sequence``; None if the stream does not exist."""
 
     async def end_stream(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
         """End a stream."""
@@ -168,20 +168,20 @@ class StreamManager(Store, Protocol):
         """Ask the writers of a stream to stop."""
 
     async def reset_stream(self, stream_id: str, *, fencing_token: int | None = None) -> str:
-        """Start a new life of a stream; the new epoch."""
+        """Delete a stream's chunks and begin a new epoch; the new epoch."""
 
     async def delete_stream(self, stream_id: str) -> bool:
-        """Delete a stream."""
+        """Delete a stream; whether it existed."""
 
     async def get_info(self, stream_id: str) -> StreamInfo | None:
-        """What is known of a stream."""
+        """Status, epoch, sequences and lease of a stream; None if it does not exist."""
 
 
 class ResumableStorage(Store, Protocol):
     """Chunks stored and read by sequence."""
 
     async def create(self, stream_id: str, *, fencing_token: int | None = None) -> StreamInfo:
-        """Create a stream; one that exists is left as it is."""
+        """Create a stream; an existing one is left unchanged."""
 
     async def append(self, stream_id: str, chunk: AnyChunk, sequence: int, *, fencing_token: int | None = None) -> None:
         """Append a chunk as ``sequence``."""
@@ -192,15 +192,15 @@ class ResumableStorage(Store, Protocol):
         """Append chunks from ``first_sequence`` on, all or none."""
 
     async def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
-        """What is stored after ``from_sequence``."""
+        """The stored chunks after ``from_sequence``."""
 
     def subscribe(
         self, stream_id: str, callback: Callable[[StreamChunk, int], object], *, from_sequence: int | None = None
     ) -> Callable[[], Awaitable[Any]]:
-        """Call back for each chunk; what it returns ends that, and may be awaited."""
+        """Call back for each chunk. The returned callable ends the subscription; its result may be awaited."""
 
     async def get_metadata(self, stream_id: str) -> StreamInfo | None:
-        """What is known of a stream."""
+        """Status, epoch, sequences and lease of a stream; None if it does not exist."""
 
     async def end(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
         """End a stream."""

@@ -1,4 +1,4 @@
-"""The with-block around a lock, and what the lock managers share. No server, no keys, no scripts in here."""
+"""Hold: the ``async with`` block around a lock, for every lock manager. No server, keys or scripts here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from .schema import check_owner, check_ttl, check_wait
 
 
 class Hold:
-    """``async with manager.hold(...) as lock:`` acquires, renews and releases; one with-block only."""
+    """``async with manager.hold(...) as lock:`` acquires, renews and releases. For one block only.
+
+    Args:
+        acquire: acquires the lock; None: another holds it.
+        backend: the manager's.
+        registry: contains the hold while it renews.
+        renew, on_lost, cancel_on_lost: see ``RedisLockManager.hold``.
+    """
 
     def __init__(
         self,
@@ -71,12 +78,12 @@ class Hold:
         try:
             await self.stop()
         finally:
-            lost = not await self._give_back(lock) or lost
+            lost = not await self._release(lock) or lost
         if lost:
-            self._tell(lock, kind, error)
+            self._raise_lost(lock, kind, error)
 
-    async def _give_back(self, lock: Lock) -> bool:
-        """Whether the lock was held up to here."""
+    async def _release(self, lock: Lock) -> bool:
+        """Release the lock; returns whether it was held until now."""
         if lock.lost.is_set():
             self._backend.drop_lock(lock)
             return False
@@ -85,14 +92,14 @@ class Hold:
         try:
             return await lock._release(lock.remaining_ms / 1000)
         except HelixError as error:
-            # It expires by itself, and the body was done before: no reason to fail it.
+            # The lock expires by itself, and the body has finished: this is no reason to fail it.
             self._backend.report(error)
             return True
 
-    def _tell(self, lock: Lock, kind: type[BaseException] | None, error: BaseException | None) -> None:
+    def _raise_lost(self, lock: Lock, kind: type[BaseException] | None, error: BaseException | None) -> None:
         ours = kind is not None and issubclass(kind, asyncio.CancelledError) and self._cancelled
         if self._cancelled and self._body is not None and hasattr(self._body, "uncancel"):
-            # Cancelled by somebody else as well: that goes on up.
+            # Cancelled by another task as well: that cancellation goes up.
             ours = self._body.uncancel() <= self._cancelling and ours
         if kind is None or ours:
             raise LockLostError(f"the lock of session {lock.session_id!r} was lost") from error
@@ -115,7 +122,7 @@ class Hold:
         if self._callback is not None:
             try:
                 self._callback(lock)
-            except Exception as error:  # noqa: BLE001  it may raise anything, and is reported
+            except Exception as error:  # noqa: BLE001  a user's function; reported
                 report = LockLostError(f"on_lost of session {lock.session_id!r} failed: {error!r}", hint="")
                 report.__cause__ = error
                 self._backend.report(report)
@@ -125,73 +132,43 @@ class Hold:
         return cancelling() if cancelling is not None else 0
 
 
-class LockHolding:
-    """``hold`` and the checks of ``acquire``, for every manager; each brings ``acquire`` and what a lock needs."""
+class Holds:
+    """The holds of one manager, and the checked arguments of its ``acquire`` and ``hold``.
 
-    def __init__(self, *, default_ttl_ms: float) -> None:
+    Args:
+        default_ttl_ms: TTL of a lock for which ``acquire`` gets none.
+    """
+
+    def __init__(self, default_ttl_ms: float) -> None:
         self.default_ttl_ms: int = check_ttl(default_ttl_ms, "default_ttl_ms")
         self._default_owner = f"{socket.gethostname()[:200]}:{os.getpid()}:{os.urandom(4).hex()}"
-        self._holds: set[Hold] = set()
+        self._renewing: set[Hold] = set()
 
-    async def acquire(
-        self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
-    ) -> Lock | None:
-        """Acquire a lock; see the managers."""
-        raise NotImplementedError
-
-    def _backend(self) -> LockBackend:
-        raise NotImplementedError
-
-    def hold(
-        self,
-        session_id: str,
-        *,
-        ttl_ms: float | None = None,
-        owner: str | None = None,
-        wait_ms: float = 0,
-        renew: bool = True,
-        on_lost: Callable[[Lock], object] | None = None,
-        cancel_on_lost: bool = False,
-    ) -> Hold:
-        """Hold a lock for the length of an ``async with`` block, which gets the :class:`Lock`.
-
-        The lock is renewed at a third of its TTL by one background task, and released on every way out of the block:
-        also when the body raises or is cancelled. A server that is away for up to two thirds of the TTL costs nothing.
-
-        Args:
-            session_id, ttl_ms, owner, wait_ms: as in ``acquire``.
-            renew: False leaves refreshing to the body.
-            on_lost: called with the lock, from the event loop, as soon as it may belong to another; a plain function.
-            cancel_on_lost: then also cancel the task that runs the body.
-
-        Raises:
-            LockNotAcquiredError: on entering, where it was not to be had within ``wait_ms``.
-            LockLostError: on leaving, where the lock was lost and the body did not raise; with ``cancel_on_lost`` in
-                place of the cancellation that this caused. What a body raises itself goes up as it is.
-            InvalidIdError, InvalidArgumentError: at once; nothing was sent.
-
-        Example:
-            async with locks.hold("session-123", wait_ms=5_000) as lock:
-                await state.save_state("session-123", changed, fencing_token=lock.fencing_token)
-        """
-        self._checked(session_id, ttl_ms, owner, wait_ms)
-        return Hold(
-            lambda: self.acquire(session_id, ttl_ms=ttl_ms, owner=owner, wait_ms=wait_ms),
-            self._backend(),
-            self._holds,
-            renew=renew,
-            on_lost=on_lost,
-            cancel_on_lost=cancel_on_lost,
-        )
-
-    def _checked(
+    def checked(
         self, session_id: str, ttl_ms: float | None, owner: str | None, wait_ms: float
     ) -> tuple[int, str, float]:
-        """TTL in milliseconds, owner, and seconds to wait."""
+        """TTL in milliseconds, owner, and seconds to wait.
+
+        Raises:
+            InvalidIdError, InvalidArgumentError: an invalid argument.
+        """
         check_id(session_id, "session_id")
         ttl = self.default_ttl_ms if ttl_ms is None else check_ttl(ttl_ms)
         return ttl, self._default_owner if owner is None else check_owner(owner), check_wait(wait_ms)
 
-    async def _stop_renewals(self) -> None:
-        for hold in list(self._holds):
+    def new(
+        self,
+        acquire: Callable[[], Awaitable[Lock | None]],
+        backend: LockBackend,
+        *,
+        renew: bool,
+        on_lost: Callable[[Lock], object] | None,
+        cancel_on_lost: bool,
+    ) -> Hold:
+        """A hold, to be entered with ``async with``."""
+        return Hold(acquire, backend, self._renewing, renew=renew, on_lost=on_lost, cancel_on_lost=cancel_on_lost)
+
+    async def stop_renewals(self) -> None:
+        """End the renewals of all holds."""
+        for hold in list(self._renewing):
             await hold.stop()

@@ -1,7 +1,7 @@
-"""A held lock: its deadline, its renewal, its end, the same for every manager. No server, no keys, no scripts in here.
+"""Lock: an acquired lock, its deadline, renewal and release, for every lock manager. No server, keys or scripts here.
 
-The rule behind all of it: a holder may believe in its lock until the TTL has passed since its last successful request
-was *sent*. The server counts from when that request arrived, so the holder's deadline always comes first.
+The rule: a holder may rely on its lock until the TTL has passed since its last successful request was *sent*. The
+server counts from the arrival of that request, so the holder's deadline always comes first.
 """
 
 from __future__ import annotations
@@ -24,41 +24,46 @@ Clock = Callable[[], float]
 
 
 def monotonic() -> float:
-    """Seconds of the monotonic clock; on Linux of the one that goes on while the machine sleeps, as a server does."""
+    """Seconds of the monotonic clock; on Linux with the time in which the machine was suspended."""
     return time.clock_gettime(_CLOCK) if _CLOCK is not None else time.monotonic()
 
 
 class LockBackend(Protocol):
-    """What a lock needs of the manager that made it."""
+    """What a lock needs of its manager."""
 
     clock: Clock
 
     def valid_for(self, ttl_ms: int) -> float:
         """Seconds from the sending of a request for which a holder may rely on a TTL."""
 
-    async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, patience: float | None) -> tuple[float, int]:
-        """Refresh it: when the successful request was sent, and 1 done, 0 not the caller's, 2 overtaken by a later one.
+    async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, retry_timeout: float) -> tuple[float, int]:
+        """Refresh a lock.
 
-        ``patience`` is for how many seconds a passing fault is retried; None: not at all.
+        Args:
+            retry_timeout: seconds for which transient faults are retried; 0: no retry.
+
+        Returns:
+            When the successful request was sent; and 1: refreshed, 0: the lock is not the caller's, 2: overtaken by a
+            refresh with a later ``serial``.
         """
 
-    async def release_lock(self, lock: Lock, *, patience: float) -> bool:
-        """Release it: whether it was the caller's. Repeating the call gives the same answer."""
+    async def release_lock(self, lock: Lock, *, retry_timeout: float) -> bool:
+        """Release a lock; returns whether it was the caller's. A repeated call returns the same."""
 
     def drop_lock(self, lock: Lock) -> None:
-        """Release it without waiting, where that is possible."""
+        """Release a lock without waiting, if the connection allows it."""
 
     def report(self, error: HelixError) -> None:
-        """Hand on an error of background work."""
+        """Report an error of background work."""
 
 
 class Lock:
-    """A lock that was acquired. Made by the managers' ``acquire`` and ``hold``.
+    """An acquired lock. Made by the managers' ``acquire`` and ``hold``.
 
     Attributes:
-        session_id: what is locked.
-        owner: what was given as ``owner``.
-        ttl_ms: the TTL asked for last, in milliseconds.
+        session_id: the locked session.
+        owner: the ``owner`` of ``acquire``.
+        ttl_ms: the TTL of the last request, in milliseconds.
     """
 
     def __init__(
@@ -90,10 +95,10 @@ class Lock:
 
     @property
     def fencing_token(self) -> int:
-        """Larger than the token of every earlier holder; give it to every write as ``fencing_token=``.
+        """Larger than the token of every earlier holder; pass it to every write as ``fencing_token=``.
 
-        Reading it also sets ``lost`` where the deadline has passed, so a process that was stopped in the middle of a
-        step knows before its next write. It never raises.
+        Reading it also sets ``lost`` if the deadline has passed, so that a process that was suspended within a step
+        notices before its next write. It never raises.
         """
         self._check()
         return self._token
@@ -112,38 +117,38 @@ class Lock:
 
     @property
     def remaining_ms(self) -> float:
-        """Milliseconds for which the holder may still rely on the lock; 0 where it is lost or released."""
+        """Milliseconds for which the holder may still rely on the lock; 0 if it is lost or released."""
         return max(0.0, (self._deadline - self._backend.clock()) * 1000) if self.held else 0.0
 
     async def refresh(self, ttl_ms: float | None = None) -> bool:
         """Give the lock a new TTL, counted from now.
 
         Args:
-            ttl_ms: milliseconds, from 10; default: the TTL asked for last. A shorter one shortens it.
+            ttl_ms: milliseconds, from 10; default: the TTL of the last request. A shorter one shortens it.
 
         Returns:
-            True where it is still this holder's; False where it was released or lost (``lost`` is set then).
+            True if the lock is still this holder's; False if it was released or lost (then ``lost`` is set).
 
         Raises:
-            InvalidArgumentError: a TTL that is none.
-            StoreConnectionError, StoreResponseError: the outcome is not known; ``lost`` is set in time if that is
-                the end of it.
+            InvalidArgumentError: an invalid TTL.
+            StoreConnectionError, StoreResponseError: the outcome is unknown. If the lock was not refreshed, ``lost`` is
+                set in time.
         """
         ttl = self.ttl_ms if ttl_ms is None else check_ttl(ttl_ms)
-        return await self._refresh(ttl, patience=max(0.0, self._deadline - self._backend.clock()))
+        return await self._refresh(ttl, retry_timeout=max(0.0, self._deadline - self._backend.clock()))
 
-    async def _refresh(self, ttl: int, patience: float | None) -> bool:
+    async def _refresh(self, ttl: int, retry_timeout: float) -> bool:
         if not self.held:
             return False
         self._serial += 1
         serial = self._serial
-        # Should its reply be lost, the server may count a shorter TTL from now on.
+        # If the reply is lost, the server may count a shorter TTL from now on.
         shorter = self._backend.clock() + self._backend.valid_for(ttl)
         if shorter < self._deadline:
             self._deadline = shorter
             self._schedule()
         self.ttl_ms = ttl
-        sent, outcome = await self._backend.refresh_lock(self, ttl, serial, patience=patience)
+        sent, outcome = await self._backend.refresh_lock(self, ttl, serial, retry_timeout=retry_timeout)
         if outcome == 0:
             self._not_mine = True
             self._lose()
@@ -153,22 +158,22 @@ class Lock:
         return self.held
 
     async def release(self) -> bool:
-        """Give the lock back.
+        """Release the lock.
 
         Returns:
-            True where this call released it; False where it was released before, had expired or is another's.
+            True if this call released it; False if it was released before, has expired or is another's.
 
         Raises:
-            StoreConnectionError, StoreResponseError: the outcome is not known. Calling again goes on with the same
-                operation, and says True where either call released it.
+            StoreConnectionError, StoreResponseError: the outcome is unknown. A repeated call continues the same
+                operation, and returns True if either call released the lock.
         """
         return await self._release(self._backend.valid_for(self.ttl_ms))
 
-    async def _release(self, patience: float) -> bool:
+    async def _release(self, retry_timeout: float) -> bool:
         async with self._releasing:
             if self._released or self._not_mine:
                 return False
-            mine = await self._backend.release_lock(self, patience=patience)
+            mine = await self._backend.release_lock(self, retry_timeout=retry_timeout)
             if mine:
                 self._released = True
                 self._disarm()
@@ -196,7 +201,7 @@ class Lock:
 
     def _expire(self) -> None:
         self._timer = None
-        if self.held:  # woken early: the loop's clock is another than ours
+        if self.held:  # too early: the loop's clock is not the lock's
             self._schedule()
 
     def _check(self) -> None:
@@ -209,7 +214,7 @@ class Lock:
         self._lost.set()
         self._disarm()
         if self._on_lost is not None and not self._loop.is_closed():
-            # Not from here: we may stand in the body's own step, whose task could not be cancelled where it is.
+            # Not called from here: this may run inside a step of the body, whose task cannot be cancelled meanwhile.
             self._loop.call_soon(self._on_lost)
 
     def _disarm(self) -> None:
@@ -220,7 +225,7 @@ class Lock:
             self._woken.set_result(None)
 
     async def _sleep(self, seconds: float) -> None:
-        """Until then, or until a refresh, release or loss."""
+        """Sleep, at most until a refresh, release or loss."""
         woken = self._woken = self._loop.create_future()
         timer = self._loop.call_later(seconds, lambda: None if woken.done() else woken.set_result(None))
         try:
@@ -230,7 +235,7 @@ class Lock:
             self._woken = None
 
     async def _renew(self) -> None:
-        """Refresh at a third of the TTL until the lock is over; a fault is retried while any of the TTL is left."""
+        """Refresh at a third of the TTL until the lock is released or lost. Faults are retried until the deadline."""
         failures = 0
         while self.held:
             if failures:
@@ -239,7 +244,7 @@ class Lock:
                 await self._sleep(delay)
                 continue
             try:
-                await self._refresh(self.ttl_ms, patience=None)
+                await self._refresh(self.ttl_ms, retry_timeout=0)
                 failures = 0
             except StoreClosedError:
                 return

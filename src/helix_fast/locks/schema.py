@@ -1,4 +1,4 @@
-"""What the lock managers hand out beside the lock itself, and the check of their arguments."""
+"""Structs of locks, and the checks of the arguments of lock managers. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LockRecord(msgspec.Struct, frozen=True, rename="camel"):
     """A lock as it is stored: the JSON of the reference page.
 
     Attributes:
-        owner: who holds it.
+        owner: name of the holder.
         fencing_token: larger than that of every earlier holder.
         acquired_at: Unix milliseconds of the server.
     """
@@ -29,14 +29,13 @@ class LockRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LockInfo(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Who holds a lock.
+    """The holder of a lock.
 
     Attributes:
-        owner: what the holder gave as ``owner``.
+        owner: the ``owner`` of its ``acquire``.
         fencing_token: the holder's token.
         acquired_at: Unix milliseconds of the server.
-        expires_in_ms: milliseconds until it expires unless it is refreshed; None where it never does: it is none
-            of ours.
+        expires_in_ms: milliseconds until it expires unless it is refreshed; None: never, so it was not made by us.
     """
 
     owner: str
@@ -61,21 +60,21 @@ def decode_record(record: bytes, key: str) -> LockRecord:
 
 
 def check_ttl(ttl_ms: object, what: str = "ttl_ms") -> int:
-    """Return whole milliseconds; InvalidArgumentError where it is no number from 10 ms to some 30 years."""
+    """Return whole milliseconds; InvalidArgumentError unless it is a number from 10 ms to some 30 years."""
     if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, (int, float)) or not MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
         raise InvalidArgumentError(f"{what} must be a number of milliseconds from {MIN_TTL_MS}, not {ttl_ms!r}")
     return int(ttl_ms)
 
 
 def check_wait(wait_ms: object) -> float:
-    """Return seconds; InvalidArgumentError where it is no number or negative. Infinity waits for ever."""
+    """Return seconds; InvalidArgumentError unless it is a number from 0. Infinity waits without limit."""
     if isinstance(wait_ms, bool) or not isinstance(wait_ms, (int, float)) or math.isnan(wait_ms) or wait_ms < 0:
         raise InvalidArgumentError(f"wait_ms must be a number of milliseconds from 0, not {wait_ms!r}")
     return wait_ms / 1000
 
 
 def check_owner(owner: object) -> str:
-    """Return ``owner``; InvalidArgumentError where it is no str of 1 to 256 bytes of UTF-8."""
+    """Return ``owner``; InvalidArgumentError unless it is a str of 1 to 256 bytes of UTF-8."""
     if not isinstance(owner, str) or not owner:
         raise InvalidArgumentError(f"owner must be a str that is not empty, not {owner!r}")
     try:

@@ -1,7 +1,7 @@
-"""The loader of Lua scripts: sent by digest, and by their text where a server does not know them yet.
+"""The loader of Lua scripts. A script is sent by its digest, or by its text to a server that does not have it yet.
 
-A product's scripts are in its own ``lua/``; only what several products include is here. A line ``-- include name``
-stands for the file ``name.lua`` of the product, or of this folder.
+The scripts of a product are in its own ``lua/``; files that several products include are here. A line
+``-- include name`` stands for the file ``name.lua`` of the product, or else of this folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 
 
 class Script:
-    """One script: its text and the digest that names it on a server. Read when first used, not when imported."""
+    """One script: its text and the digest that identifies it on a server. The file is read on first use."""
 
     def __init__(self, product: str, name: str) -> None:
         self.product = product
@@ -27,7 +27,7 @@ class Script:
 
     @cached_property
     def body(self) -> bytes:
-        """The text, with what it includes."""
+        """The text, with the included files."""
         return _text(self.product, self.name)
 
     @cached_property
@@ -36,7 +36,7 @@ class Script:
         return hashlib.sha1(self.body, usedforsecurity=False).hexdigest().encode()
 
     def frame(self, keys: Sequence[bytes], args: Sequence[Argument], *, by_text: bool = False) -> bytes:
-        """The request that runs it, as RESP: EVALSHA, or EVAL with the whole text."""
+        """The request that runs the script, as RESP: EVALSHA, or EVAL with the whole text."""
         head = (b"EVAL", self.body) if by_text else (b"EVALSHA", self.sha)
         return codec.frame_command([*head, len(keys), *keys, *args])
 

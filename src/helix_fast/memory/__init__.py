@@ -9,7 +9,7 @@ from helix_fast.keys import check_prefix
 from helix_fast.transport.topology import Standalone
 
 from .keyspace import Clock, CommandError
-from .locks import InMemoryLockManager, NoOpLockManager
+from .locks import InMemoryLockManager
 from .resumable import InMemoryResumableStorage
 from .server import MemoryServer
 from .state import InMemoryStateStore
@@ -25,7 +25,6 @@ __all__ = [
     "InMemoryUsageStore",
     "MemoryServer",
     "MemoryStores",
-    "NoOpLockManager",
     "memory_stores",
 ]
 

@@ -1,34 +1,35 @@
-"""Locks in this process: the twin of the locks on Redis, and the manager that locks nothing."""
+"""Locks in this process: the twin of the locks on Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from helix_fast.errors import StoreClosedError
+from helix_fast.errors import HelixError, StoreClosedError
 from helix_fast.keys import check_id, check_prefix
-from helix_fast.locks.hold import LockHolding
+from helix_fast.locks.hold import Hold, Holds
 from helix_fast.locks.lock import Clock, Lock, LockBackend, monotonic
 from helix_fast.locks.schema import LockInfo
-from helix_fast.reporting import ErrorReporting
+from helix_fast.reporting import BackgroundErrors, ErrorCallback
 
 from .server import LockTable, MemoryServer
 
 Self = TypeVar("Self", bound="_LocalLockManager")
 
 
-class _LocalLockManager(LockHolding, ErrorReporting, LockBackend):
-    """What the two managers without a server share: tokens, error callbacks, closing."""
+class _LocalLockManager(LockBackend):
+    """Tokens, error callbacks, closing."""
 
     def __init__(
         self, *, default_ttl_ms: float = 30_000, clock: Clock = monotonic, logger: logging.Logger | None = None
     ) -> None:
-        LockHolding.__init__(self, default_ttl_ms=default_ttl_ms)
-        ErrorReporting.__init__(self, logger)
+        self._holds = Holds(default_ttl_ms)
+        self.default_ttl_ms = self._holds.default_ttl_ms
+        self._errors = BackgroundErrors(logger)
         self.clock = clock
         self._closed = False
         self._last_token = 0
@@ -36,7 +37,7 @@ class _LocalLockManager(LockHolding, ErrorReporting, LockBackend):
     async def close(self) -> None:
         """End all renewals. Safe to call twice."""
         self._closed = True
-        await self._stop_renewals()
+        await self._holds.stop_renewals()
 
     async def __aenter__(self: Self) -> Self:
         return self
@@ -60,8 +61,13 @@ class _LocalLockManager(LockHolding, ErrorReporting, LockBackend):
     def drop_lock(self, lock: Lock) -> None:
         """See LockBackend."""
 
-    def _backend(self) -> LockBackend:
-        return self
+    def report(self, error: HelixError) -> None:
+        """See LockBackend."""
+        self._errors.report(error)
+
+    def on(self, event: str, callback: ErrorCallback) -> None:
+        """Register ``callback(error)`` for errors of background work; ``event`` is ``"error"``."""
+        self._errors.on(event, callback)
 
 
 class _Held(NamedTuple):
@@ -109,7 +115,7 @@ class InMemoryLockManager(_LocalLockManager):
         self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
     ) -> Lock | None:
         """Acquire the lock of a session, or None where another has it; see RedisLockManager.acquire."""
-        ttl, name, wait = self._checked(session_id, ttl_ms, owner, wait_ms)
+        ttl, name, wait = self._holds.checked(session_id, ttl_ms, owner, wait_ms)
         self._check_open()
         if not wait:
             return None if self._current(session_id) else self._take(session_id, name, ttl)
@@ -132,6 +138,27 @@ class InMemoryLockManager(_LocalLockManager):
             if not queue:
                 self._waiting.pop(session_id, None)
             self._call_next(session_id)
+
+    def hold(
+        self,
+        session_id: str,
+        *,
+        ttl_ms: float | None = None,
+        owner: str | None = None,
+        wait_ms: float = 0,
+        renew: bool = True,
+        on_lost: Callable[[Lock], object] | None = None,
+        cancel_on_lost: bool = False,
+    ) -> Hold:
+        """Hold a lock for the length of an ``async with`` block; as RedisLockManager.hold."""
+        self._holds.checked(session_id, ttl_ms, owner, wait_ms)
+        return self._holds.new(
+            lambda: self.acquire(session_id, ttl_ms=ttl_ms, owner=owner, wait_ms=wait_ms),
+            self,
+            renew=renew,
+            on_lost=on_lost,
+            cancel_on_lost=cancel_on_lost,
+        )
 
     async def _wait(self, turn: asyncio.Event, seconds: float) -> None:
         turn.clear()
@@ -179,7 +206,7 @@ class InMemoryLockManager(_LocalLockManager):
         held = self._current(lock.session_id)
         return held if held is not None and held.operation == lock.operation else None
 
-    async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, patience: float | None) -> tuple[float, int]:
+    async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, retry_timeout: float) -> tuple[float, int]:
         """See LockBackend."""
         now, held = self.clock(), self._mine(lock)
         if held is None:
@@ -189,7 +216,7 @@ class InMemoryLockManager(_LocalLockManager):
             self._call_next(lock.session_id)  # the first waiter has to wake earlier
         return now, 1
 
-    async def release_lock(self, lock: Lock, *, patience: float) -> bool:
+    async def release_lock(self, lock: Lock, *, retry_timeout: float) -> bool:
         """See LockBackend."""
         if self._mine(lock) is None:
             return False
@@ -203,47 +230,3 @@ class InMemoryLockManager(_LocalLockManager):
         for queue in self._waiting.values():
             for turn in queue:
                 turn.set()
-
-
-class NoOpLockManager(_LocalLockManager):
-    """Locks nothing: every ``acquire`` succeeds at once, and no lock is ever lost.
-
-    For one process that runs a session once by its own means. Tokens grow all the same, so fenced writes go through.
-
-    Args:
-        default_ttl_ms: checked and otherwise of no use here, as every TTL and ``wait_ms`` is.
-        logger: where background errors go that nobody listens for.
-    """
-
-    def __init__(self, *, default_ttl_ms: float = 30_000, logger: logging.Logger | None = None) -> None:
-        super().__init__(default_ttl_ms=default_ttl_ms, logger=logger)
-
-    async def acquire(
-        self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
-    ) -> Lock | None:
-        """A lock that nobody else respects; arguments are checked as in RedisLockManager.acquire."""
-        ttl, name, _ = self._checked(session_id, ttl_ms, owner, wait_ms)
-        self._check_open()
-        return Lock(self, session_id, name, self._next_token(), ttl, self.clock())
-
-    def valid_for(self, ttl_ms: int) -> float:
-        """See LockBackend: for ever."""
-        return math.inf
-
-    async def is_locked(self, session_id: str) -> bool:
-        """False."""
-        check_id(session_id, "session_id")
-        return False
-
-    async def get_holder(self, session_id: str) -> LockInfo | None:
-        """None."""
-        check_id(session_id, "session_id")
-        return None
-
-    async def refresh_lock(self, lock: Lock, ttl_ms: int, serial: int, *, patience: float | None) -> tuple[float, int]:
-        """See LockBackend."""
-        return self.clock(), 1
-
-    async def release_lock(self, lock: Lock, *, patience: float) -> bool:
-        """See LockBackend."""
-        return True

@@ -1,4 +1,4 @@
-"""The part of the state store that keeps checkpoints: copies of all but the conversation, of which only the length."""
+"""Checkpoints: copies of a session's state, which refer to the conversation by its length and do not copy it."""
 
 from __future__ import annotations
 
@@ -14,106 +14,83 @@ from helix_fast.keys import SessionKeys
 from helix_fast.lua import Argument
 
 from .fields import decode_state
-from .schema import (
-    AgentState,
-    Checkpoint,
-    CheckpointPage,
-    decode_json,
-    encode_json,
-    encode_text,
-    from_wire,
-)
-from .session import MAX_PAGE, SessionStore
+from .log import KnownLogs
+from .requests import MAX_PAGE, SessionRequests
+from .schema import AgentState, Checkpoint, CheckpointPage, decode_json, encode_json, encode_text, from_wire
 
 
-class CheckpointStore(SessionStore):
-    """Checkpoints of sessions."""
+class Checkpoints:
+    """The part of the state store that keeps checkpoints. The contracts are in RedisStateStore.
 
-    async def create_checkpoint(
-        self, session_id: str, *, metadata: Mapping[str, Any] | None = None, fencing_token: int | None = None
+    Args:
+        maximum: newest checkpoints of a session that are kept; 0: all.
+    """
+
+    def __init__(self, session: SessionRequests, logs: KnownLogs, maximum: int) -> None:
+        self._session = session
+        self._logs = logs
+        self._maximum = maximum
+
+    async def create(
+        self, session_id: str, metadata: Mapping[str, Any] | None, fencing_token: int | None
     ) -> Checkpoint:
-        """Make a checkpoint of the state as it is; costs the same whatever the conversation's length.
-
-        The state's version stays as it is. With ``max_checkpoints`` the oldest go in the same step.
-
-        Returns:
-            The checkpoint, without its state.
-        """
-        keys = self._keys(session_id)
+        """Make a checkpoint; returns it without its state."""
+        keys = self._session.keys(session_id)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise InvalidArgumentError(f"metadata must be a dict, not {type(metadata).__name__}")
         data = encode_json(metadata or {}, "metadata")
-        args: list[Argument] = [session_id, os.urandom(3).hex(), data, self.max_checkpoints]
-        reply = await self._write("checkpoint_create", session_id, keys, args, fencing_token)
+        args: list[Argument] = [session_id, os.urandom(3).hex(), data, self._maximum]
+        reply = await self._session.write("checkpoint_create", session_id, keys, args, fencing_token)
         return _decode_header(reply[1], keys)
 
-    async def get_checkpoint(self, session_id: str, checkpoint_id: str) -> Checkpoint | None:
-        """A checkpoint with its whole state; None where there is none of that id."""
+    async def get(self, session_id: str, checkpoint_id: str) -> Checkpoint | None:
+        """A checkpoint with its state."""
         return await self._get(session_id, encode_text(checkpoint_id, "checkpoint_id"))
 
-    async def get_latest_checkpoint(self, session_id: str) -> Checkpoint | None:
-        """The newest checkpoint with its whole state; None where there is none."""
+    async def latest(self, session_id: str) -> Checkpoint | None:
+        """The newest checkpoint with its state."""
         return await self._get(session_id, b"")
 
     async def _get(self, session_id: str, checkpoint_id: bytes) -> Checkpoint | None:
-        keys = self._keys(session_id)
-        reply = await self._read("checkpoint_get", session_id, keys, [checkpoint_id])
+        keys = self._session.keys(session_id)
+        reply = await self._session.run("checkpoint_get", session_id, keys, [checkpoint_id])
         return None if reply is None else _decode(keys, *reply)
 
-    async def list_checkpoints(self, session_id: str, *, limit: int = 10, cursor: str | None = None) -> CheckpointPage:
-        """A page of checkpoints, newest first, without their states.
-
-        Args:
-            limit: checkpoints at most, 1-10 000.
-            cursor: of the page before; it stays valid while checkpoints come and go.
-
-        Raises:
-            InvalidArgumentError: no cursor, or one of another session.
-        """
-        keys = self._keys(session_id)
+    async def page(self, session_id: str, limit: int, cursor: str | None) -> CheckpointPage:
+        """Some of the checkpoints, the newest first, without their states."""
+        keys = self._session.keys(session_id)
         arguments.integer(limit, "limit", 1, MAX_PAGE)
         before = "" if cursor is None else _read_cursor(cursor, session_id)
-        total, headers = await self._read("checkpoint_list", session_id, keys, [limit, before])
+        total, headers = await self._session.run("checkpoint_list", session_id, keys, [limit, before])
         items = [_decode_header(header, keys) for header in headers[:limit]]
         more = len(headers) > limit
         return CheckpointPage(items, _make_cursor(items[-1].ordinal, session_id) if more else None, more, total)
 
-    async def restore_checkpoint(
-        self, session_id: str, checkpoint_id: str, *, fencing_token: int | None = None
-    ) -> AgentState:
-        """Make the state what it was at a checkpoint, in one step; later checkpoints stay, staged changes too.
-
-        Returns:
-            The state, as it was but for ``version`` and ``updated_at``.
-
-        Raises:
-            CheckpointNotFoundError: the session has no such checkpoint.
-        """
-        keys = self._keys(session_id)
+    async def restore(self, session_id: str, checkpoint_id: str, fencing_token: int | None) -> AgentState:
+        """Set the state back to a checkpoint; returns it."""
+        keys = self._session.keys(session_id)
         args = [encode_text(checkpoint_id, "checkpoint_id")]
-        reply = await self._write("checkpoint_restore", session_id, keys, args, fencing_token)
-        if reply[0] == b"none":
-            raise CheckpointNotFoundError(session_id, checkpoint_id)
+        reply = await self._session.write(
+            "checkpoint_restore", session_id, keys, args, fencing_token,
+            none=lambda: CheckpointNotFoundError(session_id, checkpoint_id),
+        )  # fmt: skip
         version, updated, count, digest, *stored = reply[1:]
-        self._remember_reply(session_id, count, digest)
+        self._logs.remember_reply(session_id, count, digest)
         if stored:
             checkpoint: Checkpoint | None = _decode(keys, *stored)
-        else:  # the reply was lost, and its repetition is short
-            checkpoint = await self.get_checkpoint(session_id, checkpoint_id)
+        else:  # a retry after a lost reply: the script answers without the state
+            checkpoint = await self.get(session_id, checkpoint_id)
         if checkpoint is None:
             raise CheckpointNotFoundError(session_id, checkpoint_id)
         state = checkpoint.state
         state.version, state.updated_at = int(version), int(updated)
         return state
 
-    async def delete_checkpoints(self, session_id: str, *, keep_last: int = 0, fencing_token: int | None = None) -> int:
-        """Delete all checkpoints but the ``keep_last`` newest, and the messages that only they needed.
-
-        Returns:
-            How many were deleted.
-        """
+    async def delete(self, session_id: str, keep_last: int, fencing_token: int | None) -> int:
+        """Delete all but the newest; returns how many were deleted."""
         args = [arguments.integer(keep_last, "keep_last")]
-        reply = await self._write("checkpoint_delete", session_id, self._keys(session_id), args, fencing_token)
+        keys = self._session.keys(session_id)
+        reply = await self._session.write("checkpoint_delete", session_id, keys, args, fencing_token)
         return int(reply[1])
 
 
@@ -128,7 +105,7 @@ def _decode(keys: SessionKeys, header: bytes, record: bytes, messages: Sequence[
     key = keys.checkpoint_data.decode()
     stored = decode_json(record, key, f"{checkpoint.id}:state")
     try:
-        # an empty table of Lua becomes {} in JSON
+        # cjson writes an empty table of Lua as {}, which has no members either
         parts = [[word.encode() for word in stored[name]] for name in ("session", "custom", "subagents")]
         if any(len(part) % 2 for part in parts):
             raise TypeError("a name without a value")

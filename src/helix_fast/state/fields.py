@@ -1,8 +1,7 @@
-"""A session between our structs and the words that its scripts store and return. No I/O."""
+"""Fields: structs of sessions as the words that scripts take, store and return, and back. No I/O."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, MalformedStateError
 from helix_fast.keys import check_id
 
+from .log import UNKNOWN_DIGEST, Log
 from .schema import (
     AgentState,
     SubAgentRef,
@@ -22,7 +22,6 @@ from .schema import (
 )
 
 _TEXT_FIELDS: Final = ("error", "parentSessionId")
-_UNKNOWN_DIGEST: Final = "?"
 
 
 class Encoded:
@@ -40,7 +39,7 @@ class Encoded:
             fields += [b"createdAt", b"%d" % arguments.integer(state.created_at, "state.createdAt")]
         for wire, text in zip(_TEXT_FIELDS, (state.error, state.parent_session_id), strict=True):
             if text is not None:
-                # may be empty, and then is stored so
+                # an empty text is stored as such
                 fields += [wire.encode(), encode_text(text, f"state.{wire}") if text else b""]
         for wire, value in (("output", state.output), ("metadata", state.metadata), ("extra", state.extra)):
             if value or (wire == "output" and value is not None):
@@ -52,7 +51,7 @@ class Encoded:
 
 
 def encode_object(value: Any, what: str) -> list[bytes]:
-    """An object as name, JSON, name, JSON, ...; InvalidArgumentError where it is none."""
+    """An object as name, JSON, name, JSON, ...; InvalidArgumentError for anything else."""
     words = []
     try:
         for name, member in value.items():
@@ -63,7 +62,7 @@ def encode_object(value: Any, what: str) -> list[bytes]:
 
 
 def encode_refs(refs: Any) -> list[bytes]:
-    """References as sub-agent's session, JSON, ...; InvalidArgumentError for what is none, or for one session twice."""
+    """References as session of the sub-agent, JSON, ...; InvalidArgumentError for anything else, or a session twice."""
     if not isinstance(refs, (list, tuple)):
         raise InvalidArgumentError(f"sub-agent refs must be a list, not {type(refs).__name__}")
     words: list[bytes] = []
@@ -81,7 +80,7 @@ def encode_refs(refs: Any) -> list[bytes]:
 
 
 def encode_ref(ref: SubAgentRef) -> bytes:
-    """One reference as JSON, without the ordinal that the scripts put before it."""
+    """One reference as JSON, without its ordinal, which the scripts add."""
     wire = to_wire(ref)
     wire.pop("ordinal", None)
     return encode_json(wire, "sub-agent ref")
@@ -118,13 +117,13 @@ def encode_messages(messages: Any) -> list[bytes]:
 
 
 def decode_messages(stored: Sequence[bytes], key: str) -> list[Any]:
-    """Stored messages; MalformedStateError names the one that is no JSON object."""
+    """Stored messages; MalformedStateError names a message that is no JSON object."""
     messages: list[Any]
     try:
         messages = decode_json(b"[" + b",".join(stored) + b"]", key, "messages")
     except MalformedStateError:
         messages = []
-    if len(messages) != len(stored):  # bytes that are no JSON value each, also where they happen to join to some
+    if len(messages) != len(stored):  # some are no JSON value, although joined they may be
         messages = [decode_json(data, key, f"messages[{index}]") for index, data in enumerate(stored)]
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
@@ -132,37 +131,11 @@ def decode_messages(stored: Sequence[bytes], key: str) -> list[Any]:
     return messages
 
 
-class Log:
-    """What is known of a stored conversation: how many messages, and the digest that says which.
-
-    The digest of no messages is '', that of one more is sha1(digest + message) in hex: the scripts can go on with it.
-    """
-
-    __slots__ = ("count", "digest")
-
-    def __init__(self, count: int = 0, digest: str = "") -> None:
-        self.count = count
-        self.digest = digest
-
-    def extended(self, messages: Iterable[bytes]) -> Log:
-        """The log with these messages after it."""
-        digest, count = self.digest, self.count
-        for count, message in enumerate(messages, self.count + 1):  # noqa: B007  the last one is what is wanted
-            digest = hashlib.sha1(digest.encode() + message, usedforsecurity=False).hexdigest()
-        return Log(count, digest)
-
-    def begins(self, messages: Sequence[bytes]) -> bool:
-        """Whether these messages begin with the whole log."""
-        if self.count > len(messages) or self.digest == _UNKNOWN_DIGEST:
-            return False
-        return Log().extended(messages[: self.count]).digest == self.digest
-
-
 # --- from the scripts ------------------------------------------------------------------------------------------------
 
 
 def pairs(words: Sequence[bytes]) -> dict[bytes, bytes]:
-    """What a script returned as name, value, name, value, ..."""
+    """The dict of name, value, name, value, ..."""
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
@@ -205,13 +178,13 @@ def decode_state(
     messages: Sequence[bytes],
     message_count: int | None = None,
 ) -> tuple[AgentState, Log]:
-    """A state from what the scripts return, and what is known of its conversation.
+    """A state from the reply of a script, and the log of its conversation.
 
     Args:
-        message_count: how many messages there must be; None takes it from the session.
+        message_count: the number of messages that the state must have; None: the session's own count.
 
     Raises:
-        MalformedStateError: something is missing, of another type, or no JSON; names the key and the field.
+        MalformedStateError: a field is missing, of a wrong type, or no JSON. The error names key and field.
     """
     name = key.decode()
     fields = _Fields(session, name)
@@ -240,7 +213,7 @@ def decode_state(
     )
     if f"{{{state.session_id}}}" not in name:
         raise MalformedStateError(name, "sessionId", f"is that of another session, {state.session_id!r}")
-    return state, Log(message_count, fields.text("messageDigest") or (_UNKNOWN_DIGEST if message_count else ""))
+    return state, Log(message_count, fields.text("messageDigest") or (UNKNOWN_DIGEST if message_count else ""))
 
 
 def decode_custom(words: Sequence[bytes], key: str) -> dict[str, Any]:
@@ -256,7 +229,7 @@ def decode_custom(words: Sequence[bytes], key: str) -> dict[str, Any]:
 
 
 def without_thinking(message: dict[str, Any]) -> dict[str, Any]:
-    """A message without the model's reasoning: its ``thinking`` and the parts of its content of such a type."""
+    """A message without the model's reasoning: without ``thinking``, ``reasoning`` and such parts of its content."""
     message = {name: value for name, value in message.items() if name not in {"thinking", "reasoning"}}
     content = message.get("content")
     if isinstance(content, list):

@@ -1,6 +1,6 @@
-"""JSON Patch (RFC 6902) over decoded JSON values. Pure: no I/O, nothing of the stores.
+"""JSON Patch (RFC 6902) on decoded JSON values. No I/O, no stores.
 
-Written here because a patch library would be a dependency of everybody for one rarely taken path.
+Not a library's: it would be a dependency of every installation, for a rarely used path.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def apply_patch(document: Any, patch: Sequence[Mapping[str, Any]]) -> Any:
         The patched value, which shares nothing with ``document`` or ``patch``.
 
     Raises:
-        PatchError: an operation is malformed, its target does not exist, or a ``test`` fails; tells which by its index.
+        PatchError: an operation is malformed, its target does not exist, or a ``test`` fails. It names the index.
 
     >>> apply_patch({"notes": ["a"]}, [{"op": "add", "path": "/notes/-", "value": "b"}])
     {'notes': ['a', 'b']}

@@ -1,6 +1,6 @@
-"""Changes to the custom state: what may be given, how it is staged, and what it comes to. Pure; both backends use it.
+"""Merging: changes to the custom state: their check, their stored form, and the result of applying them. No I/O.
 
-The scripts do the same with JSON as text (``lua/state_merging.lua``); what they cannot, patches, is computed here.
+Scripts apply merge changes to JSON as text (``lua/state_merging.lua``). They cannot apply patches: that is done here.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Change(NamedTuple):
 
 
 def as_merge_changes(changes: MergeChanges | Mapping[str, Any]) -> MergeChanges:
-    """Changes that a caller gave, as a struct of the right types.
+    """A caller's changes as a checked struct.
 
     Raises:
-        InvalidArgumentError: they are none.
+        InvalidArgumentError: no valid changes.
     """
     return _given(MergeChanges, changes, "changes")
 
 
 def as_staged_changes(changes: StagedChanges | Mapping[str, Any]) -> StagedChanges:
-    """Staged changes that a caller gave; ``merge_changes`` may be a MergeChanges.
+    """A caller's staged changes as a checked struct; ``merge_changes`` may be a MergeChanges.
 
     Raises:
-        InvalidArgumentError: they are none.
+        InvalidArgumentError: no valid changes.
     """
     inner: Any = changes.merge_changes if isinstance(changes, StagedChanges) else None
     if isinstance(changes, StagedChanges) and isinstance(inner, MergeChanges):
@@ -87,7 +87,7 @@ def changes_of(values: Mapping[str, Any], replacements: Sequence[str], deletes: 
     """The changes in the order in which they apply: deletes first.
 
     Raises:
-        InvalidArgumentError: a value that JSON does not have.
+        InvalidArgumentError: a value that cannot be JSON.
     """
     changes = [Change("delete", name, b"") for name in deletes]
     for name, value in values.items():
@@ -100,7 +100,7 @@ def changes_of(values: Mapping[str, Any], replacements: Sequence[str], deletes: 
 
 
 def staged_line(staged: StagedChanges) -> bytes:
-    """Staged changes as they are stored: JSON whose values are all strings, which a script may read."""
+    """The stored form of staged changes: JSON in which all values are strings, so that scripts can decode it."""
     operation: Any
     for operation in staged.patches:
         if not isinstance(operation, Mapping) or not isinstance(operation.get("op"), str):
@@ -117,10 +117,10 @@ def staged_line(staged: StagedChanges) -> bytes:
 
 
 def read_staged_line(line: bytes, key: str) -> StagedChanges:
-    """What ``staged_line`` stored.
+    """The staged changes of a line from ``staged_line``.
 
     Raises:
-        MalformedStateError: it is something else.
+        MalformedStateError: not such a line.
     """
     stored = decode_json(line, key, "staged")
     try:
@@ -143,9 +143,9 @@ def read_staged_line(line: bytes, key: str) -> StagedChanges:
 
 
 class Merging:
-    """A custom state on its way through several changes; ``custom`` and ``warnings`` are the outcome.
+    """Applies several changes to a custom state; ``custom`` and ``warnings`` are the result.
 
-    ``custom`` is changed in place, and takes values over from the changes.
+    ``custom`` is changed in place, and shares values with the changes.
     """
 
     def __init__(self, custom: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ class Merging:
         self._written: dict[str, tuple[str, Any]] = {}
 
     def merge(self, changes: Iterable[Change], source: str = "") -> None:
-        """Apply the changes of tool call ``source`` ('' outside of a step)."""
+        """Apply the changes of tool call ``source``; '' outside of a step."""
         for kind, name, data in changes:
             value: Any = _ABSENT if kind == "delete" else msgspec.json.decode(data)
             self._write(_pointer(name), source, value, extends=kind == "extend")
@@ -173,7 +173,7 @@ class Merging:
         """Apply RFC 6902 operations.
 
         Raises:
-            PatchError: they do not apply, or leave something that is no object; nothing of them was applied.
+            PatchError: they do not apply, or their result is no object; none of them was applied.
         """
         patched = apply_patch(self.custom, patches)
         if not isinstance(patched, dict):
@@ -181,7 +181,7 @@ class Merging:
         self.custom = patched
         for operation in patches:
             path, value = operation["path"], operation.get("value")
-            # only what sets a member; an element that is put into an array leaves the others as they are
+            # only operations that set a member: an insertion into an array leaves the other elements unchanged
             inserts = operation["op"] == "add" and (path[-2:] == "/-" or path.rpartition("/")[2].isdigit())
             if operation["op"] in {"add", "replace"} and not inserts and not isinstance(value, (dict, list)):
                 self._write(path, source, value)
@@ -195,10 +195,10 @@ class Merging:
 
 
 def compute(custom: dict[str, Any], staged: Sequence[StagedChanges]) -> tuple[list[Change], list[str]]:
-    """What a step's staged changes come to, in the order of their timestamps: changes of whole members, and warnings.
+    """A step's staged changes, applied in the order of their timestamps: changes of whole members, and warnings.
 
     Raises:
-        PatchError: a patch does not apply; none of them is to be applied then.
+        PatchError: a patch does not apply; then no change of the step may be applied.
     """
     before = {name: msgspec.json.encode(value) for name, value in custom.items()}
     merging = Merging(custom)
@@ -214,10 +214,29 @@ def compute(custom: dict[str, Any], staged: Sequence[StagedChanges]) -> tuple[li
 
 
 def describe_warning(kind: str, name: str, one: str, other: str) -> str:
-    """The text of a warning, the same from every backend."""
+    """The text of a warning."""
     if kind == "conflict":
         return f"{name}: tool calls {one!r} and {other!r} set it to different values; the later one stands"
     return f"{name}: an array was to extend what is no array; it replaced it"
+
+
+def words_of(changes: Iterable[Change]) -> list[bytes | str]:
+    """Changes as a script takes them: kind, name, JSON, kind, name, JSON, ..."""
+    return [word for kind, name, data in changes for word in (kind, encode_name(name), data)]
+
+
+def encode_name(name: str) -> bytes:
+    """The name of a member of the custom state as UTF-8; InvalidArgumentError if it is no Unicode text."""
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"a name that is no Unicode text: {error}") from error
+
+
+def read_warnings(words: Sequence[bytes]) -> list[str]:
+    """The texts of the warnings in a script's reply, four words each."""
+    texts = [word.decode() for word in words]
+    return [describe_warning(*texts[i : i + 4]) for i in range(0, len(texts), 4)]
 
 
 def _pointer(name: str) -> str:

@@ -1,53 +1,75 @@
-"""RedisStateStore: whole states, status, counters and custom state. One script, one round trip an operation."""
+"""RedisStateStore: the public face of the state store, each method with its whole contract. The parts do the work."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
-from helix_fast.errors import (
-    ConcurrentUpdateError,
-    InvalidArgumentError,
-    SessionExistsError,
-    StaleFencingTokenError,
-)
-from helix_fast.lua import Argument
+from helix_fast.errors import InvalidArgumentError
+from helix_fast.store import ConnectionOptions, RedisStore
 
-from .checkpoints import CheckpointStore
-from .fields import Encoded, Log, decode_state
-from .merge import Change, as_merge_changes, changes_of
-from .messages import ConversationStore
+from .checkpoints import Checkpoints
+from .log import KnownLogs
+from .messages import Messages
+from .requests import MAX_RETRY_SECONDS, SessionRequests
 from .schema import (
     AgentState,
+    Checkpoint,
+    CheckpointPage,
     MergeChanges,
     MergeResult,
-    as_state,
-    encode_text,
+    MessagePage,
+    PromoteResult,
+    StagedChanges,
+    SubAgentRef,
+    SubAgentRefUpdate,
 )
-from .staging import StagingStore, encode_name, read_warnings
+from .staging import Staging
+from .states import States
+from .sub_agents import SubAgents
 
-# Up to this many bytes are sent in the belief that the stored conversation is the one last seen; with more, the server
-# is asked first: a round trip costs less than sending them in vain.
-_SENT_UNASKED: Final = 64 << 10
-_ATTEMPTS: Final = 4
-_PROBE: Final = Log(1, "")  # what no log is: the script answers with what is stored
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
+class RedisStateStore(RedisStore):
     """State of sessions on Redis.
 
     Args:
         redis, client, host, port, username, password, db, key_prefix, logger, wait_replicas, topology: see RedisStore.
-        ttl: seconds after its last write when a session expires, all of it at once; default 7 days, None or 0 keeps it
-            until it is deleted. Reading does not renew it.
-        max_checkpoints: how many of the newest checkpoints of a session are kept; None for all.
+        ttl: seconds from its last write until a session expires, all of it at once; default 7 days. None or 0: it is
+            kept until it is deleted. Reading does not renew it.
+        max_checkpoints: newest checkpoints of a session that are kept; None: all.
 
-    Every write takes ``fencing_token``; one smaller than the session has seen raises StaleFencingTokenError and changes
-    nothing. Every write but the one that creates a session raises SessionNotFoundError where there is none. Stored
-    bytes that are no valid state raise MalformedStateError.
+    Every write takes ``fencing_token``; one smaller than the largest that the session has seen raises
+    StaleFencingTokenError and changes nothing. Every write except the one that creates a session raises
+    SessionNotFoundError if the session does not exist. Stored bytes that are no valid state raise MalformedStateError.
     """
+
+    def __init__(
+        self,
+        redis: str | Redis | RedisCluster | None = None,
+        *,
+        key_prefix: str = "helix:",
+        ttl: int | None = 604_800,
+        max_checkpoints: int | None = None,
+        **connection: Unpack[ConnectionOptions],
+    ) -> None:
+        self.ttl: int = arguments.ttl_seconds(ttl)
+        if max_checkpoints is not None:
+            arguments.integer(max_checkpoints, "max_checkpoints", 1)
+        self.max_checkpoints: int = max_checkpoints or 0
+        super().__init__(redis, key_prefix=key_prefix, **connection)
+        self._requests.retry_timeout = min(self._requests.retry_timeout, MAX_RETRY_SECONDS)
+        session, logs = SessionRequests(self._requests, self.key_prefix, self.ttl), KnownLogs()
+        self._states = States(session, logs)
+        self._messages = Messages(session, logs)
+        self._sub_agents = SubAgents(session)
+        self._checkpoints = Checkpoints(session, logs, self.max_checkpoints)
+        self._staging = Staging(session)
 
     # --- the whole state
 
@@ -63,21 +85,9 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         """Create a session of status ``active`` with this custom state.
 
         Raises:
-            SessionExistsError: there is one.
+            SessionExistsError: the session exists.
         """
-        for what, value in (("initial_state", initial_state), ("metadata", metadata)):
-            if value is not None and not isinstance(value, Mapping):
-                raise InvalidArgumentError(f"{what} must be a dict, not {type(value).__name__}")
-        state = AgentState(session_id, agent_type)
-        state.custom_state, state.metadata = dict(initial_state or {}), dict(metadata or {})
-        keys = self._keys(session_id)
-        args = _save_args("create", "", Encoded(state), [], Log(), Log())
-        reply = await self._write("state_save", session_id, keys, args, fencing_token)
-        if reply[0] == b"exists":
-            raise SessionExistsError(session_id)
-        self._remember(session_id, Log())
-        state.version, state.created_at, state.updated_at = int(reply[1]), int(reply[2]), int(reply[3])
-        return state
+        return await self._states.create(session_id, agent_type, initial_state, metadata, fencing_token)
 
     async def save_state(
         self,
@@ -87,72 +97,40 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         fencing_token: int | None = None,
         expected_version: int | None = None,
     ) -> int:
-        """Store a whole state in place of the stored one; creates the session where there is none.
+        """Store a whole state in place of the stored one; create the session if it does not exist.
 
-        Of messages that extend the stored ones only the new are sent; others become a new log, and the old one is kept
-        while a checkpoint refers to it. ``version`` and ``updated_at`` of the state are not looked at.
+        If the messages extend the stored ones, only the new ones are sent. Otherwise they become a new log, and the old
+        log is kept while a checkpoint refers to it. ``version`` and ``updated_at`` of the state are ignored.
 
         Args:
-            expected_version: the version that must be stored; 0: there must be no session.
+            expected_version: the version that must be stored; 0: the session must not exist.
 
         Returns:
             The new version.
 
         Raises:
             ConcurrentUpdateError: another version is stored.
-            InvalidArgumentError: no valid state, or that of another session.
+            InvalidArgumentError: an invalid state, or that of another session.
         """
-        keys = self._keys(session_id)
-        encoded = Encoded(as_state(state, session_id))
-        expected = "" if expected_version is None else str(arguments.integer(expected_version, "expected_version"))
-        messages = encoded.messages
-        base = self._logs.get(session_id, Log())
-        for attempt in range(_ATTEMPTS):
-            # at last all of them, which is never refused: someone else may be appending all the time
-            whole = attempt == _ATTEMPTS - 1 or not base.begins(messages)
-            rest = messages if whole else messages[base.count :]
-            if attempt == 0 and not whole and sum(map(len, rest)) > _SENT_UNASKED:
-                base, rest = _PROBE, []
-            final = (Log() if whole else base).extended(rest)
-            args = _save_args("save", expected, encoded, rest, base, final, whole=whole)
-            reply = await self._write("state_save", session_id, keys, args, fencing_token)
-            if reply[0] == b"conflict":
-                raise ConcurrentUpdateError(int(expected), int(reply[1]))
-            if reply[0] == b"ok":
-                self._remember(session_id, final)
-                return int(reply[1])
-            base = Log(int(reply[1]), reply[2].decode())
-        raise AssertionError("a whole conversation was refused")
+        return await self._states.save(session_id, state, fencing_token, expected_version)
 
     async def load_state(self, session_id: str) -> AgentState | None:
-        """The whole state; None where there is no session."""
-        keys = self._keys(session_id)
-        reply = await self._read("state_load", session_id, keys)
-        if reply is None:
-            self._logs.pop(session_id, None)
-            return None
-        state, log = decode_state(keys.hash, *reply)
-        self._remember(session_id, log)
-        return state
+        """The whole state; None if the session does not exist."""
+        return await self._states.load(session_id)
 
     async def session_exists(self, session_id: str) -> bool:
-        """Whether there is such a session."""
-        return bool(await self.command(session_id, "EXISTS", self._keys(session_id).hash))
+        """Whether the session exists."""
+        return await self._states.exists(session_id)
 
     async def delete_session(self, session_id: str, *, fencing_token: int | None = None) -> bool:
         """Delete everything of the session in one step: checkpoints, old logs and staged changes too.
 
         Returns:
-            Whether there was one.
+            Whether it existed.
         """
-        keys, token = self._keys(session_id), arguments.token(fencing_token)
-        reply = await self._script("state_delete", session_id, keys, self._names(keys), [os.urandom(8), token])
-        self._logs.pop(session_id, None)
-        if reply[0] == b"stale":
-            raise StaleFencingTokenError(int(token), int(reply[1]))
-        return bool(reply[0] == b"ok")
+        return await self._states.delete(session_id, fencing_token)
 
-    # --- the reference's short forms
+    # --- the short forms of the reference page
 
     async def save(self, state: AgentState | Mapping[str, Any], **options: Any) -> int:
         """``save_state`` of the session that the state names; the same options."""
@@ -162,23 +140,22 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         return await self.save_state(session_id, state, **options)  # type: ignore[arg-type]  # checked there
 
     async def load(self, session_id: str) -> AgentState | None:
-        """See ``load_state``."""
+        """The whole state, as ``load_state``."""
         return await self.load_state(session_id)
 
     async def delete(self, session_id: str, *, fencing_token: int | None = None) -> bool:
-        """See ``delete_session``."""
+        """Delete everything of the session, as ``delete_session``."""
         return await self.delete_session(session_id, fencing_token=fencing_token)
 
     async def exists(self, session_id: str) -> bool:
-        """See ``session_exists``."""
+        """Whether the session exists, as ``session_exists``."""
         return await self.session_exists(session_id)
 
     # --- status and counters
 
     async def update_status(self, session_id: str, status: str, *, fencing_token: int | None = None) -> None:
         """Set the status."""
-        args: list[Argument] = [encode_text(status, "status"), ""]
-        await self._write("state_status", session_id, self._keys(session_id), args, fencing_token)
+        await self._states.set_status(session_id, status, fencing_token)
 
     async def compare_and_set_status(
         self,
@@ -189,39 +166,25 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
         expected_version: int | None = None,
         fencing_token: int | None = None,
     ) -> bool:
-        """Set the status where it is one of ``expected`` and, if given, the version is ``expected_version``.
+        """Set the status if it is one of ``expected`` and, if given, the version is ``expected_version``.
 
         Returns:
             Whether it was set. Of many callers that expect the same and set another, one gets True.
         """
-        given: Any = expected
-        if isinstance(given, (str, bytes)) or not isinstance(given, Collection) or not given:
+        collection: Any = expected
+        if isinstance(collection, (str, bytes)) or not isinstance(collection, Collection) or not collection:
             raise InvalidArgumentError(
                 "expected must be a collection of statuses that is not empty", hint="['running']"
             )
-        version = "" if expected_version is None else str(arguments.integer(expected_version, "expected_version"))
-        args: list[Argument] = [
-            encode_text(status, "status"),
-            version,
-            *(encode_text(each, "expected status") for each in expected),
-        ]
-        reply = await self._write("state_status", session_id, self._keys(session_id), args, fencing_token)
-        return bool(reply[0] == b"ok")
+        return await self._states.set_status(session_id, status, fencing_token, expected, expected_version)
 
     async def increment_step_count(self, session_id: str, by: int = 1, *, fencing_token: int | None = None) -> int:
         """Add ``by``, at least 1, to the step count; returns the sum."""
-        return await self._increment("stepCount", session_id, by, fencing_token)
+        return await self._states.increment("stepCount", session_id, by, fencing_token)
 
     async def increment_resume_count(self, session_id: str, by: int = 1, *, fencing_token: int | None = None) -> int:
         """Add ``by``, at least 1, to the resume count; returns the sum."""
-        return await self._increment("resumeCount", session_id, by, fencing_token)
-
-    async def _increment(self, field: str, session_id: str, by: int, fencing_token: int | None) -> int:
-        args: list[Argument] = [field, arguments.integer(by, "by", 1)]
-        reply = await self._write("state_increment", session_id, self._keys(session_id), args, fencing_token)
-        if reply[0] == b"range":
-            raise InvalidArgumentError(f"{field} would exceed 2**53 - 1")
-        return int(reply[1])
+        return await self._states.increment("resumeCount", session_id, by, fencing_token)
 
     # --- custom state
 
@@ -230,36 +193,191 @@ class RedisStateStore(ConversationStore, CheckpointStore, StagingStore):
     ) -> MergeResult:
         """Merge changes into the top level of the custom state.
 
-        First ``deletes`` go; then arrays extend the stored array (or replace it, where ``array_replacements`` names
-        them), and everything else is set. An array in place of something that is no array replaces it, with a warning.
+        ``deletes`` come first. Then arrays extend the stored array, or replace it if ``array_replacements`` names them,
+        and all other values are set. An array that meets a stored value which is no array replaces it, with a warning.
 
         Returns:
             The new version and the warnings.
         """
-        given = as_merge_changes(changes)
-        words: list[Change] = changes_of(given.values, given.array_replacements, given.deletes)
-        args = [word for kind, name, data in words for word in (kind, encode_name(name), data)]
-        reply = await self._write("state_merge", session_id, self._keys(session_id), args, fencing_token)
-        return MergeResult(int(reply[1]), read_warnings(reply[2:]))
+        return await self._states.merge(session_id, changes, fencing_token)
 
+    # --- messages: any JSON objects
 
-def _save_args(
-    mode: str, expected: str, encoded: Encoded, messages: list[bytes], base: Log, final: Log, *, whole: bool = False
-) -> list[Argument]:
-    """The arguments of ``state_save`` after the common ones."""
-    return [
-        mode,
-        expected,
-        "1" if whole else "0",
-        base.count,
-        base.digest,
-        final.count,
-        final.digest,
-        len(encoded.fields),
-        len(encoded.custom),
-        len(encoded.subagents),
-        *encoded.fields,
-        *encoded.custom,
-        *encoded.subagents,
-        *messages,
-    ]
+    async def append_messages(
+        self, session_id: str, messages: Sequence[Any], *, fencing_token: int | None = None
+    ) -> int:
+        """Append messages to the conversation. The cost does not depend on the length of the conversation.
+
+        Returns:
+            The new number of messages.
+        """
+        return await self._messages.append(session_id, messages, fencing_token)
+
+    async def get_messages(
+        self,
+        session_id: str,
+        *,
+        offset: int = 0,
+        limit: int = 50,
+        newest_first: bool = False,
+        include_thinking: bool = True,
+    ) -> MessagePage:
+        """A page of the conversation.
+
+        Args:
+            offset: messages to skip: the oldest, or with ``newest_first`` the newest.
+            limit: messages at most, 1-10 000.
+            newest_first: whether the page begins with the newest message.
+            include_thinking: False leaves out the model's reasoning: ``thinking`` and ``reasoning`` of a message, and
+                parts of its content of the types ``thinking``, ``redacted_thinking`` and ``reasoning``.
+
+        Raises:
+            SessionNotFoundError: the session does not exist.
+        """
+        return await self._messages.page(
+            session_id, offset=offset, limit=limit, newest_first=newest_first, include_thinking=include_thinking
+        )
+
+    async def get_message_count(self, session_id: str) -> int:
+        """The number of messages; SessionNotFoundError if the session does not exist."""
+        return await self._messages.count(session_id)
+
+    async def truncate_messages(self, session_id: str, count: int, *, fencing_token: int | None = None) -> None:
+        """Keep the ``count`` oldest messages; a conversation of at most ``count`` stays. Checkpoints keep theirs."""
+        await self._messages.truncate(session_id, count, fencing_token)
+
+    # --- sub-agents
+
+    async def add_sub_agent_refs(
+        self,
+        session_id: str,
+        refs: Sequence[SubAgentRef | Mapping[str, Any]],
+        *,
+        fencing_token: int | None = None,
+    ) -> None:
+        """Add references to sub-agents; an existing one is replaced, in its place."""
+        await self._sub_agents.add(session_id, refs, fencing_token)
+
+    async def update_sub_agent_ref(
+        self,
+        session_id: str,
+        update: SubAgentRefUpdate | SubAgentRef | Mapping[str, Any],
+        *,
+        fencing_token: int | None = None,
+    ) -> None:
+        """Change the given fields of the reference to ``update.sub_session_id``.
+
+        Raises:
+            SubAgentRefNotFoundError: there is no such reference.
+            ConcurrentUpdateError: others kept changing the same reference.
+        """
+        await self._sub_agents.update(session_id, update, fencing_token)
+
+    async def get_sub_agent_refs(self, session_id: str) -> list[SubAgentRef]:
+        """The references, in the order in which they were added; SessionNotFoundError without the session."""
+        return await self._sub_agents.all(session_id)
+
+    # --- checkpoints
+
+    async def create_checkpoint(
+        self, session_id: str, *, metadata: Mapping[str, Any] | None = None, fencing_token: int | None = None
+    ) -> Checkpoint:
+        """Make a checkpoint of the current state. The cost does not depend on the length of the conversation.
+
+        The version of the state does not change. With ``max_checkpoints``, the oldest checkpoints are deleted in the
+        same step.
+
+        Returns:
+            The checkpoint, without its state.
+        """
+        return await self._checkpoints.create(session_id, metadata, fencing_token)
+
+    async def get_checkpoint(self, session_id: str, checkpoint_id: str) -> Checkpoint | None:
+        """A checkpoint with its whole state; None if it does not exist."""
+        return await self._checkpoints.get(session_id, checkpoint_id)
+
+    async def get_latest_checkpoint(self, session_id: str) -> Checkpoint | None:
+        """The newest checkpoint with its whole state; None without checkpoints."""
+        return await self._checkpoints.latest(session_id)
+
+    async def list_checkpoints(self, session_id: str, *, limit: int = 10, cursor: str | None = None) -> CheckpointPage:
+        """A page of checkpoints, newest first, without their states.
+
+        Args:
+            limit: checkpoints at most, 1-10 000.
+            cursor: that of the page before; it stays valid while checkpoints are made and deleted.
+
+        Raises:
+            InvalidArgumentError: no cursor, or one of another session.
+        """
+        return await self._checkpoints.page(session_id, limit, cursor)
+
+    async def restore_checkpoint(
+        self, session_id: str, checkpoint_id: str, *, fencing_token: int | None = None
+    ) -> AgentState:
+        """Set the state back to a checkpoint, in one step. Later checkpoints and staged changes stay.
+
+        Returns:
+            The state as it was, with a new ``version`` and ``updated_at``.
+
+        Raises:
+            CheckpointNotFoundError: the session has no such checkpoint.
+        """
+        return await self._checkpoints.restore(session_id, checkpoint_id, fencing_token)
+
+    async def delete_checkpoints(self, session_id: str, *, keep_last: int = 0, fencing_token: int | None = None) -> int:
+        """Delete all checkpoints but the ``keep_last`` newest, and the messages that only they needed.
+
+        Returns:
+            The number of deleted checkpoints.
+        """
+        return await self._checkpoints.delete(session_id, keep_last, fencing_token)
+
+    # --- staging
+
+    async def stage_changes(
+        self,
+        session_id: str,
+        step_id: str,
+        changes: StagedChanges | Mapping[str, Any],
+        *,
+        fencing_token: int | None = None,
+    ) -> None:
+        """Keep the changes of a tool call apart from the state, whose version stays the same.
+
+        Raises:
+            InvalidArgumentError, PatchError: invalid changes; nothing was sent. Whether patches apply shows when they
+                are promoted.
+        """
+        await self._staging.stage(session_id, step_id, changes, fencing_token)
+
+    async def get_staged_changes(self, session_id: str, step_id: str) -> list[StagedChanges]:
+        """The staged changes of a step, in the order in which they were staged."""
+        return await self._staging.of_step(session_id, step_id)
+
+    async def promote_staging(
+        self, session_id: str, step_id: str, *, fencing_token: int | None = None
+    ) -> PromoteResult:
+        """Apply the staged changes of a step to the custom state, in the order of their timestamps: all or none.
+
+        Merge changes take one script. Patches are computed here from the stored custom state, and applied if it has not
+        changed meanwhile; otherwise they are computed again.
+
+        Returns:
+            The number of changes applied, the version, and warnings: tool calls that set the same name to different
+            values, arrays that replaced a value which is no array, and a step without staged changes (``applied`` is 0,
+            as in a second call).
+
+        Raises:
+            PatchError: a patch does not apply; the staged changes stay.
+            ConcurrentUpdateError: others kept changing the custom state; the staged changes stay.
+        """
+        return await self._staging.promote(session_id, step_id, fencing_token)
+
+    async def discard_staging(self, session_id: str, step_id: str, *, fencing_token: int | None = None) -> int:
+        """Delete the staged changes of a step.
+
+        Returns:
+            Their number; 0 also if the session does not exist.
+        """
+        return await self._staging.discard(session_id, step_id, fencing_token)

@@ -1,4 +1,4 @@
-"""The control channel: what the processes that write streams are told by those that do not."""
+"""The control channel: messages from readers and other processes to the processes that write streams."""
 
 from __future__ import annotations
 
@@ -7,48 +7,56 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from helix_fast.keys import stream_control
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 from .appender import Appender
 
 STOP: Final = b"stop"
 LISTEN: Final = b"listen"
-"""Somebody has begun to listen to a stream, and the writers may have been silent, since nobody did."""
+"""A reader has subscribed to a stream. Its writers may have stopped publishing for lack of subscribers."""
 
 
 def message(what: bytes, detail: bytes, stream_id: str) -> bytes:
-    """A message of the channel. The detail may hold line breaks, the id cannot."""
+    """A message of the channel. The detail may contain line breaks, the id cannot."""
     return b"%b\n%b\n%b" % (what, detail, stream_id.encode())
 
 
-class Control:
-    """Listens to the control channel, for the writers of one manager.
+class ControlChannel:
+    """The subscription to the control channel, for the writers of one manager.
 
     Args:
-        store: the manager.
-        appenders: those of its open streams.
-        hurry: has an appender's stream looked after at once.
+        requests: the manager's.
+        key_prefix: the manager's; each prefix has a channel of its own.
+        appenders: those of the manager's open streams, by stream id.
+        renew_now: renews the lease of an appender at once, which also reads its stop flag.
     """
 
-    def __init__(self, store: RedisStore, appenders: Mapping[str, Appender], hurry: Callable[[Appender], None]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        requests: Requests,
+        key_prefix: str,
+        appenders: Mapping[str, Appender],
+        renew_now: Callable[[Appender], None],
+    ) -> None:
+        self._requests = requests
+        self._channel = stream_control(key_prefix)
         self._appenders = appenders
-        self._hurry = hurry
-        self._listens = False
-        self._beginning = asyncio.Lock()
+        self._renew_now = renew_now
+        self._subscribed = False
+        self._subscribing = asyncio.Lock()
 
-    async def listen(self) -> None:
-        """Begin to listen, where that has not been done yet."""
-        if self._listens:
+    async def subscribe(self) -> None:
+        """Subscribe, unless that is done already."""
+        if self._subscribed:
             return
-        async with self._beginning:  # once: a thousand writers that are opened together would hear everything so often
-            if not self._listens:
-                hub, channel = self._store.topology.hub(""), stream_control(self._store.key_prefix)
-                await self._store.retrying(lambda: hub.subscribe(channel, self), "")
-                self._listens = True
+        async with self._subscribing:  # once: else writers that open together would each add a subscription
+            if not self._subscribed:
+                hub = self._requests.topology.hub("")
+                await self._requests.retrying(lambda: hub.subscribe(self._channel, self), "")
+                self._subscribed = True
 
     def pushed(self, payload: bytes) -> None:
-        """What, a line break, a detail, a line break, the stream."""
+        """A message: what, a line break, a detail, a line break, the stream."""
         what, _, rest = payload.partition(b"\n")
         detail, _, stream_id = rest.rpartition(b"\n")
         appender = self._appenders.get(stream_id.decode(errors="replace"))
@@ -57,10 +65,10 @@ class Control:
         if what == STOP:
             appender.stop(detail.decode(errors="replace"))
         elif what == LISTEN:
-            self._store.topology.presence.remote_joined(appender, detail)
+            self._requests.topology.presence.remote_joined(appender, detail)
 
     def resync(self) -> None:
-        """Messages may have been missed: ask about every open stream; about stops together with the next renewal."""
+        """Messages may be missing: read the stop flags with a renewal of every lease, and count subscribers again."""
         for appender in self._appenders.values():
-            self._hurry(appender)
-        self._store.topology.presence.poll_now(self._appenders.values())
+            self._renew_now(appender)
+        self._requests.topology.presence.poll_now(self._appenders.values())

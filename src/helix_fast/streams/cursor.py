@@ -24,7 +24,7 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 from helix_fast.transport.topology import Topology
 
 from .chunks import Decoded, LineDecoder
@@ -41,7 +41,7 @@ PAGE_BYTES: Final = 256 << 10
 class CursorContext(NamedTuple):
     """The settings and connections that all cursors of a manager share."""
 
-    store: RedisStore
+    requests: Requests
     topology: Topology
     ttl: int
     control: bytes
@@ -90,7 +90,7 @@ class StreamCursor:
         self._context = context
         self._keys = keys
         self._after = after
-        self._read_ahead = ReadAhead(context.store, stream_id, keys.stream)
+        self._read_ahead = ReadAhead(context.requests, stream_id, keys.stream)
         self._opened = False
         self._page = MIN_PAGE
         self._far = False  # the last page was full: the end of the log is not near
@@ -191,7 +191,7 @@ class StreamCursor:
             if self._far and (decoded := await self._read_far()) is not None:
                 return decoded
             page = self._page
-            publish = await self._context.store.publish_word()
+            publish = await self._context.requests.publish_command()
             announce = self.pushes.begin_read()
             reply = await self._request(page, publish, announce=announce)
         except BaseException:
@@ -216,7 +216,7 @@ class StreamCursor:
     async def _request(self, page: int, publish: bytes, *, announce: bool) -> Any:
         context, keys = self._context, self._keys
         listen = message(LISTEN, context.topology.presence.name, self.stream_id) if announce else b""
-        return await context.store.run(
+        return await context.requests.run(
             _READ,
             self.stream_id,
             (keys.stream, keys.meta, keys.lease),
@@ -273,7 +273,7 @@ class StreamCursor:
         """Join the channel. The page was read before that, so the log is read once more before a push counts."""
         if not self._subscribed:
             hub = self._context.topology.hub(self.stream_id)
-            await self._context.store.retrying(
+            await self._context.requests.retrying(
                 lambda: hub.subscribe(self._keys.channel, self.pushes, stream=True), self.stream_id
             )
             self._subscribed = True
@@ -365,7 +365,7 @@ class StreamCursor:
             self._timer = None
         if self._subscribed:
             self._subscribed = False
-            if not self._context.store.closed:
+            if not self._context.requests.closed:
                 self._context.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self.pushes)
 
 

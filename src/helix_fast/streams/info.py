@@ -1,4 +1,4 @@
-"""Reads the reply of ``stream_info``."""
+"""StreamInfo, made from the reply of the script ``stream_info``. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import StreamInfo
 
 
 def read_info(stream_id: str, reply: list[Any]) -> StreamInfo:
-    """The StreamInfo for (meta, first entry, newest entries, lease in ms, now in ms)."""
+    """The StreamInfo of a reply: meta hash, first entry, newest entries, lease in ms, time of the server in ms."""
     meta, first, newest, lease, now = reply
     fields = {name.decode(): value for name, value in zip(meta[::2], meta[1::2], strict=False)}
     last = sequence_of(newest[0][1])

@@ -1,4 +1,4 @@
-"""Looks after the open writers of a manager: renews leases and TTLs, and learns of requests to stop."""
+"""Lease renewal: one background task renews the leases and TTLs of a manager's writers, and reads their stop flags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from helix_fast.errors import HelixError
 from helix_fast.lua import script
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 from .appender import Appender
 
@@ -16,15 +16,20 @@ _RENEW: Final = script("streams", "stream_renew")
 LONGEST_SLEEP: Final = 60.0
 
 
-class Keeper:
-    """One background task for all writers of a manager, running while there are any.
+class LeaseRenewer:
+    """The background task. It runs while there are writers with a lease or a TTL.
 
-    A lease is renewed when a third of it has passed, a TTL when a tenth has. A process that hears on the control
-    channel that it may have missed something asks for all its streams at once (``check_all``).
+    A lease is renewed after a third of it, a TTL after a tenth.
+
+    Args:
+        requests: the manager's.
+        producer: the manager's name among the holders of a stream's lease.
+        ttl: of the manager's streams, in seconds; 0: none.
+        report: gets the errors of renewals.
     """
 
-    def __init__(self, store: RedisStore, producer: bytes, ttl: int, report: Callable[[HelixError], None]) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, producer: bytes, ttl: int, report: Callable[[HelixError], None]) -> None:
+        self._requests = requests
         self._producer = producer
         self._ttl = ttl
         self._report = report
@@ -34,7 +39,7 @@ class Keeper:
         self._next = 0.0
 
     def add(self, appender: Appender) -> None:
-        """Care for an appender; call again when its lease changed."""
+        """Renew for an appender from now on; call it again after a change of its lease."""
         interval = self._interval(appender)
         if interval is not None:
             at = self._due[appender] = asyncio.get_running_loop().time() + interval
@@ -43,24 +48,24 @@ class Keeper:
             self._start()
 
     def remove(self, appender: Appender) -> None:
-        """Care for it no longer."""
+        """Stop renewing for an appender."""
         self._due.pop(appender, None)
 
-    def hurry(self, appender: Appender) -> None:
-        """Look after it at once: a request to stop may have been missed."""
+    def renew_now(self, appender: Appender) -> None:
+        """Renew for an appender at once, because a stop request may have been missed."""
         self._due[appender] = 0.0
         self._wake.set()
-        self._start()  # without leases and TTLs it does not run
+        self._start()  # without a lease and a TTL it is not running
 
     def _start(self) -> None:
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="helix_fast stream keeper")
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="helix_fast lease renewal")
 
-    async def check(self, appender: Appender) -> None:
-        """Renew one writer's lease and TTLs now."""
+    async def renew(self, appender: Appender) -> None:
+        """Renew the lease and the TTLs of one stream, and pass a stop flag on to its writers."""
         keys = appender.keys
         try:
-            reply = await self._store.run(
+            reply = await self._requests.run(
                 _RENEW,
                 appender.stream_id,
                 (keys.stream, keys.meta, keys.lease),
@@ -90,7 +95,7 @@ class Keeper:
                 else:
                     self._due[appender] = now + interval
             if due:
-                await asyncio.gather(*(self.check(appender) for appender in due if appender.dead is None))
+                await asyncio.gather(*(self.renew(appender) for appender in due if appender.dead is None))
             if not self._due:
                 break
             self._wake.clear()

@@ -1,4 +1,4 @@
-"""RedisStreamManager: makes the writers and readers of streams, and ends, pauses, resets and deletes streams."""
+"""RedisStreamManager: opens writers and readers of streams, and ends, pauses, resets and deletes streams."""
 
 from __future__ import annotations
 
@@ -11,22 +11,17 @@ from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
 from helix_fast.clock import iso_now
-from helix_fast.errors import (
-    HelixError,
-    InvalidArgumentError,
-    StaleFencingTokenError,
-    StreamClosedError,
-    StreamNotFoundError,
-)
+from helix_fast.errors import HelixError, InvalidArgumentError, StreamClosedError
 from helix_fast.keys import StreamKeys, check_id, stream_control
 from helix_fast.lua import script
+from helix_fast.replies import check_stream_reply
 from helix_fast.store import ConnectionOptions, RedisStore
 
 from .appender import Appender
-from .control import Control, message
+from .control import ControlChannel, message
 from .cursor import CursorContext, StreamCursor
 from .info import read_info
-from .lease_renewal import Keeper
+from .lease_renewal import LeaseRenewer
 from .reader import ResumableReader, StreamReader
 from .recovery import Recovery
 from .schema import StreamInfo
@@ -49,13 +44,13 @@ class RedisStreamManager(RedisStore):
     """Streams on Redis Streams: token by token in, resumable at any sequence out.
 
     Args:
-        redis, client, host, port, username, password, db, key_prefix, logger: see RedisStore.
-        max_stream_length: chunks that a stream keeps at least; up to 10 % and a batch more are kept. None or 0: all.
-        block_timeout: milliseconds of silence after which a reader looks into the log by itself.
-        ttl: seconds that a stream lives after it was last written or held open by a writer. None or 0: until deleted.
-        lease_ms: lease of a writer's process where ``create_writer`` names none; None: no lease, a writer that dies is
-            not noticed.
-        linger_ms: how long ``send`` may wait for more to send together; 0 sends on the same turn of the event loop.
+        redis, client, host, port, username, password, db, key_prefix, logger, wait_replicas, topology: see RedisStore.
+        max_stream_length: chunks that a stream keeps at least; it keeps up to 10 % and a batch more. None or 0: all.
+        block_timeout: milliseconds of silence after which a reader reads the log without waiting for a push.
+        ttl: seconds from the last write, or from the last renewal by an open writer, until a stream expires. None or
+            0: it is kept until it is deleted.
+        lease_ms: default of ``create_writer``; None: no lease, so that readers do not notice a producer that died.
+        linger_ms: milliseconds for which ``send`` gathers chunks; 0 sends them in the same turn of the event loop.
         max_chunk_bytes: largest encoded chunk.
         max_buffered_bytes: unacknowledged bytes of a stream beyond which ``writer.drain()`` waits.
     """
@@ -86,11 +81,14 @@ class RedisStreamManager(RedisStore):
         self._appenders: dict[str, Appender] = {}
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
         self._cursors: weakref.WeakSet[StreamCursor] = weakref.WeakSet()
-        self._recovery = Recovery(self)
+        requests, report = self._requests, self._errors.report
+        self._recovery = Recovery(requests, report)
         self._producer = secrets.token_urlsafe(3).encode()
-        self._keeper = Keeper(self, self._producer, self.ttl, self.report)
-        self._cursor_context = CursorContext(self, self._topology, self.ttl, stream_control(self.key_prefix), silence)
-        self._control = Control(self, self._appenders, self._keeper.hurry)
+        self._leases = LeaseRenewer(requests, self._producer, self.ttl, report)
+        self._cursor_context = CursorContext(
+            requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence
+        )
+        self._control = ControlChannel(requests, self.key_prefix, self._appenders, self._leases.renew_now)
 
     # writers
 
@@ -103,13 +101,13 @@ class RedisStreamManager(RedisStore):
         fencing_token: int | None = None,
         lease_ms: int | None = None,
     ) -> StreamWriter:
-        """Open a stream for writing; creates it if need be.
+        """Open a stream for writing; create it if it does not exist.
 
         Args:
-            agent_id, agent_type: filled into chunk structs that name none.
+            agent_id, agent_type: filled into chunk structs without these fields.
             fencing_token: a larger one than the stream has seen takes the stream over: every older writer is refused.
-            lease_ms: milliseconds after which a process that died without closing its writer counts as lost: readers
-                get ProducerLostError. Renewed in the background while the writer is open.
+            lease_ms: lease of this process as a producer, in milliseconds, renewed while the writer is open. When the
+                process dies without closing the writer, readers get ProducerLostError after this time.
 
         Raises:
             StreamClosedError: the stream has ended or failed.
@@ -122,30 +120,27 @@ class RedisStreamManager(RedisStore):
             arguments.text(agent_type, "agent_type")
         token = arguments.token(fencing_token)
         lease = self._lease_ms if lease_ms is None else _lease(lease_ms)
-        await self._control.listen()
-        generation = self._topology.generation(stream_id)
+        await self._control.subscribe()
+        generation = self._requests.topology.generation(stream_id)
         try:
-            reply = await self.run(
+            reply = await self._requests.run(
                 _OPEN,
                 stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._producer, token, lease, self.ttl, await self.publish_word(), keys.channel),
+                (self._producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel),
             )
         except BaseException:
             if lease:
                 self._withdraw(stream_id, keys)
             raise
-        if reply[0] == b"closed":
-            raise StreamClosedError(stream_id, reply[1].decode())
-        if reply[0] == b"stale":
-            raise StaleFencingTokenError(int(token), int(reply[1]))
+        check_stream_reply(stream_id, reply, token)
         _kind, _term, epoch, last, text, stop, reason, _status = reply
         terms = Terms(text.decode(), epoch.decode(), fencing_token)
         shared = self._appenders.get(stream_id)
         if shared is None or shared.dead is not None or shared.terms.number != terms.number:
             shared = Appender(
                 stream_id,
-                self._topology,
+                self._requests.topology,
                 keys,
                 terms,
                 int(last),
@@ -153,7 +148,7 @@ class RedisStreamManager(RedisStore):
                 max_length=self.max_stream_length,
                 linger=self._linger,
                 recovery=self._recovery,
-                report=self.report,
+                report=self._errors.report,
             )
             shared.generation = generation
             self._appenders[stream_id] = shared
@@ -164,7 +159,7 @@ class RedisStreamManager(RedisStore):
         shared.lease_ms = max(shared.lease_ms, lease)
         if stop == b"1":
             shared.stop(reason.decode())
-        self._keeper.add(shared)
+        self._leases.add(shared)
         return StreamWriter(
             shared,
             agent_id,
@@ -172,38 +167,38 @@ class RedisStreamManager(RedisStore):
             max_chunk_bytes=self._max_chunk_bytes,
             max_buffered_bytes=self._max_buffered_bytes,
             leave=self._leave,
-            report=self.report,
+            report=self._errors.report,
         )
 
     def _withdraw(self, stream_id: str, keys: StreamKeys) -> None:
-        """Opening was cancelled or its reply lost: nobody would renew the lease, and it would be missed."""
+        """Undo the lease of a failed or cancelled open; else readers get ProducerLostError when it expires."""
         shared = self._appenders.get(stream_id)
         if shared is None or not shared.lease_ms:
             frame = _LEAVE.frame((keys.meta, keys.lease), (self._producer, ""), by_text=True)
             with contextlib.suppress(HelixError):
-                self._topology.send(stream_id, frame)
+                self._requests.topology.send(stream_id, frame)
 
     async def _leave(self, appender: Appender) -> None:
         appender.writers -= 1
         if appender.writers:
             return
-        self._keeper.remove(appender)
+        self._leases.remove(appender)
         if self._appenders.get(appender.stream_id) is appender:
             del self._appenders[appender.stream_id]
         alive = appender.dead is None
         await appender.close()
-        if appender.lease_ms and alive and not self.closed:
+        if appender.lease_ms and alive and not self._requests.closed:
             keys = appender.keys
             args = (self._producer, appender.terms.number)
-            await self.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
+            await self._requests.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:
-                self._keeper.hurry(successor)  # opened meanwhile: it holds the lease under the same name
+                self._leases.renew_now(successor)  # opened meanwhile: it holds the lease under the same name
 
     # readers
 
     async def create_reader(self, stream_id: str) -> StreamReader | None:
-        """A reader from the first chunk that is kept, then live; None where there is no such stream.
+        """A reader that begins with the first chunk still kept; None if the stream does not exist.
 
         Raises:
             InvalidIdError, StoreConnectionError; while iterating see StreamReader.
@@ -221,12 +216,12 @@ class RedisStreamManager(RedisStore):
     async def create_resumable_reader(
         self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
     ) -> ResumableReader | None:
-        """A reader of everything after ``from_sequence``, then live; None where there is no such stream.
+        """A reader of everything after ``from_sequence``; None if the stream does not exist.
 
         Args:
             from_sequence: the last sequence seen; 0 for the beginning of the epoch.
-            epoch: of that position, where it is known: tells a position of an earlier life of the stream.
-            on_gap: ``"raise"``, or ``"skip"`` to go on from the first chunk that is still kept.
+            epoch: the epoch of that position, if known: it tells a position from before a reset.
+            on_gap: ``"raise"``, or ``"skip"`` to go on with the first chunk still kept.
 
         Raises:
             SequenceGapError: chunks after ``from_sequence`` are no longer kept.
@@ -254,8 +249,8 @@ class RedisStreamManager(RedisStore):
         """End a stream: readers stop after its last chunk, writers are refused. Ending it twice is no error.
 
         Args:
-            output: kept as JSON, told by ``get_info``.
-            fencing_token: refused where the stream has seen a larger one.
+            output: any JSON value, returned by ``get_info``.
+            fencing_token: refused if the stream has seen a larger one.
 
         Raises:
             StreamNotFoundError, StreamClosedError (it has failed), StaleFencingTokenError, InvalidArgumentError.
@@ -275,19 +270,21 @@ class RedisStreamManager(RedisStore):
         token = arguments.token(fencing_token)
         appender = self._appenders.get(stream_id)
         if appender is not None and appender.dead is None:
-            # What this process has been given for the stream comes before its end.
+            # Chunks that this process has buffered for the stream come before its end.
             with contextlib.suppress(StreamClosedError):
                 await appender.flush()
-        reply = await self.run(
+        reply = await self._requests.run(
             _END,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (status, value, token, self.ttl, iso_now(), await self.publish_word(), keys.channel),
+            (status, value, token, self.ttl, iso_now(), await self._requests.publish_command(), keys.channel),
         )
-        _check(stream_id, reply, token, status)
+        check_stream_reply(stream_id, reply, token)
 
     async def pause_stream(self, stream_id: str) -> None:
-        """Mark a stream paused: the silence is meant. Readers wait on and no lease is missed; writes are taken as ever.
+        """Mark a stream paused: its silence is intended. Readers go on waiting, whatever becomes of the lease.
+
+        Writes are accepted as before.
 
         Raises:
             StreamNotFoundError, StreamClosedError.
@@ -299,7 +296,7 @@ class RedisStreamManager(RedisStore):
         await self._flag(stream_id, "resume", "")
 
     async def request_stop(self, stream_id: str, reason: str | None = None) -> None:
-        """Ask the writers of a stream, in whatever process, to stop: sets their ``stop_requested``, now and for good.
+        """Ask the writers of a stream to stop, in all processes: sets their ``stop_requested``. It cannot be undone.
 
         Raises:
             StreamNotFoundError, StreamClosedError.
@@ -309,16 +306,16 @@ class RedisStreamManager(RedisStore):
     async def _flag(self, stream_id: str, what: str, reason: str) -> None:
         keys = StreamKeys(self.key_prefix, stream_id)
         told = message(what.encode(), reason.encode(), stream_id)
-        reply = await self.run(
+        reply = await self._requests.run(
             _FLAG,
             stream_id,
             (keys.stream, keys.meta),
             (what, reason, iso_now(), stream_control(self.key_prefix), told),
         )
-        _check(stream_id, reply, b"", "")
+        check_stream_reply(stream_id, reply)
 
     async def reset_stream(self, stream_id: str, *, fencing_token: int | None = None) -> str:
-        """Start a new life of a stream, without its chunks; returns the new epoch. Sequences go on growing.
+        """Delete a stream's chunks and begin a new epoch, which is returned. Sequences go on growing.
 
         Open readers and writers get StreamResetError.
 
@@ -327,60 +324,44 @@ class RedisStreamManager(RedisStore):
         """
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
-        reply = await self.run(
+        publish = await self._requests.publish_command()
+        reply = await self._requests.run(
             _RESET,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (secrets.token_hex(8), token, self.ttl, iso_now(), await self.publish_word(), keys.channel),
+            (secrets.token_hex(8), token, self.ttl, iso_now(), publish, keys.channel),
         )
-        if reply[0] == b"none":
-            raise StreamNotFoundError(stream_id)
-        if reply[0] == b"stale":
-            raise StaleFencingTokenError(int(token), int(reply[1]))
+        check_stream_reply(stream_id, reply, token)
         return str(reply[1].decode())
 
     async def delete_stream(self, stream_id: str) -> bool:
-        """Delete a stream with all that belongs to it; returns whether there was one.
+        """Delete a stream and everything that belongs to it; returns whether it existed.
 
-        Open readers get StreamDeletedError, and so do open writers: they do not bring it back.
+        Open readers and writers get StreamDeletedError. A writer does not create it again.
         """
         keys = StreamKeys(self.key_prefix, stream_id)
-        reply = await self.run(
-            _DELETE, stream_id, (keys.stream, keys.meta, keys.lease), (await self.publish_word(), keys.channel)
-        )
-        return bool(reply)
+        args = (await self._requests.publish_command(), keys.channel)
+        return bool(await self._requests.run(_DELETE, stream_id, (keys.stream, keys.meta, keys.lease), args))
 
     async def get_info(self, stream_id: str) -> StreamInfo | None:
-        """What is known of a stream, at one moment; None where there is none."""
+        """Status, epoch, sequences and lease of a stream, all of the same moment; None if it does not exist."""
         keys = StreamKeys(self.key_prefix, check_id(stream_id, "stream_id"))
-        reply = await self.run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
+        reply = await self._requests.run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
         return read_info(stream_id, reply) if reply else None
 
     async def close(self) -> None:
-        """Close the store: open readers and writers stop. What was sent and not flushed is not waited for."""
-        if self.closed:
+        """Close the store, its readers and its writers. Chunks that were sent and not flushed may be lost."""
+        if self._requests.closed:
             return
         for cursor in list(self._cursors):
             cursor.abort()
-        # from the last, and each of them also where one before it is cancelled
+        # in reverse order, and each of them even if an earlier one is cancelled
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(super().close)
             for appender in list(self._all_appenders):
                 stack.push_async_callback(appender.close)
-            stack.push_async_callback(self._keeper.close)
+            stack.push_async_callback(self._leases.close)
 
 
 def _lease(value: int | None) -> int:
     return 0 if value is None else arguments.integer(value, "lease_ms", 10, 10 * 86_400_000)
-
-
-def _check(stream_id: str, reply: bytes, token: bytes, wanted: str) -> None:
-    """Raise what the reply of stream_end or stream_flag means."""
-    text = reply.decode()
-    if text in {"done", wanted}:
-        return
-    if text == "none":
-        raise StreamNotFoundError(stream_id)
-    if text in {"ended", "failed"}:
-        raise StreamClosedError(stream_id, text)
-    raise StaleFencingTokenError(int(token), int(text))

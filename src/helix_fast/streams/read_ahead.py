@@ -8,7 +8,7 @@ from typing import Any
 
 from helix_fast import codec
 from helix_fast.errors import HelixError
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 from helix_fast.transport.lane import settle
 
 
@@ -21,10 +21,10 @@ class ReadAhead:
         key: of its log.
     """
 
-    __slots__ = ("_key", "_page", "_prefetched", "_store", "_stream_id")
+    __slots__ = ("_key", "_page", "_prefetched", "_requests", "_stream_id")
 
-    def __init__(self, store: RedisStore, stream_id: str, key: bytes) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, stream_id: str, key: bytes) -> None:
+        self._requests = requests
         self._stream_id = stream_id
         self._key = key
         self._page: tuple[bytes, int] | None = None
@@ -34,7 +34,7 @@ class ReadAhead:
         """Request the ``count`` entries after ``entry_id``, which will be read next; returns when that was sent."""
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._store.topology.send(
+            self._requests.topology.send(
                 self._stream_id, codec.frame_command(self._command(entry_id, count)), partial(settle, reply)
             )
         except HelixError:
@@ -54,7 +54,7 @@ class ReadAhead:
             if isinstance(entries, list):
                 return entries
             # An error does not matter: the page is requested again, with retries.
-        found: list[list[Any]] = await self._store.command(self._stream_id, *self._command(entry_id, count))
+        found: list[list[Any]] = await self._requests.command(self._stream_id, *self._command(entry_id, count))
         return found
 
     def _command(self, entry_id: bytes, count: int) -> tuple[bytes | int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast.errors import (
@@ -19,7 +19,7 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 from helix_fast.transport.retry import is_transient, pause
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class Inspection:
 class Recovery:
     """Resolves batches for all appenders of one manager."""
 
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, report: Callable[[HelixError], None]) -> None:
+        self._requests = requests
+        self._report = report
 
     async def resolve(self, appender: Appender, cause: HelixError | None) -> None:
         """Find out what became of the appender's batch and let it go on.
@@ -83,7 +84,7 @@ class Recovery:
         now = asyncio.get_running_loop().time()
         if appender.trouble_since is None:
             appender.trouble_since, appender.failures = now, 0
-        if not is_transient(cause) or now - appender.trouble_since > self._store.retry_timeout:
+        if not is_transient(cause) or now - appender.trouble_since > self._requests.retry_timeout:
             appender.trouble_since = None
             return False
         await asyncio.sleep(pause(appender.failures))
@@ -93,7 +94,7 @@ class Recovery:
     async def _inspect(self, appender: Appender, entry: bytes) -> Inspection | None:
         keys: StreamKeys = appender.keys
         generation = appender.topology.generation(appender.stream_id)
-        reply = await self._store.run(_INSPECT, appender.stream_id, (keys.stream, keys.meta), (entry,))
+        reply = await self._requests.run(_INSPECT, appender.stream_id, (keys.stream, keys.meta), (entry,))
         # Taken from before the request: a reconnection in between is looked at again.
         appender.generation = generation
         return Inspection(reply) if reply else None
@@ -112,7 +113,7 @@ class Recovery:
                 lost = (found.stored + 1, believed)
                 if appender.lost != lost:  # looked at again before anything was stored behind the hole: told once
                     appender.lost = lost
-                    self._store.report(AcknowledgedDataLostError(appender.stream_id, *lost))
+                    self._report(AcknowledgedDataLostError(appender.stream_id, *lost))
             if found.top > believed:
                 if batch.doubtful and found.oldest > batch.first:
                     appender.abandon(
@@ -171,7 +172,7 @@ class Recovery:
                 raise
             if is_transient(error):
                 batch.doubtful, args[-1] = True, 1
-            reply = await self._store.run(_APPEND, appender.stream_id, (keys.stream, keys.meta), args)
+            reply = await self._requests.run(_APPEND, appender.stream_id, (keys.stream, keys.meta), args)
         if reply == b"unknown":
             lost = WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1)
             appender.abandon(lost, last)

@@ -1,4 +1,4 @@
-"""RedisResumableStorage: the log of a stream by sequence, for callers that number chunks themselves."""
+"""RedisResumableStorage: chunks of a stream by sequence, for callers that assign the sequences themselves."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from helix_fast.errors import (
     HelixError,
     InvalidArgumentError,
     MalformedChunkError,
-    SequenceConflictError,
-    StaleFencingTokenError,
     StoreClosedError,
     StoreConnectionError,
-    StreamClosedError,
     StreamNotFoundError,
 )
 from helix_fast.keys import StreamKeys, check_id
 from helix_fast.lua import script
+from helix_fast.replies import check_stream_reply
+from helix_fast.store import ConnectionOptions, RedisStore
 from helix_fast.transport.lane import settle
 
 from .chunks import StreamChunk, encode_chunk
@@ -33,7 +32,7 @@ from .cursor import StreamCursor
 from .entries import sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo
-from .write_buffer import MAX_BATCH_CHUNKS
+from .write_buffer import batch_limit
 
 _OPEN: Final = script("streams", "stream_open")
 _PUT: Final = script("streams", "stream_put")
@@ -41,7 +40,7 @@ Callback = Callable[[StreamChunk, int], object]
 
 
 class Unsubscribe:
-    """Ends a subscription when called. The result may be awaited: then no callback runs any more."""
+    """Ends a subscription when called. Await the result to be sure that no callback runs any more."""
 
     _task: asyncio.Task[None]
 
@@ -50,10 +49,10 @@ class Unsubscribe:
 
     def __call__(self) -> asyncio.Future[Any]:
         """End the subscription."""
-        self.called = True  # chunks that are there already are delivered without a turn of the loop for a cancellation
+        self.called = True  # stored chunks are delivered without a turn of the loop in which a cancellation could act
         loop = self._task.get_loop()
         if asyncio.current_task(loop) is self._task:
-            done = loop.create_future()  # the callback itself: it is the last that runs, and must not wait for itself
+            done = loop.create_future()  # called by the callback: it must not wait for itself
             done.set_result(None)
             return done
         self._task.cancel()
@@ -64,18 +63,37 @@ class Unsubscribe:
         yield from asyncio.wait([self._task]).__await__()
 
 
-class RedisResumableStorage(RedisStreamManager):
-    """Chunks stored and read by sequence, on the same keys and entries as RedisStreamManager.
+class RedisResumableStorage(RedisStore):
+    """Chunks stored and read by sequence, in the same streams as those of a RedisStreamManager.
 
-    Arguments as RedisStreamManager's.
+    Args:
+        redis, key_prefix, options: those of RedisStreamManager.
+        manager: reads and ends the streams, in place of one of the storage's own. A Helix shares its manager this way;
+            the storage does not close it.
     """
 
-    def __init__(self, redis: str | Redis | RedisCluster | None = None, **options: Any) -> None:
-        super().__init__(redis, **options)
+    def __init__(
+        self,
+        redis: str | Redis | RedisCluster | None = None,
+        *,
+        key_prefix: str = "helix:",
+        manager: RedisStreamManager | None = None,
+        **options: Any,
+    ) -> None:
+        connection: ConnectionOptions = {}
+        for name in ConnectionOptions.__annotations__.keys() & options.keys():
+            connection[name] = options.pop(name)  # type: ignore[literal-required]
+        super().__init__(redis, key_prefix=key_prefix, **connection)
+        if manager is not None and options:
+            raise InvalidArgumentError(f"{', '.join(options)}: the manager has these options")
+        self._owns_manager = manager is None
+        self._manager = manager or RedisStreamManager(
+            topology=self._requests.topology, key_prefix=key_prefix, logger=connection.get("logger"), **options
+        )
         self._subscriptions: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
     async def create(self, stream_id: str, *, fencing_token: int | None = None) -> StreamInfo:
-        """Create a stream; one that exists is left as it is.
+        """Create a stream; an existing one is left unchanged.
 
         Raises:
             StreamClosedError: it has ended or failed.
@@ -83,17 +101,14 @@ class RedisResumableStorage(RedisStreamManager):
         """
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
-        reply = await self.run(
+        reply = await self._requests.run(
             _OPEN,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (b"", token, 0, self.ttl, await self.publish_word(), keys.channel),
+            (b"", token, 0, self._manager.ttl, await self._requests.publish_command(), keys.channel),
         )
-        if reply[0] == b"closed":
-            raise StreamClosedError(stream_id, reply[1].decode())
-        if reply[0] == b"stale":
-            raise StaleFencingTokenError(int(token), int(reply[1]))
-        info = await self.get_info(stream_id)
+        check_stream_reply(stream_id, reply, token)
+        info = await self._manager.get_info(stream_id)
         if info is None:
             raise StreamNotFoundError(stream_id)
         return info
@@ -101,9 +116,9 @@ class RedisResumableStorage(RedisStreamManager):
     async def append(
         self, stream_id: str, chunk: StreamChunk | dict[str, Any], sequence: int, *, fencing_token: int | None = None
     ) -> None:
-        """Append a chunk as ``sequence``. The same bytes at the last sequence again are no error and change nothing.
+        """Append a chunk as ``sequence``. A repeated call with the same bytes as the last chunk changes nothing.
 
-        A struct without ``timestamp`` gets none here, so that a repeated call has the same bytes.
+        A struct without ``timestamp`` stays without one, so that a repeated call has the same bytes.
 
         Raises:
             SequenceConflictError: ``sequence`` is not the stream's next one.
@@ -120,7 +135,7 @@ class RedisResumableStorage(RedisStreamManager):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        """Append chunks from ``first_sequence`` on, all or none; nothing for no chunks. Else as ``append``."""
+        """Append chunks from ``first_sequence`` on, all or none. No chunks: nothing is sent. Errors of ``append``."""
         keys = StreamKeys(self.key_prefix, stream_id)
         arguments.integer(first_sequence, "sequence", 1)
         token = arguments.token(fencing_token)
@@ -131,33 +146,25 @@ class RedisResumableStorage(RedisStreamManager):
         encoded = [self._encode(chunk, sequence) for sequence, chunk in numbered]
         if not encoded:
             return
-        longest = (
-            max(1, min(MAX_BATCH_CHUNKS, self.max_stream_length // 25)) if self.max_stream_length else MAX_BATCH_CHUNKS
-        )
-        reply = await self.run(
+        keep = self._manager.max_stream_length
+        longest = batch_limit(keep)
+        publish = await self._requests.publish_command()
+        reply = await self._requests.run(
             _PUT,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
             (
                 first_sequence,
                 token,
-                self.ttl,
-                self.max_stream_length,
+                self._manager.ttl,
+                keep,
                 longest,
-                await self.publish_word(),
+                publish,
                 keys.channel,
                 *_entries(encoded, longest),
             ),
         )
-        kind = reply[0]
-        if kind == b"conflict":
-            raise SequenceConflictError(int(reply[1]), first_sequence)
-        if kind == b"none":
-            raise StreamNotFoundError(stream_id)
-        if kind == b"closed":
-            raise StreamClosedError(stream_id, reply[1].decode())
-        if kind == b"stale":
-            raise StaleFencingTokenError(int(token), int(reply[1]))
+        check_stream_reply(stream_id, reply, token, first_sequence)
 
     def _encode(self, chunk: StreamChunk | dict[str, Any], sequence: int) -> bytes:
         try:
@@ -165,12 +172,13 @@ class RedisResumableStorage(RedisStreamManager):
         except MalformedChunkError as error:
             error.sequence = sequence
             raise
-        if len(data) > self._max_chunk_bytes:
-            raise ChunkTooLargeError(len(data), self._max_chunk_bytes)
+        limit = self._manager._max_chunk_bytes
+        if len(data) > limit:
+            raise ChunkTooLargeError(len(data), limit)
         return data
 
     async def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
-        """The stored chunks after ``from_sequence``, at most ``limit``; none where there is no such stream.
+        """The stored chunks after ``from_sequence``, at most ``limit``; none if the stream does not exist.
 
         Raises:
             SequenceGapError: some of them are no longer kept.
@@ -181,7 +189,9 @@ class RedisResumableStorage(RedisStreamManager):
         keys = StreamKeys(self.key_prefix, stream_id)
         arguments.integer(from_sequence, "from_sequence")
         left = arguments.MAX_EXACT if limit is None else arguments.integer(limit, "limit")
-        cursor = StreamCursor(self._cursor_context, stream_id, keys, after=from_sequence, epoch=None, skip_gaps=False)
+        cursor = StreamCursor(
+            self._manager._cursor_context, stream_id, keys, after=from_sequence, epoch=None, skip_gaps=False
+        )
         found: list[StoredChunk] = []
         while left > len(found):
             page = await cursor.stored()
@@ -199,14 +209,15 @@ class RedisResumableStorage(RedisStreamManager):
     def subscribe(self, stream_id: str, callback: Callback, *, from_sequence: int | None = None) -> Unsubscribe:
         """Call ``callback(chunk, sequence)`` for each chunk, in order, one at a time; it may be a coroutine function.
 
-        A callback that raises is reported through ``on("error")``, and the next chunk comes all the same. So is what
-        ends the subscription before the stream's end. A stream that does not exist yet is waited for.
+        An error of the callback goes to ``on("error")``, and the next chunk follows. An error that ends the
+        subscription before the end of the stream goes there too. If the stream does not exist yet, the subscription
+        waits for it.
 
         Args:
-            from_sequence: the last sequence seen; None for only what is written from now on.
+            from_sequence: the last sequence seen; None: only chunks that are written from now on.
 
         Returns:
-            a callable that ends the subscription; what it returns may be awaited.
+            A callable that ends the subscription; its result may be awaited.
 
         Raises:
             InvalidIdError, InvalidArgumentError.
@@ -216,16 +227,16 @@ class RedisResumableStorage(RedisStreamManager):
             arguments.integer(from_sequence, "from_sequence")
         if not callable(callback):
             raise InvalidArgumentError("callback must be callable")
-        if self.closed:
+        if self._requests.closed:
             raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()
         top: asyncio.Future[Any] | None = None
         if from_sequence is None:
-            # Asked now: a chunk that the caller writes next is written after the answer.
+            # Asked now, so that chunks which the caller writes after this call are delivered.
             top = loop.create_future()
             keys = StreamKeys(self.key_prefix, stream_id)
             frame = codec.frame_command((b"XREVRANGE", keys.stream, b"+", b"-", b"COUNT", b"1"))
-            self._topology.send(stream_id, frame, partial(settle, top))
+            self._requests.topology.send(stream_id, frame, partial(settle, top))
         handle = Unsubscribe()
         deliver = self._deliver(stream_id, callback, from_sequence, top, handle)
         handle._task = loop.create_task(deliver, name=f"subscription {stream_id}")
@@ -236,7 +247,7 @@ class RedisResumableStorage(RedisStreamManager):
         entries = await top if top is not None else None
         if isinstance(entries, list):
             return sequence_of(entries[0][1]) if entries else 0
-        info = await self.get_info(stream_id)
+        info = await self._manager.get_info(stream_id)
         return 0 if info is None else info.last_sequence
 
     async def _deliver(
@@ -247,13 +258,14 @@ class RedisResumableStorage(RedisStreamManager):
         top: asyncio.Future[Any] | None,
         handle: Unsubscribe,
     ) -> None:
-        while not self.closed:
+        pause = min(self._manager._cursor_context.block_timeout, 0.25)
+        while not self._requests.closed:
             try:
                 if from_sequence is None:
                     from_sequence = await self._last_sequence(stream_id, top)
-                reader = await self.create_resumable_reader(stream_id, from_sequence=from_sequence)
+                reader = await self._manager.create_resumable_reader(stream_id, from_sequence=from_sequence)
                 if reader is None:
-                    await asyncio.sleep(min(self._cursor_context.block_timeout, 0.25))
+                    await asyncio.sleep(pause)
                     continue
                 async with reader:
                     while True:
@@ -262,17 +274,17 @@ class RedisResumableStorage(RedisStreamManager):
                         except StopAsyncIteration:
                             return
                         except MalformedChunkError as error:
-                            self.report(error)
+                            self._errors.report(error)
                             continue
                         from_sequence = stored.sequence
                         await self._call(callback, stored)
                         if handle.called:
                             return
             except StoreConnectionError as error:
-                self.report(error)
-                await asyncio.sleep(min(self._cursor_context.block_timeout, 0.25))
+                self._errors.report(error)
+                await asyncio.sleep(pause)
             except HelixError as error:
-                self.report(error)
+                self._errors.report(error)
                 return
 
     async def _call(self, callback: Callback, stored: StoredChunk) -> None:
@@ -283,48 +295,50 @@ class RedisResumableStorage(RedisStreamManager):
         except (Exception, asyncio.CancelledError) as cause:
             if isinstance(cause, asyncio.CancelledError) and _is_cancelled():
                 raise
-            # the subscriber's own bug: told, and no reason to keep the following chunks from it
+            # a bug of the subscriber: reported; it still gets the following chunks
             error = HelixError(f"a subscriber of {stored.sequence} failed: {cause!r}")
             error.__cause__ = cause
-            self.report(error)
+            self._errors.report(error)
 
     async def get_metadata(self, stream_id: str) -> StreamInfo | None:
-        """What is known of a stream; see ``RedisStreamManager.get_info``."""
-        return await self.get_info(stream_id)
+        """Status, epoch, sequences and lease of a stream, all of the same moment; None if it does not exist."""
+        return await self._manager.get_info(stream_id)
 
     async def end(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
-        """End a stream; see ``RedisStreamManager.end_stream``."""
-        await self.end_stream(stream_id, output, fencing_token=fencing_token)
+        """End a stream. Arguments and errors of ``RedisStreamManager.end_stream``."""
+        await self._manager.end_stream(stream_id, output, fencing_token=fencing_token)
 
     async def fail(self, stream_id: str, error: str, *, fencing_token: int | None = None) -> None:
-        """Fail a stream; see ``RedisStreamManager.fail_stream``."""
-        await self.fail_stream(stream_id, error, fencing_token=fencing_token)
+        """End a stream with an error. Arguments and errors of ``RedisStreamManager.fail_stream``."""
+        await self._manager.fail_stream(stream_id, error, fencing_token=fencing_token)
 
     async def delete(self, stream_id: str) -> bool:
-        """Delete a stream; see ``RedisStreamManager.delete_stream``."""
-        return await self.delete_stream(stream_id)
+        """Delete a stream and everything that belongs to it; returns whether it existed."""
+        return await self._manager.delete_stream(stream_id)
 
     async def close(self) -> None:
-        """Close the store and end its subscriptions."""
+        """End the subscriptions and close the store. Safe to call twice."""
         tasks = list(self._subscriptions)
         for task in tasks:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await super().close()
+            try:
+                if self._owns_manager:
+                    await self._manager.close()
+            finally:
+                await super().close()
 
 
 def _is_cancelled() -> bool:
-    """Whether this task is to end, and not something that it waits for."""
-    cancelling = getattr(
-        asyncio.current_task(), "cancelling", None
-    )  # Python 3.11; before, one cannot be told from the other
+    """Whether this task was cancelled, and not a future that it awaits. Python 3.10 cannot tell: then True."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
     return cancelling is None or cancelling() > 0
 
 
 def _entries(encoded: Sequence[bytes], longest: int) -> list[bytes | int]:
-    """Chunks as pairs of (chunks in the entry, body of the entry)."""
+    """The entries of chunks, flat: for each entry its number of chunks and its body."""
     entries: list[bytes | int] = []
     lines: list[bytes] = []
     size = 0

@@ -19,6 +19,11 @@ from .terms import Terms
 MAX_BATCH_CHUNKS: Final = 4096
 
 
+def batch_limit(max_length: int) -> int:
+    """Chunks of a batch at most: 4 % of the length to which its stream is trimmed, as trimming drops whole batches."""
+    return max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
+
+
 class Intake(codec.StraightAppender):
     """The queue of an appender, and who waits for it.
 
@@ -35,7 +40,7 @@ class Intake(codec.StraightAppender):
         # Kept, since asking for the running loop asks the kernel for the process's id on Python before 3.12.
         self._loop = asyncio.get_running_loop()
         framer = codec.AppendFramer(keys.stream, keys.channel, topology.publish)
-        max_count = max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
+        max_count = batch_limit(max_length)
         super().__init__(
             stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger,
             self._loop.create_future, self._loop.call_soon,

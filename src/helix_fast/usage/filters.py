@@ -1,4 +1,4 @@
-"""The filters of ``get_entries``, checked and brought into one form. No I/O."""
+"""Filters: the filter arguments of ``get_entries``, checked and in one form. No I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Range = Union[tuple[Union[int, None], Union[int, None]], Mapping[str, Union[int,
 
 
 def check_kinds(kinds: object) -> tuple[bytes, ...] | None:
-    """Kinds as the codec takes them; None: no filter. InvalidArgumentError for what is no collection of str."""
+    """Kinds as the codec takes them; None: no filter. InvalidArgumentError unless it is a collection of str."""
     if kinds is None:
         return None
     if isinstance(kinds, (str, bytes)) or not isinstance(kinds, Collection):

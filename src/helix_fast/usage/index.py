@@ -1,4 +1,4 @@
-"""The index of sessions that have usage: 64 shards, each a sorted set by expiry, never a scan of the server."""
+"""UsageIndex: the sessions that have usage, in 64 sorted sets by expiry. Nothing here scans the server's keys."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
 from helix_fast.keys import INDEX_SHARDS, usage_index, usage_shard
 from helix_fast.lua import script
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 _INDEX: Final = script("usage", "usage_index")
 _FIND: Final = script("usage", "usage_find")
-# Scores of sessions that never expire: beyond any time, and spread, so that a page of the index need not hold them all.
+# Scores of sessions that never expire: above any time, and different, so that they need not all be on one page.
 _FOREVER: Final = 4 * 10**15
-# On a cluster a session is listed for a tenth of its TTL longer than it lives, and again when that has passed.
+# On a cluster a session is listed for a tenth of its TTL longer than it lives, and listed again after such a tenth.
 _SLACK: Final = 10
 _REMEMBERED: Final = 10_000
 
 
 class SessionIdPage(list[str]):
-    """Session ids; ``cursor`` goes on after the last of them, None where there are no more."""
+    """Session ids; ``cursor`` is that of the next page, None at the end."""
 
     cursor: str | None = None
 
@@ -38,14 +38,14 @@ def forever(session_id: str) -> int:
 class UsageIndex:
     """The index as one store uses it.
 
-    With one server the scripts that record and delete keep it, in the same step. On a cluster it lives in other slots
-    than the session's keys; then :meth:`list_session` comes before a write, so that a crash in between hides nothing,
-    and a deleted session stays listed until its time is over: another process may count on having listed it. Readers
-    look whether it is there.
+    On a single server, the scripts that record and delete update it in the same step. On a cluster it is in other slots
+    than the session's keys. There, :meth:`list_session` comes before a write, so that a crash in between hides no
+    session. A deleted session stays listed until it would have expired, because other processes remember that it is
+    listed; readers check that it still exists.
     """
 
-    def __init__(self, store: RedisStore, prefix: str) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, prefix: str) -> None:
+        self._requests = requests
         self._prefix = prefix
         self._listed: OrderedDict[str, float] = OrderedDict()
 
@@ -54,24 +54,24 @@ class UsageIndex:
         return usage_index(self._prefix, usage_shard(session_id))
 
     async def list_session(self, session_id: str, ttl: int) -> None:
-        """List a session, where this process has not done so lately. ``ttl`` in seconds, 0: forever."""
+        """List a session, unless this process has done so lately. ``ttl`` in seconds; 0: forever."""
         now = asyncio.get_running_loop().time()
         if self._listed.get(session_id, 0.0) > now:
             return
         slack = ttl // _SLACK
         lifetime = ttl + slack + 1 if ttl else 0
         shard = f"{usage_shard(session_id):02d}"
-        await self._store.run(_INDEX, shard, [self.key(session_id)], [lifetime, session_id, forever(session_id)])
+        await self._requests.run(_INDEX, shard, [self.key(session_id)], [lifetime, session_id, forever(session_id)])
         self._listed[session_id] = now + slack if ttl else float("inf")
         self._listed.move_to_end(session_id)
         if len(self._listed) > _REMEMBERED:
             self._listed.popitem(last=False)
 
     async def page(self, limit: int | None, cursor: str | None) -> SessionIdPage:
-        """The next page, in one wave of requests to all shards that are left.
+        """The page behind a cursor, in one wave of requests to all remaining shards.
 
         Raises:
-            InvalidArgumentError: a limit below 1, a cursor that is none of ours.
+            InvalidArgumentError: a limit below 1, an invalid cursor.
         """
         most = None if limit is None else arguments.integer(limit, "limit", 1)
         first, score, member = (0, "", b"") if cursor is None else _parse_cursor(cursor)
@@ -79,7 +79,7 @@ class UsageIndex:
         shards = range(first, INDEX_SHARDS)
         replies: list[Any] = await asyncio.gather(
             *(
-                self._store.run(
+                self._requests.run(
                     _FIND,
                     f"{shard:02d}",
                     [usage_index(self._prefix, shard)],

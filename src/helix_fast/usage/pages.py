@@ -1,16 +1,15 @@
-"""Reading a list of usage entries page by page, while the server is at work on the pages after it.
+"""Pages of a session's usage entries; while one page is summed, the server reads the next ones.
 
-One script is the judge of which list this is: it answers a page together with what it was read from. That costs the
-server some five times as much as a plain LRANGE, so it reads only the first page. The ones after it are plain, asked
-for ahead, and each is followed, in the same write, by a call of the script without entries: the list was the one begun
-with before a page was read, and still is afterwards. A page also begins with the last entry of the page before.
-Whatever does not look like that is dropped, and the script reads on from the last place that is certain.
+A script reads the first page and tells which list it is from. It costs the server some five times as much as a plain
+LRANGE, so the following pages are plain and prefetched. Each LRANGE is followed, in the same write, by a call of the
+script without entries: the script ran before the page was read and again after it, so the page is of the same list. As
+a further check, each page begins with the last entry of the page before. After a failed check the prefetched pages are
+dropped, and the script reads on from the last page that passed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from typing import Any, Final, NamedTuple
 
@@ -18,67 +17,39 @@ from helix_fast import codec
 from helix_fast.errors import HelixError
 from helix_fast.keys import UsageKeys
 from helix_fast.lua import script
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 from . import totals as usage_totals
+from .totals import Cursor, StoredRollup
 
 READ: Final = script("usage", "usage_read")
-# Entries that the script reads: few where plain pages follow. Where they cannot, some 2.5 MB, so that no reply holds
-# the server up for long.
+# Entries that the script reads: few if plain pages follow; otherwise some 2.5 MB, so that no reply blocks the server
+# for long.
 FIRST_PAGE: Final = 500
 PAGE: Final = 10_000
-# Plain pages: bytes of each, about, and how many are on their way.
+# Plain pages: about so many bytes each, and so many in flight.
 PLAIN_BYTES: Final = 512 << 10
 MAX_PLAIN: Final = 10_000
 AHEAD: Final = 3
 
 
-class Place:
-    """How far a list has been read: entries, and what tells this life of the list from another."""
-
-    __slots__ = ("digest", "first", "nonce", "read")
-
-    def __init__(self) -> None:
-        self.read = 0
-        self.nonce = b""
-        self.first = b""
-        self.digest = b""
-
-    def move(self, nonce: bytes, entries: list[bytes]) -> None:
-        """These entries were read too."""
-        self.nonce = nonce
-        if entries:
-            if not self.read:
-                self.first = entries[0]
-            self.read += len(entries)
-            self.digest = hashlib.sha1(self.first + entries[-1], usedforsecurity=False).hexdigest().encode()
-
-
-class Totals(NamedTuple):
-    """What somebody has added up before."""
-
-    place: Place
-    """Behind the last entry that they cover."""
-    rollup: codec.Rollup
-
-
 class Page(NamedTuple):
-    """Entries that follow each other."""
+    """Consecutive entries."""
 
     anew: bool
-    """Whether the list is another than the one of the place that was asked for; then it is read from its beginning."""
+    """Whether the list is another than that of the cursor; then the page is its first."""
     nonce: bytes
     length: int
     """Of the whole list."""
     start: int
-    """Place of the first of the entries; beyond the place that was asked for only where there are totals."""
+    """Entries before the page. More than the cursor's only with totals."""
     entries: list[bytes]
-    totals: Totals | None = None
-    """What the entries before the page add up to, where the list was to be read from its beginning."""
+    totals: StoredRollup | None = None
+    """The sums of the entries before the page, if the list was to be read from its beginning."""
 
 
-class _Plain:
-    """A plain page on its way."""
+class _Prefetch:
+    """A plain page in flight."""
 
     __slots__ = ("checked", "count", "entries", "start")
 
@@ -88,17 +59,17 @@ class _Plain:
         self.entries: Any = None
         self.checked: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def came(self, reply: Any) -> None:
+    def on_entries(self, reply: Any) -> None:
         """The reply to LRANGE."""
         self.entries = reply
 
-    def check(self, reply: Any) -> None:
+    def on_check(self, reply: Any) -> None:
         """The reply to the script."""
         if not self.checked.done():
             self.checked.set_result(reply)
 
-    async def landed(self) -> tuple[list[bytes], Any]:
-        """The entries, that before the first one included, and what the script said after them."""
+    async def result(self) -> tuple[list[bytes], Any]:
+        """The entries, with the last one of the page before; and the reply of the script."""
         check = await self.checked
         for reply in (self.entries, check):
             if isinstance(reply, HelixError):
@@ -110,111 +81,103 @@ class Pages:
     """The pages of one session's entries, for one reader from its first page to its last.
 
     Args:
-        store: the way to the server. session_id, keys: whose entries.
-        totals: whether stored totals will do in place of the entries that they cover.
+        requests: the store's.
+        session_id, keys: whose entries.
+        totals: whether to read stored totals in place of the entries that they cover.
     """
 
-    def __init__(self, store: RedisStore, session_id: str, keys: UsageKeys, *, totals: bool = False) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, session_id: str, keys: UsageKeys, *, totals: bool = False) -> None:
+        self._requests = requests
         self._session_id = session_id
         self._keys = [keys.entries, keys.ids]
-        self._totals = [keys.totals] if totals else []  # where they are wanted
-        self._flying: deque[_Plain] = deque()
-        self._plain = True
-        # of the plain pages: what tells their list from another, its length, the next entry to ask for, the last had
+        self._totals = [keys.totals] if totals else []
+        self._in_flight: deque[_Prefetch] = deque()
+        self._prefetches = True
+        # of the plain pages: arguments of their check, length of the list, next entry to request, entries of a page
         self._check: list[bytes | int] = []
         self._length = self._next = self._count = 0
-        self._last = b""
+        self._last = b""  # the last entry of the page before
 
-    async def next(self, place: Place) -> Page | None:
-        """A page with the entry at a place, if there is one yet; None where the list is gone.
+    async def next(self, cursor: Cursor) -> Page | None:
+        """The page with the entry behind a cursor, empty at the end of the list; None if there is no list.
 
         Args:
-            place: where the page before has ended, or further on in the same list. Without plain pages on their way,
-                the page begins just there.
+            cursor: the end of the page before, or further on in the same list. A page that was not prefetched
+                begins there.
 
         Raises:
             StoreError.
         """
-        if self._flying:
-            page = await self._land()
+        if self._in_flight:
+            page = await self._next_prefetched()
             if page is not None:
                 return page
-            self._flying.clear()
-            self._plain = False
-        asked = place.read
-        count = FIRST_PAGE if self._plain else PAGE
+            self._in_flight.clear()
+            self._prefetches = False
+        asked = cursor.read
+        count = FIRST_PAGE if self._prefetches else PAGE
         keys = self._keys
-        args: list[bytes | int] = [asked, place.nonce, place.digest, count]
+        args: list[bytes | int] = [asked, cursor.nonce, cursor.digest, count]
         if self._totals and not asked:
             keys = keys + self._totals
             args.append(usage_totals.FORMAT)
-        reply: Any = await self._store.run(READ, self._session_id, keys, args)
+        reply: Any = await self._requests.run(READ, self._session_id, keys, args)
         if reply is None:
             return None
         nonce, length, start, entries, *stored = reply
         totals = None
         if stored:
-            totals = _restored(nonce, start, *stored)
-            if totals is None:  # of no use: all is read, and they are not asked for again
+            totals = usage_totals.restored(nonce, start, *stored)
+            if totals is None:  # unusable: read all entries
                 self._totals = []
-                return await self.next(place)
+                return await self.next(cursor)
         page = Page(start < asked, nonce, length, start, entries, totals)
-        if self._plain and entries and start + len(entries) < length:
-            self._take_off(place, page)
+        if self._prefetches and entries and start + len(entries) < length:
+            self._start_prefetch(cursor, page)
         return page
 
-    def _take_off(self, place: Place, page: Page) -> None:
-        """Ask for the pages after this one."""
-        reached = Place()
+    def _start_prefetch(self, cursor: Cursor, page: Page) -> None:
+        """Request the first pages after this one."""
+        reached = Cursor()
         if page.start:
-            reached.first, reached.read = (page.totals.place if page.totals else place).first, page.start
+            reached.first, reached.read = (page.totals.cursor if page.totals else cursor).first, page.start
         reached.move(page.nonce, page.entries)
         self._check = [reached.read, reached.nonce, reached.digest, 0]
         self._length, self._next, self._last = page.length, reached.read, page.entries[-1]
         size = sum(map(len, page.entries)) // len(page.entries) + 1
         self._count = max(1, min(MAX_PLAIN, PLAIN_BYTES // size))
-        self._ask()
+        self._prefetch()
 
-    def _ask(self) -> None:
-        topology = self._store.topology
-        while len(self._flying) < AHEAD and self._next < self._length:
-            plain = _Plain(self._next, min(self._count, self._length - self._next))
-            last = plain.start + plain.count - 1
+    def _prefetch(self) -> None:
+        topology = self._requests.topology
+        while len(self._in_flight) < AHEAD and self._next < self._length:
+            prefetch = _Prefetch(self._next, min(self._count, self._length - self._next))
+            last = prefetch.start + prefetch.count - 1
             try:
-                # Not to be followed to another node: there the check could come before the page.
+                # Not redirected to another node: there the check could be executed before the page is read.
                 for frame, on_reply in (
-                    (codec.frame_command([b"LRANGE", self._keys[0], plain.start - 1, last]), plain.came),
-                    (READ.frame(self._keys, self._check), plain.check),
+                    (codec.frame_command([b"LRANGE", self._keys[0], prefetch.start - 1, last]), prefetch.on_entries),
+                    (READ.frame(self._keys, self._check), prefetch.on_check),
                 ):
                     topology.send(self._session_id, frame, on_reply, follow=False)
             except HelixError as error:
-                plain.check(error)
-            self._next += plain.count
-            self._flying.append(plain)
+                prefetch.on_check(error)
+            self._next += prefetch.count
+            self._in_flight.append(prefetch)
 
-    async def _land(self) -> Page | None:
-        """The next plain page; None where something is amiss, or another list is there now."""
-        plain = self._flying.popleft()
+    async def _next_prefetched(self) -> Page | None:
+        """The next plain page; None if it failed, or is not of the same list."""
+        prefetch = self._in_flight.popleft()
         try:
-            entries, check = await self._store.observed(plain.landed(), self._session_id, "LRANGE")
+            entries, check = await self._requests.observed(prefetch.result(), self._session_id, "LRANGE")
         except HelixError:
             return None
         if check is None or check[2] != self._check[0]:
             return None
-        if len(entries) != plain.count + 1 or entries[0] != self._last:
+        if len(entries) != prefetch.count + 1 or entries[0] != self._last:
             return None
         del entries[0]
         self._last = entries[-1]
         self._length = check[1]
-        self._ask()
-        return Page(False, check[0], check[1], plain.start, entries)
-
-
-def _restored(nonce: bytes, count: int, sums: bytes, digest: bytes, first: bytes) -> Totals | None:
-    rollup = usage_totals.load(sums, count)
-    if rollup is None:
-        return None
-    place = Place()
-    place.read, place.nonce, place.digest, place.first = count, nonce, digest, first
-    return Totals(place, rollup)
+        self._prefetch()
+        return Page(False, check[0], check[1], prefetch.start, entries)

@@ -1,10 +1,10 @@
-"""UsageRecorder: entries taken without waiting, sent in batches, each counted once, none lost in silence."""
+"""UsageRecorder: a write buffer for usage entries. They are sent in batches, counted once, and never lost silently."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from helix_fast import arguments
 from helix_fast.clock import now_ms
@@ -12,55 +12,53 @@ from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, Usa
 from helix_fast.keys import check_id
 from helix_fast.transport.retry import is_transient, pause
 
+from .entries import EntryWriter
 from .schema import EncodedEntry, UsageEntry, decode_entry, encode_entry
-
-if TYPE_CHECKING:
-    from .store import RedisUsageStore
 
 Self = TypeVar("Self", bound="UsageRecorder")
 MAX_BATCH = 100_000
 
 
 class UsageRecorder:
-    """Made by ``RedisUsageStore.recorder()``; an async context manager, left with everything written or reported.
+    """Made by ``RedisUsageStore.recorder()``. As an async context manager it closes when left.
 
-    A batch whose reply is lost is sent again, with the ids that its entries got in ``add``: nothing is doubled. While
-    the server cannot be reached entries wait, up to ``max_pending``. What it refuses for good is given up: ``flush``
-    and ``close`` raise UsageNotRecordedError with these entries; where neither is being awaited, it goes to the
-    store's ``on("error")``.
+    A batch whose reply is lost is sent again, with the ids that its entries got in ``add``, so that none is recorded
+    twice. While the server cannot be reached, entries are buffered, up to ``max_pending``. Entries that the server
+    refuses for good are dropped: a pending ``flush`` or ``close`` raises UsageNotRecordedError with them; with none
+    pending, the error goes to the store's ``on("error")``.
     """
 
     def __init__(
-        self, store: RedisUsageStore, session_id: str, *, max_batch: int, linger_ms: float, max_pending: int
+        self, writer: EntryWriter, session_id: str, *, max_batch: int, linger_ms: float, max_pending: int
     ) -> None:
         self.session_id: str = check_id(session_id, "session_id")
-        self._store = store
+        self._writer = writer
         self._max_batch = arguments.integer(max_batch, "max_batch", 1, MAX_BATCH)
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")
         self._max_pending = arguments.integer(max_pending, "max_pending", 1)
         self._entries: deque[EncodedEntry] = deque()
-        self._settled = 0  # entries acknowledged or given up
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._lost: list[EncodedEntry] = []  # given up while somebody waits, who is to be told
+        self._settled = 0  # entries acknowledged or dropped
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []  # with the number to be settled
+        self._lost: list[EncodedEntry] = []  # dropped while a flush was pending, which raises them
         self._cause: Exception | None = None
-        self._due = asyncio.Event()  # do not linger any more
+        self._due = asyncio.Event()  # ends the lingering
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def pending(self) -> int:
-        """Entries taken and neither acknowledged nor given up."""
+        """Entries that are neither acknowledged nor dropped."""
         return len(self._entries)
 
     def add(self, entry: UsageEntry | dict[str, Any]) -> str:
-        """Take an entry and return its id. Nothing is awaited; it is sent soon.
+        """Buffer an entry, to be sent in the background, and return its id.
 
         Raises:
-            MalformedEntryError, InvalidIdError: a wrong field, or another session; nothing is taken.
-            BufferFullError: ``max_pending`` entries wait already; nothing is taken. ``await flush()`` makes room.
+            MalformedEntryError, InvalidIdError: a wrong field, or another session; nothing is buffered.
+            BufferFullError: ``max_pending`` entries are buffered already. ``await flush()`` makes room.
             StoreClosedError: the recorder or its store is closed.
         """
-        if self._closed or self._store.closed:
+        if self._closed or self._writer.closed:
             raise StoreClosedError("the recorder is closed")
         if len(self._entries) >= self._max_pending:
             raise BufferFullError(
@@ -72,26 +70,26 @@ class UsageRecorder:
             self._due.set()
         if self._task is None:
             if len(self._entries) < self._max_batch:
-                self._due.clear()  # it may be left from the last flush
+                self._due.clear()  # it may still be set by the last flush
             self._task = asyncio.get_running_loop().create_task(self._send(), name="usage recorder")
         return encoded.id
 
     async def flush(self) -> None:
-        """Return when all entries taken so far are acknowledged.
+        """Wait until all entries added so far are acknowledged.
 
         Raises:
-            UsageNotRecordedError: the server refused some for good; ``.entries`` are these. They are given up.
-            StoreConnectionError: it cannot be reached for now. The entries stay and are sent when it can be.
+            UsageNotRecordedError: the server refused some for good; they are in ``.entries``, and are dropped.
+            StoreConnectionError: the server cannot be reached. The entries stay, and are sent when it can.
         """
         await self._acknowledged()
         self._raise_lost()
 
     async def close(self) -> None:
-        """Flush, and take no more. Safe to call twice.
+        """Flush, and accept no more entries. Safe to call twice.
 
         Raises:
-            UsageNotRecordedError: with all entries that were not acknowledged; nothing of them is kept. Where their
-                request was cut off they may be recorded all the same: with their ids they can be recorded again.
+            UsageNotRecordedError: with all entries that were not acknowledged. They are dropped. Some may be recorded,
+                if the reply to their request was lost; record them again with the same ids.
         """
         self._closed = True
         try:
@@ -108,25 +106,25 @@ class UsageRecorder:
         self._raise_lost()
 
     async def _acknowledged(self) -> None:
-        """Until all entries taken so far are acknowledged or given up."""
+        """Wait until all entries added so far are acknowledged or dropped."""
         if self._entries:
-            reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((self._settled + len(self._entries), reached))
+            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushes.append((self._settled + len(self._entries), settled))
             self._due.set()
-            await reached
+            await settled
 
     async def finish(self) -> None:
-        """Close, and report what could not be written by the store's ``on("error")`` in place of raising it."""
+        """Close, and report entries that could not be recorded to the store's ``on("error")``. Raises nothing."""
         try:
             await self.close()
         except UsageNotRecordedError as error:
-            self._store.report(error)
+            self._writer.report(error)
 
     async def __aenter__(self: Self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The body's own error is what its caller must see.
+        # An error of the body goes up unchanged.
         await (self.close() if kind is None else self.finish())
 
     async def _send(self) -> None:
@@ -138,18 +136,18 @@ class UsageRecorder:
                 if len(self._entries) <= self._max_batch:
                     self._due.clear()
                 try:
-                    await self._store.record_encoded(batch)
-                except Exception as error:  # noqa: BLE001  whatever it is, the entries must not be lost in silence
+                    await self._writer.write(batch)
+                except Exception as error:  # noqa: BLE001  no error may lose entries silently
                     if isinstance(error, HelixError) and is_transient(error):
-                        self._tell(error)
+                        self._fail_flushes(error)
                         await asyncio.sleep(pause(failures := failures + 1))
                         continue
-                    self._give_up(batch, error)
+                    self._drop(batch, error)
                 failures = 0
                 for _ in batch:
                     self._entries.popleft()
                 self._settled += len(batch)
-                self._wake()
+                self._settle_flushes()
         finally:
             self._task = None
 
@@ -160,28 +158,29 @@ class UsageRecorder:
             except asyncio.TimeoutError:
                 return
 
-    def _give_up(self, batch: list[EncodedEntry], error: Exception) -> None:
-        if self._waiters:
+    def _drop(self, batch: list[EncodedEntry], error: Exception) -> None:
+        if self._flushes:
             self._lost.extend(batch)
             self._cause = error
         else:
-            self._store.report(_not_recorded(batch, error))
+            self._writer.report(_not_recorded(batch, error))
 
-    def _wake(self) -> None:
-        reached = [waiter for waiter in self._waiters if waiter[0] <= self._settled]
-        self._waiters = [waiter for waiter in self._waiters if waiter[0] > self._settled]
-        for _target, future in reached:
+    def _settle_flushes(self) -> None:
+        """Wake the flushes whose entries are settled."""
+        settled = [flush for flush in self._flushes if flush[0] <= self._settled]
+        self._flushes = [flush for flush in self._flushes if flush[0] > self._settled]
+        for _target, future in settled:
             if not future.done():
                 future.set_result(None)
 
-    def _tell(self, error: HelixError) -> None:
-        """Whoever waits hears that it does not go on for now; where nobody does, the store's callbacks do."""
-        waiters, self._waiters = self._waiters, []
-        for _target, future in waiters:
+    def _fail_flushes(self, error: HelixError) -> None:
+        """Fail pending flushes with a retryable error; with none pending, report it."""
+        flushes, self._flushes = self._flushes, []
+        for _target, future in flushes:
             if not future.done():
                 future.set_exception(error)
-        if not waiters:
-            self._store.report(error)
+        if not flushes:
+            self._writer.report(error)
 
     def _raise_lost(self) -> None:
         lost, self._lost = self._lost, []

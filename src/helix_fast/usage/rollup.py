@@ -1,6 +1,6 @@
-"""Rollups of sessions and of trees of sessions: what was added once is kept, only what is new is read.
+"""Rollups of sessions and of trees of sessions. Each is cached, so that only new entries are read and added.
 
-It is kept in the process, and on the server for processes that have added nothing yet: see usage_totals.py.
+The cache is in this process. Rollups are also stored on the server, for processes that have none yet: see totals.py.
 """
 
 from __future__ import annotations
@@ -13,98 +13,99 @@ from typing import Final
 from helix_fast import codec
 from helix_fast.errors import HelixError, InvalidIdError, StoreError
 from helix_fast.keys import UsageKeys, check_id
-from helix_fast.store import RedisStore
+from helix_fast.requests import Requests
 
 from . import totals as usage_totals
-from .pages import FIRST_PAGE, Pages, Place, Totals
+from .pages import FIRST_PAGE, Pages
 from .rollup_schema import UsageRollup, build_rollup
+from .totals import Cursor, StoredRollup
 
-# A list that is made anew more often than this while it is being read belongs to somebody with another problem.
+# Reading gives up on a list that is deleted and made again more often than this meanwhile.
 MAX_RESTARTS: Final = 100
-# Entries beyond those stored totals cover from which on new totals are stored: so what they do not cover, but for what
-# was recorded since, always fits in the first page of whoever reads them. Fewer save next to nothing.
+# Totals are stored again when they would cover so many entries more. So the entries behind them, except those recorded
+# since, always fit into the first page that another process reads. Storing fewer would save next to nothing.
 STORE_EVERY: Final = FIRST_PAGE
 
 
-class _Sums:
-    """What has been added of one session."""
+class _CachedRollup:
+    """The rollup of one session's entries up to a cursor."""
 
-    __slots__ = ("place", "rollup", "stored")
+    __slots__ = ("cursor", "rollup", "stored")
 
-    def __init__(self, totals: Totals | None = None) -> None:
-        self.place = Place() if totals is None else totals.place
-        self.rollup = codec.Rollup() if totals is None else totals.rollup
-        self.stored = self.place.read
-        """Entries that stored totals cover, as far as is known here, or that storing them was tried for."""
+    def __init__(self, stored: StoredRollup | None = None) -> None:
+        self.cursor = Cursor() if stored is None else stored.cursor
+        self.rollup = codec.Rollup() if stored is None else stored.rollup
+        self.stored = self.cursor.read
+        """Entries that the stored totals cover, as far as this process knows; also after a failed try to store them."""
 
 
 class RollupReader:
-    """Adds up entries as they come, and keeps the sums of the sessions asked for last.
+    """Adds up entries, and caches the rollups of the sessions used last.
 
     Args:
-        store: the way to the server.
+        requests: the store's.
         prefix: of the keys.
-        capacity: sessions whose sums are kept; each costs some hundred bytes for each of its models, tools and types.
+        capacity: sessions in the cache; each costs some hundred bytes for each of its models, tools and types.
     """
 
-    def __init__(self, store: RedisStore, prefix: str, capacity: int) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, prefix: str, capacity: int) -> None:
+        self._requests = requests
         self._prefix = prefix
         self._capacity = capacity
-        self._kept: OrderedDict[str, _Sums] = OrderedDict()
+        self._cache: OrderedDict[str, _CachedRollup] = OrderedDict()
 
     def forget(self, session_id: str) -> None:
-        """Drop a session's sums; the next rollup reads all of it."""
-        self._kept.pop(session_id, None)
+        """Remove a session from the cache; its next rollup reads all entries."""
+        self._cache.pop(session_id, None)
 
     async def session(self, session_id: str) -> codec.Rollup | None:
-        """The sums of one session, in a copy of the caller's own; None where it has no entries.
+        """A copy of the rollup of one session; None if it has no entries.
 
-        An object of sums belongs to one life of the list and only moves forward. The server has checked each reply
-        against the place that was asked for; where another task has moved the same sums on meanwhile, the entries that
-        both have read are skipped. So concurrent calls never add an entry twice.
+        A cached rollup belongs to one life of the list, and only moves forward. The server has checked each page
+        against the cursor of its request. If another task has moved the same rollup meanwhile, the entries that both
+        have read are skipped. So concurrent calls never add an entry twice.
         """
         keys = UsageKeys(self._prefix, session_id)
-        sums = self._kept.get(session_id) or _Sums()
-        pages = Pages(self._store, session_id, keys, totals=True)
+        cached = self._cache.get(session_id) or _CachedRollup()
+        pages = Pages(self._requests, session_id, keys, totals=True)
         restarts = 0
         while restarts < MAX_RESTARTS:
-            page = await pages.next(sums.place)
+            page = await pages.next(cached.cursor)
             if page is None:
                 self.forget(session_id)
                 return None
-            if page.anew:  # another list: deleted, expired or made anew
-                sums = _Sums()
+            if page.anew:  # the list was deleted, has expired, or was made again
+                cached = _CachedRollup()
                 restarts += 1
             if page.totals is not None:
-                sums = _Sums(page.totals)
-            read = sums.place.read - page.start
+                cached = _CachedRollup(page.totals)
+            read = cached.cursor.read - page.start
             fresh = page.entries[read:] if read else page.entries
-            sums.rollup.add(fresh)
-            sums.place.move(page.nonce, fresh)
-            self._keep(session_id, sums)
-            if sums.place.read >= page.length:
-                if sums.place.read - sums.stored >= STORE_EVERY:
-                    self._store_totals(session_id, keys, sums)
-                return sums.rollup.copy()
+            cached.rollup.add(fresh)
+            cached.cursor.move(page.nonce, fresh)
+            self._keep(session_id, cached)
+            if cached.cursor.read >= page.length:
+                if cached.cursor.read - cached.stored >= STORE_EVERY:
+                    self._store_totals(session_id, keys, cached)
+                return cached.rollup.copy()
         raise StoreError(f"the usage of {session_id!r} is deleted again and again while it is being read")
 
-    def _store_totals(self, session_id: str, keys: UsageKeys, sums: _Sums) -> None:
-        """Have the totals stored, without waiting for it: whether that is done matters to no result."""
-        sums.stored = sums.place.read  # also where it fails: as many entries later, not sooner, it is tried again
-        frame = usage_totals.frame(keys, sums.place, sums.rollup)
+    def _store_totals(self, session_id: str, keys: UsageKeys, cached: _CachedRollup) -> None:
+        """Store the totals without waiting: no result depends on it."""
+        cached.stored = cached.cursor.read  # also if it fails: the next try is so many entries later, not sooner
+        frame = usage_totals.frame(keys, cached.cursor, cached.rollup)
         if frame is not None:
-            with contextlib.suppress(HelixError):  # closed meanwhile
-                self._store.topology.send(session_id, frame)
+            with contextlib.suppress(HelixError):  # the store may be closed by now
+                self._requests.topology.send(session_id, frame)
 
-    def _keep(self, session_id: str, sums: _Sums) -> None:
-        self._kept[session_id] = sums
-        self._kept.move_to_end(session_id)
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+    def _keep(self, session_id: str, cached: _CachedRollup) -> None:
+        self._cache[session_id] = cached
+        self._cache.move_to_end(session_id)
+        if len(self._cache) > self._capacity:
+            self._cache.popitem(last=False)
 
     async def tree(self, root: str) -> UsageRollup | None:
-        """The sums of a session and of all below it; a wave of requests for each level of the tree."""
+        """The rollup of a session and of all sessions below it; one wave of requests for each level of the tree."""
         by_session: dict[str, UsageRollup] = {}
         missing: list[str] = []
         seen = {root}
@@ -134,7 +135,7 @@ class RollupReader:
 
 
 def _can_be(session_id: str) -> bool:
-    """Whether an id that some entry names can have entries at all."""
+    """Whether the id, which an entry names, is a valid one."""
     try:
         check_id(session_id, "session_id")
     except InvalidIdError:

@@ -1,50 +1,85 @@
-"""Totals: what the first entries of a session add up to, stored by a reader for processes that have read none of them.
+"""Totals: stored rollups. A reader stores the sums of the first entries of a session, for processes that have none yet.
 
-They save reading, and are never needed: what is missing, of another format or broken is as if it were not there. Which
-entries they cover, and that these are still the same, is for the server to check: see lua/usage_totals.lua.
+They only save reading. If they are missing, broken or of another format, all entries are read. The script that reads
+them checks which entries they cover, and that these have not changed: see lua/usage_totals.lua.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from helix_fast import codec
 from helix_fast.keys import UsageKeys
 from helix_fast.lua import Argument, script
 
-if TYPE_CHECKING:
-    from .pages import Place
-
 _STORE: Final = script("usage", "usage_totals")
-# Of the sums. To be raised whenever `Rollup.export` tells something else, or an entry counts for something else: who
-# reads totals of another format reads the entries in their place.
+# Format of the sums. Raise it when `Rollup.export` returns something else, or an entry counts for something else.
+# Totals of another format are ignored.
 FORMAT: Final = b"2"
-# The sums of a name take 3 to 7 us to restore, in which 10 to 20 entries are read and added; those of more names than
-# this would keep the event loop for many milliseconds. A session has tens.
+# The sums of a name take 3 to 7 us to restore, as long as reading and adding 10 to 20 entries; more names than this
+# would block the event loop for many milliseconds. A session has tens.
 ENTRIES_PER_NAME: Final = 20
 MAX_NAMES: Final = 1_000
 
 
+class Cursor:
+    """A position in a session's list of entries: how many were read, and of which list.
+
+    Attributes:
+        read: entries before the position.
+        nonce: of the list; a list that was deleted and made again has another.
+        first: the first entry.
+        digest: of the first entry and the last one before the position.
+    """
+
+    __slots__ = ("digest", "first", "nonce", "read")
+
+    def __init__(self, read: int = 0, nonce: bytes = b"", digest: bytes = b"", first: bytes = b"") -> None:
+        self.read = read
+        self.nonce = nonce
+        self.digest = digest
+        self.first = first
+
+    def move(self, nonce: bytes, entries: Sequence[bytes]) -> None:
+        """Move behind these entries."""
+        self.nonce = nonce
+        if entries:
+            if not self.read:
+                self.first = entries[0]
+            self.read += len(entries)
+            self.digest = hashlib.sha1(self.first + entries[-1], usedforsecurity=False).hexdigest().encode()
+
+
+class StoredRollup(NamedTuple):
+    """Totals that were read."""
+
+    cursor: Cursor
+    """Behind the last entry that they cover."""
+    rollup: codec.Rollup
+
+
 def dump(rollup: codec.Rollup) -> bytes | None:
-    """The sums as JSON; None where it does not pay to store them, or JSON has no such number (an infinite sum)."""
+    """The sums as JSON; None if storing them does not pay, or JSON has no such number (an infinite sum)."""
     exported = rollup.export()
     entries = rollup.entry_count + rollup.malformed_count
     if sum(map(len, exported[-2])) + len(exported[-1]) > min(MAX_NAMES, entries // ENTRIES_PER_NAME):
         return None
     try:
-        # Not msgspec: integers of more than 64 bits must come back as they are.
+        # not msgspec, which cannot decode integers of more than 64 bits
         return json.dumps(exported, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except ValueError:
         return None
 
 
 def load(sums: bytes, count: int) -> codec.Rollup | None:
-    """The rollup that was stored; None where it cannot be used.
+    """The stored rollup; None if it cannot be used.
 
     Args:
-        sums: what `dump` has made, or anything.
-        count: entries that it covers.
+        sums: stored bytes; usable if they come from ``dump``.
+        count: entries that they cover.
     """
     try:
         rollup = codec.Rollup.restore(json.loads(sums))
@@ -53,11 +88,17 @@ def load(sums: bytes, count: int) -> codec.Rollup | None:
     return rollup if rollup.entry_count + rollup.malformed_count == count else None
 
 
-def frame(keys: UsageKeys, place: Place, rollup: codec.Rollup) -> bytes | None:
-    """The request that stores the sums of the entries before a place; None where that is left alone."""
+def restored(nonce: bytes, count: int, sums: bytes, digest: bytes, first: bytes) -> StoredRollup | None:
+    """Totals from the reply of ``usage_read``; None if they cannot be used."""
+    rollup = load(sums, count)
+    return None if rollup is None else StoredRollup(Cursor(count, nonce, digest, first), rollup)
+
+
+def frame(keys: UsageKeys, cursor: Cursor, rollup: codec.Rollup) -> bytes | None:
+    """The request that stores the sums of the entries before a cursor; None if storing them does not pay."""
     sums = dump(rollup)
     if sums is None:
         return None
-    # By its text: nobody looks at the reply, and so nobody would repeat it for a server that does not know it.
-    args: list[Argument] = [FORMAT, place.read, place.nonce, place.digest, sums]
+    # with the script's text: the reply is ignored, so that nothing would repeat it for a server without the script
+    args: list[Argument] = [FORMAT, cursor.read, cursor.nonce, cursor.digest, sums]
     return _STORE.frame([keys.entries, keys.ids, keys.totals], args, by_text=True)

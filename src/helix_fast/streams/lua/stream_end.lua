@@ -9,7 +9,7 @@
 -- ARGV[6] publish   PUBLISH or SPUBLISH
 -- ARGV[7] channel   of pushes to readers
 --
--- Reply: 'done' | 'ended' or 'failed' (it was over before) | 'none' (no such stream) | the token seen, where ours is smaller.
+-- Reply: {'done'} | {'none'} (no such stream) | {'closed', status} (it had ended otherwise) | {'stale', token seen}
 -- Idempotent: a repeated call finds the end.
 
 -- include stream_field
@@ -17,10 +17,11 @@
 
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local known = redis.call('HMGET', KEYS[2], 'status', 'fence')
-if not top then return 'none' end
+if not top then return {'none'} end
 local token, fence = ARGV[3], known[2]
-if token ~= '' and fence and less(token, fence) then return fence end
-if known[1] == 'ended' or known[1] == 'failed' then return known[1] end
+if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
+if known[1] == ARGV[1] then return {'done'} end
+if known[1] == 'ended' or known[1] == 'failed' then return {'closed', known[1]} end
 local name = ARGV[1] == 'ended' and 'output' or 'error'
 local last = field(top[2], 'sequence') or '0'
 redis.call('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', ARGV[1], name, ARGV[2])
@@ -34,4 +35,4 @@ if ttl > 0 then
   redis.call('EXPIRE', KEYS[2], ttl)
 end
 redis.call(ARGV[6], ARGV[7], '!')
-return 'done'
+return {'done'}

@@ -7,11 +7,11 @@
 -- ARGV[4] control   channel on which the writers' processes listen
 -- ARGV[5] message   what they are told
 --
--- Reply: 'done' | 'ended' or 'failed' | 'none'. Idempotent.
+-- Reply: {'done'} | {'none'} (no such stream) | {'closed', status}. Idempotent.
 
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'none' end
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'none'} end
 local status = redis.call('HGET', KEYS[2], 'status')
-if status == 'ended' or status == 'failed' then return status end
+if status == 'ended' or status == 'failed' then return {'closed', status} end
 if ARGV[1] == 'stop' then
   redis.call('HSET', KEYS[2], 'stop', '1', 'stopReason', ARGV[2], 'updatedAt', ARGV[3])
 else
@@ -21,4 +21,4 @@ end
 local left = redis.call('PTTL', KEYS[1])
 if left > 0 and redis.call('PTTL', KEYS[2]) == -1 then redis.call('PEXPIRE', KEYS[2], left) end
 redis.call('PUBLISH', ARGV[4], ARGV[5])
-return 'done'
+return {'done'}

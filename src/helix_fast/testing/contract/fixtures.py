@@ -7,8 +7,8 @@ not know one calls ``pytest.skip``.
 
 * ``new_state_store``: a :class:`~helix_fast.interfaces.StateStore`, for ``helix_fast.testing.contract.state``
 * ``new_stream_manager``: a :class:`~helix_fast.interfaces.StreamManager`, for ``contract.streams``
-* ``new_resumable_storage``: a :class:`~helix_fast.interfaces.ResumableStorage` that is a StreamManager as well, for
-  ``contract.resumable``
+* ``new_resumable_storage``: a :class:`~helix_fast.interfaces.ResumableStorage`, for ``contract.resumable``; some of its
+  tests need ``new_stream_manager`` as well, of the same streams
 * ``new_usage_store``: a :class:`~helix_fast.interfaces.UsageStore`, for ``contract.usage``
 * ``new_lock_manager``: a :class:`~helix_fast.interfaces.LockManager`, for ``contract.locks``
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -47,14 +47,10 @@ __all__ = [
 ]
 
 
-class StreamStorage(ResumableStorage, StreamManager, Protocol):
-    """Chunks by sequence, and writers and readers of the same streams."""
-
-
 Factory = Callable[..., Any]
 MakeStateStore = Callable[..., StateStore]
 MakeStreams = Callable[..., StreamManager]
-MakeStorage = Callable[..., StreamStorage]
+MakeStorage = Callable[..., ResumableStorage]
 MakeUsageStore = Callable[..., UsageStore]
 MakeLockManager = Callable[..., LockManager]
 RequestsOf = Callable[[Any], int]
@@ -149,7 +145,7 @@ async def make_storage(new_resumable_storage: Factory) -> AsyncIterator[MakeStor
 
 
 @pytest.fixture
-def storage(make_storage: MakeStorage) -> StreamStorage:
+def storage(make_storage: MakeStorage) -> ResumableStorage:
     """One storage."""
     return make_storage()
 

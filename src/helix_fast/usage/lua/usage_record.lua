@@ -13,6 +13,8 @@
 -- Reply: how many of the entries this call has recorded
 -- Repeating it after a lost reply is safe: the ids are there with this operation, so nothing is added and the reply is the same.
 
+-- include usage_listing
+
 local entries, ids, index = KEYS[1], KEYS[2], KEYS[3]
 local operation, ttl = ARGV[1], tonumber(ARGV[2])
 local BATCH = 2000 -- arguments that unpack() may push at once
@@ -67,17 +69,6 @@ else
   redis.call('PERSIST', ids)
 end
 
--- 5. The index: the session is listed until its keys expire, and those that have expired leave. As in usage_index.lua
-if index then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', string.format('(%.0f', now))
-  local left = redis.call('PTTL', index)
-  redis.call('ZADD', index, ttl > 0 and string.format('%.0f', now + ttl * 1000) or ARGV[5], ARGV[4])
-  if ttl == 0 then
-    redis.call('PERSIST', index)
-  elseif left == -2 or (left >= 0 and left < ttl * 1000) then
-    redis.call('EXPIRE', index, ttl)
-  end
-end
+-- 5. The index
+if index then list_session(index, ttl, ARGV[4], ARGV[5]) end
 return recorded

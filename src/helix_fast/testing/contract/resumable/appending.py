@@ -1,4 +1,4 @@
-"""StreamStorage: chunks by the sequences that the caller gives them."""
+"""ResumableStorage: chunks by the sequences that the caller gives them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from helix_fast import (
     StreamResetError,
     TextDeltaChunk,
 )
+from helix_fast.interfaces import ResumableStorage, StreamManager
 from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers, sequences
-from helix_fast.testing.contract.fixtures import MakeStorage, RequestsOf, StreamStorage
+from helix_fast.testing.contract.fixtures import MakeStorage, RequestsOf
 from helix_fast.testing.contract.ids import every_subclass, plain
 
 
-async def test_what_is_appended_is_read(storage: StreamStorage) -> None:
+async def test_what_is_appended_is_read(storage: ResumableStorage) -> None:
     info = await storage.create("s")
     assert (info.stream_id, info.status, info.last_sequence, info.first_sequence) == ("s", "active", 0, 1)
     assert info.epoch
@@ -43,7 +44,7 @@ async def test_what_is_appended_is_read(storage: StreamStorage) -> None:
     assert await storage.read_from("s") == []
 
 
-async def test_create_leaves_what_exists_as_it_is(storage: StreamStorage) -> None:
+async def test_create_leaves_what_exists_as_it_is(storage: ResumableStorage) -> None:
     first = await storage.create("s")
     await storage.append("s", number(1), 1)
     again = await storage.create("s")
@@ -56,7 +57,7 @@ async def test_create_leaves_what_exists_as_it_is(storage: StreamStorage) -> Non
 
 @pytest.mark.parametrize("wrong", [1, 2, 3, 5, 6, 100])
 async def test_another_sequence_than_the_next_is_a_conflict_and_writes_nothing(
-    storage: StreamStorage, wrong: int
+    storage: ResumableStorage, wrong: int
 ) -> None:
     await storage.create("s")
     await storage.append_many("s", numbers([1, 2, 3]), 1)
@@ -68,7 +69,7 @@ async def test_another_sequence_than_the_next_is_a_conflict_and_writes_nothing(
     assert [number_of(one.chunk) for one in await storage.read_from("s")] == [1, 2, 3]
 
 
-async def test_the_same_bytes_at_the_last_sequence_are_a_retry(storage: StreamStorage) -> None:
+async def test_the_same_bytes_at_the_last_sequence_are_a_retry(storage: ResumableStorage) -> None:
     await storage.create("s")
     for n in (1, 2):
         for _ in range(3):
@@ -90,13 +91,15 @@ async def test_the_same_bytes_at_the_last_sequence_are_a_retry(storage: StreamSt
         await storage.append_many("s", numbers([70, 8]), 7)
 
 
-async def test_a_retry_is_known_across_a_take_over_and_an_end(storage: StreamStorage) -> None:
+async def test_a_retry_is_known_across_a_take_over_and_an_end(
+    storage: ResumableStorage, streams: StreamManager
+) -> None:
     await storage.create("s", fencing_token=1)
     await storage.append_many("s", numbers([1, 2]), 1, fencing_token=1)
     await storage.create("s", fencing_token=2)
     await storage.append_many("s", numbers([1, 2]), 1, fencing_token=2)
     await storage.append("s", number(2), 2, fencing_token=3)
-    async with await storage.create_writer("s", "a", fencing_token=3) as writer:
+    async with await streams.create_writer("s", "a", fencing_token=3) as writer:
         await writer.write_many(numbers([3, 4]))
     await storage.end("s")
     await storage.append("s", number(4), 4)
@@ -105,7 +108,7 @@ async def test_a_retry_is_known_across_a_take_over_and_an_end(storage: StreamSto
     assert sequences(await storage.read_from("s")) == [1, 2, 3, 4]
 
 
-async def test_large_appends_are_all_or_none(storage: StreamStorage) -> None:
+async def test_large_appends_are_all_or_none(storage: ResumableStorage) -> None:
     await storage.create("s")
     chunks = [number(n, pad="x" * 500) for n in range(1, 1501)]  # several entries
     await storage.append_many("s", chunks, 1)
@@ -120,7 +123,9 @@ async def test_large_appends_are_all_or_none(storage: StreamStorage) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 7, 99, 100, 250])
 @pytest.mark.parametrize("limit", [None, 0, 1, 64, 65, 1000])
-async def test_read_from_gives_the_rest_up_to_the_limit(storage: StreamStorage, after: int, limit: int | None) -> None:
+async def test_read_from_gives_the_rest_up_to_the_limit(
+    storage: ResumableStorage, after: int, limit: int | None
+) -> None:
     await storage.create("s")
     for n in range(1, 101):
         await storage.append("s", number(n), n)
@@ -131,7 +136,7 @@ async def test_read_from_gives_the_rest_up_to_the_limit(storage: StreamStorage, 
     assert [number_of(one.chunk) for one in found] == sequences(found)
 
 
-async def test_read_from_tells_gaps_and_resets(make_storage: MakeStorage) -> None:
+async def test_read_from_tells_gaps_and_resets(make_storage: MakeStorage, streams: StreamManager) -> None:
     storage = make_storage(max_stream_length=20)
     await storage.create("s")
     for n in range(1, 61):
@@ -141,13 +146,13 @@ async def test_read_from_tells_gaps_and_resets(make_storage: MakeStorage) -> Non
     assert caught.value.requested == 3
     first = caught.value.first_available
     assert sequences(await storage.read_from("s", first - 1)) == list(range(first, 61))
-    await storage.reset_stream("s")
+    await streams.reset_stream("s")
     with pytest.raises(StreamResetError):
         await storage.read_from("s", 59)
     assert await storage.read_from("s", 60) == await storage.read_from("s") == []
 
 
-async def test_appending_needs_an_open_stream(storage: StreamStorage) -> None:
+async def test_appending_needs_an_open_stream(storage: ResumableStorage) -> None:
     with pytest.raises(StreamNotFoundError):
         await storage.append("s", number(1), 1)
     await storage.create("s")
@@ -161,7 +166,7 @@ async def test_appending_needs_an_open_stream(storage: StreamStorage) -> None:
         await storage.append("s", number(2), 2)
 
 
-async def test_a_stale_token_appends_nothing(storage: StreamStorage) -> None:
+async def test_a_stale_token_appends_nothing(storage: ResumableStorage) -> None:
     await storage.create("s", fencing_token=10)
     for attempt in (
         storage.append("s", number(1), 1, fencing_token=9),
@@ -218,8 +223,8 @@ async def test_bad_input_is_refused_before_anything_is_sent(make_storage: MakeSt
     await storage.append("s", number(1), 1)
 
 
-async def test_writers_and_appends_share_one_stream(storage: StreamStorage) -> None:
-    writer = await storage.create_writer("s", "a")
+async def test_writers_and_appends_share_one_stream(storage: ResumableStorage, streams: StreamManager) -> None:
+    writer = await streams.create_writer("s", "a")
     assert await writer.write(number(1)) == 1
     await storage.append("s", number(2), 2)
     assert await writer.write(number(3)) == 3
@@ -232,7 +237,7 @@ async def test_writers_and_appends_share_one_stream(storage: StreamStorage) -> N
 
 
 @every_subclass
-async def test_a_str_of_a_subclass_is_its_text(storage: StreamStorage, name: str) -> None:
+async def test_a_str_of_a_subclass_is_its_text(storage: ResumableStorage, name: str) -> None:
     await storage.create(name)
     await storage.append(name, {"type": "text_delta", "delta": name}, 1)
     (found,) = await storage.read_from(plain(name))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from helix_fast import StaleFencingTokenError
+from helix_fast.interfaces import ResumableStorage, StreamManager
 from helix_fast.testing.contract.chunk_helpers import number, numbers, sequences
-from helix_fast.testing.contract.fixtures import MakeStorage
+from helix_fast.testing.contract.fixtures import MakeStorage, MakeStreams
 
 
 async def test_appends_trim_within_the_bounds(make_storage: MakeStorage) -> None:
@@ -23,10 +24,10 @@ async def test_appends_trim_within_the_bounds(make_storage: MakeStorage) -> None
         assert info.last_sequence == last
 
 
-async def test_without_a_length_all_is_kept(make_storage: MakeStorage) -> None:
+async def test_without_a_length_all_is_kept(make_storage: MakeStorage, make_streams: MakeStreams) -> None:
     for length in (None, 0):
         storage = make_storage(max_stream_length=length)
-        async with await storage.create_writer(f"s{length}", "a") as writer:
+        async with await make_streams(max_stream_length=length).create_writer(f"s{length}", "a") as writer:
             for n in range(9000):
                 writer.send(number(n))
         assert len(await storage.read_from(f"s{length}")) == 9000
@@ -34,9 +35,8 @@ async def test_without_a_length_all_is_kept(make_storage: MakeStorage) -> None:
         assert (await storage.read_from(f"s{length}", limit=1))[0].sequence == 1
 
 
-async def test_a_token_of_an_append_fences_older_writers(make_storage: MakeStorage) -> None:
-    storage = make_storage()
-    writer = await make_storage().create_writer("s", "a", fencing_token=5)
+async def test_a_token_of_an_append_fences_older_writers(storage: ResumableStorage, streams: StreamManager) -> None:
+    writer = await streams.create_writer("s", "a", fencing_token=5)
     await writer.write(number(1))
     await storage.append("s", number(2), 2, fencing_token=6)
     await storage.append("s", number(2), 2, fencing_token=6)

@@ -17,9 +17,10 @@ from helix_fast import (
     StreamFailedError,
     StreamResetError,
 )
+from helix_fast.interfaces import ResumableStorage, StreamManager
 from helix_fast.streams.chunks import StreamChunk
 from helix_fast.testing.contract.chunk_helpers import number, number_of, numbers
-from helix_fast.testing.contract.fixtures import MakeStorage, StreamStorage
+from helix_fast.testing.contract.fixtures import MakeStorage
 from helix_fast.testing.waiting import until
 
 
@@ -41,12 +42,12 @@ def pairs(first: int, last: int) -> list[tuple[int, int]]:
     return [(n, n) for n in range(first, last + 1)]
 
 
-async def append(storage: StreamStorage, first: int, last: int) -> None:
+async def append(storage: ResumableStorage, first: int, last: int) -> None:
     for n in range(first, last + 1):
         await storage.append("s", number(n), n)
 
 
-async def test_stored_and_live_chunks_from_a_sequence(storage: StreamStorage) -> None:
+async def test_stored_and_live_chunks_from_a_sequence(storage: ResumableStorage) -> None:
     await storage.create("s")
     await append(storage, 1, 5)
     all_of_it, rest = Heard(), Heard()
@@ -68,7 +69,7 @@ async def test_without_a_sequence_only_what_is_written_after_the_call(make_stora
         assert await heard.wait(4) == pairs(6, 9)
 
 
-async def test_a_stream_that_is_made_later_is_heard_from_its_first_chunk(storage: StreamStorage) -> None:
+async def test_a_stream_that_is_made_later_is_heard_from_its_first_chunk(storage: ResumableStorage) -> None:
     live, whole = Heard(), Heard()
     storage.subscribe("s", live)
     storage.subscribe("s", whole, from_sequence=0)
@@ -78,7 +79,7 @@ async def test_a_stream_that_is_made_later_is_heard_from_its_first_chunk(storage
     assert await live.wait(3) == await whole.wait(3) == pairs(1, 3)
 
 
-async def test_callbacks_run_one_at_a_time_and_in_order(storage: StreamStorage) -> None:
+async def test_callbacks_run_one_at_a_time_and_in_order(storage: ResumableStorage) -> None:
     running = 0
     heard = Heard()
 
@@ -102,7 +103,7 @@ async def _wait(subscription: Any) -> None:
     await subscription
 
 
-async def test_a_callback_that_raises_is_reported_and_hears_on(storage: StreamStorage) -> None:
+async def test_a_callback_that_raises_is_reported_and_hears_on(storage: ResumableStorage) -> None:
     errors: list[HelixError] = []
     storage.on("error", errors.append)
     heard, other = Heard(), Heard()
@@ -129,7 +130,7 @@ async def test_a_callback_that_raises_is_reported_and_hears_on(storage: StreamSt
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot be asked whether it is being cancelled")
 async def test_a_callback_that_waits_for_something_cancelled_is_reported_and_hears_on(
-    storage: StreamStorage,
+    storage: ResumableStorage,
 ) -> None:
     errors: list[HelixError] = []
     storage.on("error", errors.append)
@@ -149,7 +150,7 @@ async def test_a_callback_that_waits_for_something_cancelled_is_reported_and_hea
     assert [type(error.__cause__) for error in errors] == [asyncio.CancelledError]
 
 
-async def test_after_unsubscribing_no_callback_runs(storage: StreamStorage) -> None:
+async def test_after_unsubscribing_no_callback_runs(storage: ResumableStorage) -> None:
     heard = Heard()
     await storage.create("s")
     unsubscribe = storage.subscribe("s", heard, from_sequence=0)
@@ -163,7 +164,7 @@ async def test_after_unsubscribing_no_callback_runs(storage: StreamStorage) -> N
 
 
 @pytest.mark.parametrize("awaited", [True, False])
-async def test_a_callback_may_unsubscribe_itself(storage: StreamStorage, awaited: bool) -> None:
+async def test_a_callback_may_unsubscribe_itself(storage: ResumableStorage, awaited: bool) -> None:
     heard = Heard()
     await storage.create("s")
     await storage.append_many("s", numbers(range(1, 101)), 1)
@@ -183,7 +184,7 @@ async def test_a_callback_may_unsubscribe_itself(storage: StreamStorage, awaited
     assert heard.got == pairs(1, 3)
 
 
-async def test_what_ends_a_subscription_early_is_reported(make_storage: MakeStorage) -> None:
+async def test_what_ends_a_subscription_early_is_reported(make_storage: MakeStorage, streams: StreamManager) -> None:
     storage = make_storage(max_stream_length=20)
     errors: list[HelixError] = []
     storage.on("error", errors.append)
@@ -193,7 +194,7 @@ async def test_what_ends_a_subscription_early_is_reported(make_storage: MakeStor
     assert [type(error) for error in errors] == [SequenceGapError]
     reset, failed = storage.subscribe("s", Heard()), Heard()
     await asyncio.sleep(0.02)
-    await storage.reset_stream("s")
+    await streams.reset_stream("s")
     await asyncio.wait_for(_wait(reset), 5)
     assert [type(error) for error in errors[1:]] == [StreamResetError]
     last = storage.subscribe("s", failed, from_sequence=60)
@@ -204,7 +205,7 @@ async def test_what_ends_a_subscription_early_is_reported(make_storage: MakeStor
     assert [type(error) for error in errors[2:]] == [StreamFailedError]
 
 
-async def test_closing_the_storage_ends_its_subscriptions(storage: StreamStorage) -> None:
+async def test_closing_the_storage_ends_its_subscriptions(storage: ResumableStorage) -> None:
     await storage.create("s")
     subscriptions = [storage.subscribe("s", Heard()) for _ in range(3)]
     subscriptions.append(storage.subscribe("none", Heard()))
@@ -217,7 +218,7 @@ async def test_closing_the_storage_ends_its_subscriptions(storage: StreamStorage
         storage.subscribe("s", Heard())
 
 
-async def test_bad_arguments_are_refused(storage: StreamStorage) -> None:
+async def test_bad_arguments_are_refused(storage: ResumableStorage) -> None:
     with pytest.raises(InvalidIdError):
         storage.subscribe("a{", Heard())
     for odd in (-1, 1.5, "0", True):

@@ -1,0 +1,75 @@
+"""Refusals: what a script answers in place of doing what was asked, and the error that each of them means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .errors import (
+    ConcurrentUpdateError,
+    HelixError,
+    MalformedStateError,
+    SequenceConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+    StaleFencingTokenError,
+    StreamClosedError,
+    StreamNotFoundError,
+)
+
+
+def check_stream_reply(stream_id: str, reply: Sequence[Any], token: bytes = b"", sequence: int = 0) -> None:
+    """Raise the error that the reply of a script of streams means, if it means one.
+
+    Args:
+        token: the fencing token that was sent, as decimal text.
+        sequence: the first sequence that was sent.
+
+    Raises:
+        StreamNotFoundError, StreamClosedError, StaleFencingTokenError, SequenceConflictError: nothing was changed.
+    """
+    word = reply[0]
+    if word == b"none":
+        raise StreamNotFoundError(stream_id)
+    if word == b"closed":
+        raise StreamClosedError(stream_id, reply[1].decode())
+    if word == b"stale":
+        raise StaleFencingTokenError(int(token), int(reply[1]))
+    if word == b"conflict":
+        raise SequenceConflictError(int(reply[1]), sequence)
+
+
+def check_session_reply(
+    session_id: str,
+    key: bytes,
+    reply: Sequence[Any],
+    *,
+    token: bytes = b"",
+    expected: int = 0,
+    none: Callable[[], HelixError] | None = None,
+) -> None:
+    """Raise the error that the reply of a script of state means, if it means one.
+
+    Args:
+        key: of the session's hash.
+        token: the fencing token that was sent, as decimal text.
+        expected: the version that was sent as the expected one.
+        none: makes the error for a part of the session that does not exist.
+
+    Raises:
+        SessionNotFoundError, SessionExistsError, StaleFencingTokenError, ConcurrentUpdateError, MalformedStateError, or
+            the error of ``none``: nothing was changed.
+    """
+    word = reply[0]
+    if word == b"missing":
+        raise SessionNotFoundError(session_id)
+    if word == b"stale":
+        raise StaleFencingTokenError(int(token), int(reply[1]))
+    if word == b"malformed":
+        raise MalformedStateError(key.decode(), reply[1].decode(), "is not what was stored there")
+    if word == b"exists":
+        raise SessionExistsError(session_id)
+    if word == b"conflict":
+        raise ConcurrentUpdateError(expected, int(reply[1]))
+    if word == b"none" and none is not None:
+        raise none()

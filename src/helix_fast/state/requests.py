@@ -1,0 +1,106 @@
+"""SessionRequests: runs the scripts of the state store's parts: keys, operation ids, refusals. No fields here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from helix_fast import arguments
+from helix_fast.errors import HelixError, MalformedStateError, StoreResponseError
+from helix_fast.keys import SessionKeys
+from helix_fast.lua import Argument, script
+from helix_fast.replies import check_session_reply
+from helix_fast.requests import Requests
+
+# The server's words about stored values of another type than ours
+_FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
+MAX_PAGE: Final = 10_000
+# How often a change that is computed here from stored bytes is computed again after others have changed these bytes
+CONFLICTS: Final = 64
+# Scripts remember an operation for at least a minute. A retry after that would take effect a second time.
+MAX_RETRY_SECONDS: Final = 30.0
+
+
+async def back_off(conflicts: int) -> None:
+    """Sleep after the given number of conflicts, counted from 0, so that not all callers try again at once."""
+    if conflicts > 1:
+        await asyncio.sleep(random.uniform(0, 0.003 * conflicts))  # noqa: S311  jitter, not a secret
+
+
+@contextmanager
+def _foreign_as_malformed(key: bytes) -> Iterator[None]:
+    try:
+        yield
+    except StoreResponseError as error:
+        if any(words in str(error) for words in _FOREIGN):
+            raise MalformedStateError(key.decode(), "$", f"a key of another type or content: {error}") from error
+        raise
+
+
+class SessionRequests:
+    """Scripts and commands about sessions.
+
+    Args:
+        requests: the store's.
+        key_prefix: put before every key.
+        ttl: seconds from its last write until a session expires; 0: never.
+    """
+
+    def __init__(self, requests: Requests, key_prefix: str, ttl: int) -> None:
+        self._requests = requests
+        self._key_prefix = key_prefix
+        self._ttl = ttl
+
+    def keys(self, session_id: str) -> SessionKeys:
+        """The keys of a session; InvalidIdError for an id that cannot be one."""
+        return SessionKeys(self._key_prefix, session_id)
+
+    async def run(
+        self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = (), staging: bytes | None = None
+    ) -> Any:
+        """Run a script that only reads, or brings its own operation id.
+
+        Args:
+            staging: the key of a step's staged changes, for the scripts that take it.
+        """
+        names = keys.all if staging is None else (*keys.all, staging)
+        if self._requests.topology.clustered:
+            names = (*names, keys.never)  # why: see SessionKeys
+        with _foreign_as_malformed(keys.hash):
+            return await self._requests.run(script("state", name), session_id, names, args)
+
+    async def write(
+        self,
+        name: str,
+        session_id: str,
+        keys: SessionKeys,
+        args: Sequence[Argument],
+        fencing_token: int | None = None,
+        *,
+        staging: bytes | None = None,
+        expected: int = 0,
+        none: Callable[[], HelixError] | None = None,
+    ) -> list[Any]:
+        """Run a script that includes ``state_prelude``, under a new operation id, so that it may be retried.
+
+        Args:
+            staging: as in ``run``.
+            expected, none: as in ``check_session_reply``.
+
+        Raises:
+            SessionNotFoundError, StaleFencingTokenError, MalformedStateError: nothing was changed.
+        """
+        token = arguments.token(fencing_token)
+        head: tuple[Argument, ...] = (os.urandom(8), self._ttl, token)
+        reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), staging)
+        check_session_reply(session_id, keys.hash, reply, token=token, expected=expected, none=none)
+        return reply
+
+    async def command(self, session_id: str, command: str, key: bytes, *args: Argument) -> Any:
+        """Run a command that only reads ``key``."""
+        with _foreign_as_malformed(key):
+            return await self._requests.command(session_id, command, key, *args)

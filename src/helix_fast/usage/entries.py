@@ -1,0 +1,76 @@
+"""EntryWriter: sends encoded usage entries to the server, for the store and its recorders. No encoding here."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from helix_fast.errors import HelixError
+from helix_fast.keys import UsageKeys
+from helix_fast.lua import Argument, script
+from helix_fast.requests import Requests
+
+from .index import UsageIndex, forever
+from .schema import EncodedEntry
+
+_RECORD: Final = script("usage", "usage_record")
+
+
+class EntryWriter:
+    """Records entries, each id once.
+
+    Args:
+        requests: the store's.
+        key_prefix: put before every key.
+        ttl: seconds from its last entry until a session's usage expires; 0: never.
+        index: lists the sessions.
+        report: gets errors of background work.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        key_prefix: str,
+        ttl: int,
+        index: UsageIndex,
+        report: Callable[[HelixError], None],
+    ) -> None:
+        self._requests = requests
+        self._key_prefix = key_prefix
+        self._ttl = ttl
+        self._index = index
+        self.report = report
+        self._name = base64.b64encode(os.urandom(6)).decode()
+        self._operations = itertools.count(1)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store is closed."""
+        return self._requests.closed
+
+    def operation(self) -> str:
+        """A new operation id."""
+        return f"{self._name}{next(self._operations):x}"
+
+    async def write(self, entries: Sequence[EncodedEntry]) -> int:
+        """Record entries of one session, at least one; returns how many this call has recorded.
+
+        Raises:
+            InvalidIdError, StoreError.
+        """
+        session_id = entries[0].session_id
+        keys = UsageKeys(self._key_prefix, session_id)
+        names = [keys.entries, keys.ids]
+        if self._requests.topology.clustered:
+            await self._index.list_session(session_id, self._ttl)
+        else:
+            names.append(self._index.key(session_id))
+        operation = self.operation()
+        args: list[Argument] = [operation, self._ttl, operation, session_id, forever(session_id)]
+        for entry in entries:
+            args.append(entry.id)
+            args.append(entry.wire)
+        return int(await self._requests.run(_RECORD, session_id, names, args))
