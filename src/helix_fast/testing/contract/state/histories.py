@@ -63,10 +63,10 @@ class Sessions(RuleBasedStateMachine):
 
     @initialize(custom=_OBJECTS)
     def begin(self, custom: dict[str, Any]) -> None:
-        self.stores = [self.make(), self.make()]
-        self.turn = 0
+        self.stores: list[Any] = [self.make(), self.make()]
+        self.turn: int = 0
         self.do("delete_session", "s")
-        self.state = self.do("create_session", "s", agent_type="a", initial_state=custom)
+        self.state: AgentState = self.do("create_session", "s", agent_type="a", initial_state=custom)
         self.checkpoints: list[tuple[str, AgentState]] = []
         self.staged: dict[str, list[StagedChanges]] = {"x": [], "y": []}
 

@@ -125,7 +125,7 @@ async def test_a_truncated_conversation_is_saved_like_any_other(
         assert await stored(store) == new
 
 
-SAVES = [
+SAVES: list[tuple[str, list[dict[str, Any]]]] = [
     ("the same", messages(4)),
     ("one more", messages(5)),
     ("many more", messages(3000)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 from helix_fast.interfaces import UsageStore
 from helix_fast.testing.contract.fixtures import MakeUsageStore
@@ -110,7 +111,7 @@ async def test_sums_stay_right_while_others_write_delete_and_read(make_usage_sto
             assert {value or 0 for value in found} == {sums[session]}, f"seed {seed}, step {step}"
 
 
-MIXED = [
+MIXED: list[Any] = [
     tokens(tokens={"prompt": 2**70, "completion": 1, "reasoning": 2, "cached": 3}),
     {"kind": "tool", "sessionId": "s", "stepCount": 1, "toolName": "search", "durationMs": 12.5, "success": False},
     {"kind": "custom", "sessionId": "s", "stepCount": 1, "type": "cost", "value": 0.1},
