@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pprint import pformat
 from typing import Any
 
 import pytest
@@ -58,7 +57,6 @@ async def record_mixed(store: UsageStore) -> None:
         ({"kinds": ["tokens"], "offset": 3}, "68"),
         ({"step_range": (None, None), "limit": 1}, "0"),
     ],
-    ids=pformat,  # a set in one order, whatever the process: pytest-xdist compares the names
 )
 async def test_entries_by_filter(usage_store: UsageStore, filters: dict[str, Any], ids: str) -> None:
     await record_mixed(usage_store)
