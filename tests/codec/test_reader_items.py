@@ -158,8 +158,8 @@ async def test_a_step_that_catches_what_is_thrown_has_its_item(codec) -> None:
 class Decoder:
     """Tells what it was given."""
 
-    def decode_entry(self, entry: Any, after: int) -> Any:
-        return entry.body, entry.last, after
+    def decode(self, body: bytes, last: int, after: int) -> Any:
+        return body, last, after
 
 
 class Waiter:

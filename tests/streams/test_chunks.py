@@ -231,6 +231,16 @@ def entry_of(*objects: dict[str, Any], readers: int) -> codec.StreamEntry:
     return entry
 
 
+def taken(entry: codec.StreamEntry, seen: int) -> Any:
+    """What a reader that has seen so much gets of an entry that is pushed to it."""
+    pushes = codec.PushBuffer()
+    pushes.window, pushes.decoder = codec.Window(seen), LineDecoder()
+    pushes.start()
+    pushes.begin_read()
+    pushes.pushed(entry)
+    return pushes.next_pushed()
+
+
 def text_of(delta: str) -> dict[str, Any]:
     return {"type": "text_delta", "delta": delta, "agentId": "a", "timestamp": 5}
 
@@ -252,7 +262,7 @@ def test_readers_of_one_entry_get_equal_chunks_and_share_none(objects: list[dict
     entry = entry_of(*objects, readers=readers)
     alone = LineDecoder().decode(entry.body, 10, 10 - len(objects))
     for _ in range(readers + 1):  # one more than it was delivered to
-        first, chunks, faulty = LineDecoder().decode_entry(entry, 10 - len(objects))
+        first, chunks, faulty = taken(entry, 10 - len(objects))
         assert (first, faulty, len(chunks)) == (alone[0], alone[2], len(alone[1]))
         for chunk, expected in zip(chunks, alone[1], strict=True):
             assert type(chunk) is type(expected)
@@ -272,7 +282,7 @@ def test_a_reader_that_knows_a_part_of_an_entry_gets_the_rest() -> None:
     for seen_by_each in ((7, 9, 7), (9, 7, 9), (8, 8, 8)):
         entry = entry_of(text_of("8"), text_of("9"), text_of("10"), readers=3)
         for seen in seen_by_each:
-            first, chunks, _faulty = LineDecoder().decode_entry(entry, seen)
+            first, chunks, _faulty = taken(entry, seen)
             assert first == seen + 1
             assert [chunk.delta for chunk in chunks if isinstance(chunk, TextDeltaChunk)] == [
                 str(sequence) for sequence in range(seen + 1, 11)

@@ -323,27 +323,15 @@ class LineDecoder:
         self._encoder = None  # none of it is that agent's
         return first, chunks, faulty
 
-    def decode_entry(self, entry: codec.StreamEntry, after: int) -> Decoded:
-        """Decode the chunks of a pushed entry that come after sequence ``after``.
+    def decode_shared(self, body: bytes, last: int, after: int) -> Decoded | None:
+        """As ``decode``, if the chunks are plain text, whose copies are cheap; None otherwise.
 
-        All readers of the stream in this process get the same entry, but never the same chunk objects: those can be
-        changed. Plain text is decoded once; each reader takes copies, the last one the originals. Chunks that may hold
-        nested values are decoded for each reader, since a deep copy costs more than that.
+        All readers of a stream in one process get the same entry, but never the same chunk objects: those can be
+        changed. Chunks that may hold nested values are decoded for each reader: a deep copy costs more than that.
         """
-        shared: Decoded | None = entry.decoded
-        if shared is None or shared[0] != after + 1:
-            shared = self.decode(entry.body, entry.last, after)
-            if entry.readers < 2:
-                return shared
-            if not all(type(chunk) is TextDeltaChunk and chunk.extra is UNSET for chunk in shared[1]):
-                entry.readers = 0
-                return shared
-            entry.decoded = shared
-        entry.readers -= 1
-        if entry.readers < 1:
-            entry.decoded = None
-            return shared
-        return shared[0], [chunk.__copy__() for chunk in cast("list[Any]", shared[1])], False
+        decoded = self.decode(body, last, after)
+        plain = all(type(chunk) is TextDeltaChunk and chunk.extra is UNSET for chunk in decoded[1])
+        return decoded if plain else None
 
     def _learn(self, line: bytes) -> None:
         """Take the encoder of this line, where it is an agent's plain text."""

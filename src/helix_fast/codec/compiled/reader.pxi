@@ -173,6 +173,26 @@ cdef bytes make_entry_id(uint64_t term, uint64_t first):
     return PyBytes_FromStringAndSize(text, put_number(end + 1, &number) - text)
 
 
+cdef object take_decoded(StreamEntry entry, object decoder, uint64_t seen):
+    """One reader's chunks of an entry: decoded, or copies of what another reader has decoded."""
+    cdef object shared
+    if entry.readers < 2 and entry.decoded is None:
+        return decoder.decode(entry.body, entry.last, seen)
+    if entry.decoded is None:
+        entry.decoded = decoder.decode_shared(entry.body, entry.last, seen)
+        if entry.decoded is None:
+            entry.readers = 0       # its chunks cannot be shared: each reader decodes
+            return decoder.decode(entry.body, entry.last, seen)
+    shared = entry.decoded
+    if shared[0] != seen + 1:
+        return decoder.decode(entry.body, entry.last, seen)
+    entry.readers -= 1
+    if entry.readers < 1:
+        entry.decoded = None        # the last reader gets the originals
+        return shared
+    return shared[0], [chunk.__copy__() for chunk in <list?> shared[1]], False
+
+
 @cython.nonecheck(True)
 cdef class PushBuffer:
     """The pushes that one reader has not taken yet, and whether they count. Owned by one thread."""
@@ -264,5 +284,5 @@ cdef class PushBuffer:
             elif entry.last > seen:
                 self.window.last = entry.last
                 self.entry_id = make_entry_id(entry.term, entry.first)
-                return self.decoder.decode_entry(entry, seen)
+                return take_decoded(entry, self.decoder, seen)
         return None

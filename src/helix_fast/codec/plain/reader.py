@@ -53,7 +53,7 @@ class StreamEntry:
 
     Attributes:
         readers: that it was delivered to, as far as they have not decoded it.
-        decoded: what one of them decoded, for the others; the decoder decides what may be shared.
+        decoded: what one of them decoded, for the others to copy.
     """
 
     __slots__ = ("body", "decoded", "first", "last", "readers", "term")
@@ -78,7 +78,8 @@ class PushBuffer:
 
     Attributes:
         window: the sequences seen. entry_id: id of the last entry seen. The owner advances both as it reads the log.
-        decoder: its ``decode_entry(entry, after)`` makes the chunks of a push.
+        decoder: its ``decode(body, last, after)`` makes the chunks of a push; ``decode_shared`` does where they may be
+            copied, and returns None elsewhere.
         live: the channel is joined.
         stale: the log is to be read before any push counts.
         announce_on_read: the next request must tell the stream's writers of this reader.
@@ -174,9 +175,28 @@ class PushBuffer:
             elif entry.last > seen:
                 self.window.offer(entry.first, entry.last)
                 self.entry_id = b"%d-%d" % (entry.term, entry.first)
-                return self.decoder.decode_entry(entry, seen)
+                return _take_decoded(entry, self.decoder, seen)
         return None
 
     def _drop(self) -> None:
         self.pending.clear()
         self.pending_bytes = 0
+
+
+def _take_decoded(entry: StreamEntry, decoder: Any, seen: int) -> Any:
+    """One reader's chunks of an entry: decoded, or copies of what another reader has decoded."""
+    if entry.readers < 2 and entry.decoded is None:
+        return decoder.decode(entry.body, entry.last, seen)
+    if entry.decoded is None:
+        entry.decoded = decoder.decode_shared(entry.body, entry.last, seen)
+        if entry.decoded is None:
+            entry.readers = 0  # its chunks cannot be shared: each reader decodes
+            return decoder.decode(entry.body, entry.last, seen)
+    shared = entry.decoded
+    if shared[0] != seen + 1:
+        return decoder.decode(entry.body, entry.last, seen)
+    entry.readers -= 1
+    if entry.readers < 1:
+        entry.decoded = None  # the last reader gets the originals
+        return shared
+    return shared[0], [chunk.__copy__() for chunk in shared[1]], False
