@@ -40,7 +40,7 @@ async def test_500_readers_and_500_writers_share_two_connections(server_url: str
         await comes_down(direct, 1)
         tasks = asyncio.all_tasks()
         async with connect(server_url) as helix:
-            store = helix.resumable
+            store = helix.streams
             writers = await asyncio.gather(*(store.create_writer(f"s{n}", "a", lease_ms=60_000) for n in range(500)))
             readers = [await follow(store, f"s{n}") for n in range(500)]
             for round_ in range(3):
@@ -49,7 +49,9 @@ async def test_500_readers_and_500_writers_share_two_connections(server_url: str
             assert await clients(direct) == 1 + 2
             for n, reader in enumerate(readers):
                 assert deltas(reader.chunks) == [f"{n}:{round_}" for round_ in range(3)]
-            assert len(asyncio.all_tasks() - tasks) <= len(readers) + 2, "one keeper, and what it waits for"
+            assert len(asyncio.all_tasks() - tasks) <= len(readers) + 2, (
+                "one task that renews leases, and what it waits for"
+            )
             await asyncio.gather(*(writer.close() for writer in writers))
             await asyncio.gather(*(store.end_stream(f"s{n}") for n in range(500)))
             await asyncio.gather(*(reader.done() for reader in readers))
@@ -65,12 +67,12 @@ async def test_closing_with_everything_open_leaves_nothing(server_url: str) -> N
         await comes_down(direct, 1)
         tasks = asyncio.all_tasks()
         helix = await connect(server_url)
-        store = helix.resumable
+        store = helix.streams
         writer = await store.create_writer("s", "agent", lease_ms=1000)
         await writer.write(text("a"))
         reader = await store.create_resumable_reader("s")
         assert reader is not None
-        stop = store.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
+        stop = helix.resumable.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
         await asyncio.sleep(0.05)
         await helix.close()
         await comes_down(direct, 1)
