@@ -35,14 +35,14 @@ class Requests:
         self.retry_timeout = topology.retry_timeout if retry_timeout is None else retry_timeout
         self.closed = False
 
-    async def command(self, tag: str, *args: Argument) -> Any:
+    def command(self, tag: str, *args: Argument) -> Awaitable[Any]:
         """Run a command on the server that has the keys tagged ``tag``."""
         request = self._request(tag, codec.frame_command(args), None, None, None)
         if self.topology.observer is None:
-            return await request
-        return await self.observed(request, tag, str(args[0], "ascii") if isinstance(args[0], bytes) else str(args[0]))
+            return request
+        return self.observed(request, tag, str(args[0], "ascii") if isinstance(args[0], bytes) else str(args[0]))
 
-    async def run(
+    def run(
         self,
         script: Script,
         tag: str,
@@ -51,7 +51,7 @@ class Requests:
         *,
         retry_timeout: float | None = None,
         before_attempt: Callable[[], object] | None = None,
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """Run a script that only reads, or is idempotent by an operation id.
 
         Args:
@@ -60,8 +60,8 @@ class Requests:
         """
         request = self._request(tag, script.frame(keys, args), (script, keys, args), retry_timeout, before_attempt)
         if self.topology.observer is None:
-            return await request
-        return await self.observed(request, tag, "EVALSHA", script.name)
+            return request
+        return self.observed(request, tag, "EVALSHA", script.name)
 
     async def _request(
         self,

@@ -49,9 +49,7 @@ async def test_500_readers_and_500_writers_share_two_connections(server_url: str
             assert await clients(direct) == 1 + 2
             for n, reader in enumerate(readers):
                 assert deltas(reader.chunks) == [f"{n}:{round_}" for round_ in range(3)]
-            assert len(asyncio.all_tasks() - tasks) <= len(readers) + 2, (
-                "one task that renews leases, and what it waits for"
-            )
+            assert len(asyncio.all_tasks() - tasks) <= len(readers) + 2, "one task for the leases, and what it awaits"
             await asyncio.gather(*(writer.close() for writer in writers))
             await asyncio.gather(*(store.end_stream(f"s{n}") for n in range(500)))
             await asyncio.gather(*(reader.done() for reader in readers))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from helix_fast import arguments
@@ -31,14 +30,10 @@ async def back_off(conflicts: int) -> None:
         await asyncio.sleep(random.uniform(0, 0.003 * conflicts))  # noqa: S311  jitter, not a secret
 
 
-@contextmanager
-def _foreign_as_malformed(key: bytes) -> Iterator[None]:
-    try:
-        yield
-    except StoreResponseError as error:
-        if any(words in str(error) for words in _FOREIGN):
-            raise MalformedStateError(key.decode(), "$", f"a key of another type or content: {error}") from error
-        raise
+def _check_foreign(key: bytes, error: StoreResponseError) -> None:
+    """Raise MalformedStateError if the server refused the stored value, and not the request."""
+    if any(words in str(error) for words in _FOREIGN):
+        raise MalformedStateError(key.decode(), "$", f"a key of another type or content: {error}") from error
 
 
 class SessionRequests:
@@ -70,8 +65,11 @@ class SessionRequests:
         names = keys.all if staging is None else (*keys.all, staging)
         if self._requests.topology.clustered:
             names = (*names, keys.never)  # why: see SessionKeys
-        with _foreign_as_malformed(keys.hash):
+        try:
             return await self._requests.run(script("state", name), session_id, names, args)
+        except StoreResponseError as error:
+            _check_foreign(keys.hash, error)
+            raise
 
     async def write(
         self,
@@ -102,5 +100,8 @@ class SessionRequests:
 
     async def command(self, session_id: str, command: str, key: bytes, *args: Argument) -> Any:
         """Run a command that only reads ``key``."""
-        with _foreign_as_malformed(key):
+        try:
             return await self._requests.command(session_id, command, key, *args)
+        except StoreResponseError as error:
+            _check_foreign(key, error)
+            raise
