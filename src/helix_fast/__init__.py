@@ -61,6 +61,9 @@ from .locks.lock import (
 from .locks.manager import (
     RedisLockManager,
 )
+from .locks.noop import (
+    NoOpLockManager,
+)
 from .locks.schema import (
     LockInfo,
 )
@@ -153,7 +156,6 @@ if TYPE_CHECKING:
         InMemoryStreamManager,
         InMemoryUsageStore,
         MemoryServer,
-        NoOpLockManager,
     )
 
 __all__ = [

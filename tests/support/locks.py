@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from helix_fast.locks.manager import RedisLockManager
-from helix_fast.memory.locks import InMemoryLockManager
 from helix_fast.testing.contract.held import comes_true, freed, happens, taken
 from helix_fast.testing.contract.own import lock_waiters
 
-__all__ = ["Manager", "comes_true", "freed", "happens", "taken", "waiting"]
-
-Manager = RedisLockManager | InMemoryLockManager
+__all__ = ["comes_true", "freed", "happens", "taken", "waiting"]
 
 
-async def waiting(manager: Manager, count: int, session: str = "s") -> None:
+async def waiting(manager: RedisLockManager, count: int, session: str = "s") -> None:
     """Until `count` callers stand in the queue."""
 
     async def stand() -> bool:

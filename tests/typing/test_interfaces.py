@@ -8,13 +8,13 @@ import pytest
 
 from helix_fast import interfaces
 from helix_fast.locks.manager import RedisLockManager
+from helix_fast.locks.noop import NoOpLockManager
 from helix_fast.memory import (
     InMemoryLockManager,
     InMemoryResumableStorage,
     InMemoryStateStore,
     InMemoryStreamManager,
     InMemoryUsageStore,
-    NoOpLockManager,
 )
 from helix_fast.state.store import RedisStateStore
 from helix_fast.streams.manager import RedisStreamManager

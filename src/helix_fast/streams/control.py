@@ -34,16 +34,20 @@ class Control:
         self._store = store
         self._appenders = appenders
         self._hurry = hurry
+        self._hub: object = None
         self._listens = False
         self._beginning = asyncio.Lock()
 
     async def listen(self) -> None:
         """Begin to listen, where that has not been done yet."""
+        hub = self._store.topology.hub("")
+        if hub is not self._hub:  # the first one, or that of another event loop
+            self._hub, self._listens, self._beginning = hub, False, asyncio.Lock()
         if self._listens:
             return
         async with self._beginning:  # once: a thousand writers that are opened together would hear everything so often
             if not self._listens:
-                hub, channel = self._store.topology.hub(""), stream_control(self._store.key_prefix)
+                channel = stream_control(self._store.key_prefix)
                 await self._store.retrying(lambda: hub.subscribe(channel, self), "")
                 self._listens = True
 

@@ -305,7 +305,7 @@ class RedisResumableStorage(RedisStreamManager):
 
     async def close(self) -> None:
         """Close the store and end its subscriptions."""
-        tasks = list(self._subscriptions)
+        tasks = [task for task in self._subscriptions if not task.done()]
         for task in tasks:
             task.cancel()
         try:

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from helix_fast.memory import InMemoryLockManager
-
 from .fixtures import RequestsOf, StopRenewing, WaitersOf
 
 __all__ = ["requests_of", "stop_renewing", "waiters_of"]
@@ -15,8 +13,6 @@ __all__ = ["requests_of", "stop_renewing", "waiters_of"]
 
 async def lock_waiters(manager: Any, session_id: str) -> int:
     """How many callers wait for the lock of a session."""
-    if isinstance(manager, InMemoryLockManager):
-        return len(manager._waiting.get(session_id, ()))
     return int(await manager.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
-from helix_fast import connect
 from helix_fast.memory import (
     InMemoryLockManager,
     InMemoryResumableStorage,
@@ -53,11 +52,7 @@ def new_usage_store(server: MemoryServer) -> Factory:
     return partial(InMemoryUsageStore, server)
 
 
-@pytest.fixture(params=["in memory", "connect"])
-async def new_lock_manager(server: MemoryServer, request: pytest.FixtureRequest) -> AsyncIterator[Factory]:
-    """Managers in memory; those of connect("memory://") are others."""
-    if request.param == "in memory":
-        yield partial(InMemoryLockManager, server=server)
-    else:
-        async with connect("memory://") as helix:
-            yield partial(type(helix.locks), topology=helix.locks._topology)
+@pytest.fixture
+def new_lock_manager(server: MemoryServer) -> Factory:
+    """Managers in memory."""
+    return partial(InMemoryLockManager, server)
