@@ -40,7 +40,7 @@ def test_a_snippet_answers_as_on_a_server(server: Ask, snippet: str) -> None:
 # What goes in and out of a script: made-up arguments and replies, numbers most of all.
 
 NUMBERS = st.one_of(
-    st.integers(-20, 20), st.floats(-1e6, 1e6, allow_subnormal=False, width=32), st.integers(-(1 << 53), 1 << 53)
+    st.integers(-20, 20), st.integers(-4000, 4000).map(lambda eighths: eighths / 8), st.integers(-(1 << 53), 1 << 53)
 ).map(str)
 BYTES = st.binary(max_size=12)
 VALUES = st.recursive(
