@@ -6,7 +6,6 @@ Nothing here stands in for Redis. What a backend is made of is named in `tests.s
 from __future__ import annotations
 
 import asyncio
-import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -17,7 +16,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from helix_fast import connect
 from helix_fast.embedded import EmbeddedServer
 from helix_fast.testing import helix_cluster, helix_cluster_url, helix_server, helix_url
 from helix_fast.testing.contract.fixtures import *
@@ -121,9 +119,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test that takes `backend` once for each `--backend`."""
     if "backend" in metafunc.fixturenames:
         names = dict.fromkeys(metafunc.config.getoption("--backend") or DEFAULT)
-        if "new_lock_manager" in metafunc.fixturenames:
-            found = [(name, "memory-connect") if name == "memory" else (name,) for name in names]
-            names = dict.fromkeys(itertools.chain.from_iterable(found))
         metafunc.parametrize("backend", list(names), indirect=True)
 
 
@@ -197,13 +192,8 @@ def new_usage_store(backend: Backend) -> Factory:
 
 
 @pytest.fixture
-async def new_lock_manager(backend: Backend) -> AsyncIterator[Factory]:
-    """On memory-connect the managers that connect("memory://") makes, which are not those of helix_fast.memory."""
-    if backend.name != "memory-connect":
-        yield partial(backend.make, "locks")
-        return
-    async with connect("memory://") as helix:
-        yield partial(type(helix.locks), topology=helix.locks._requests.topology)
+def new_lock_manager(backend: Backend) -> Factory:
+    return partial(backend.make, "locks")
 
 
 @pytest.fixture

@@ -182,8 +182,8 @@ def connect(
     Args:
         url: ``redis://``, ``rediss://``, ``unix://``, ``redis+cluster://``, ``redis+sentinel://h1,h2/master-name``
             (``valkey…`` and ``valkeys…`` are the same), ``embedded://`` (a private server that lives as long as this),
-            ``embedded:///directory`` (one whose data is kept there), ``memory://`` (this process alone, for tests), or
-            a ``redis.asyncio`` client whose connection settings are taken over.
+            ``embedded:///directory`` (one whose data is kept there), ``memory://`` (this process alone, for tests; the
+            extra ``memory``), or a ``redis.asyncio`` client whose connection settings are copied.
         key_prefix: put before every key.
         state, streams, usage, locks: options of these stores, for example ``streams={"max_stream_length": 100_000}``.
         clock: for ``memory://`` only: a function that returns seconds since the epoch, in place of the server's clock;
@@ -227,3 +227,6 @@ def _check_in_memory(url: str, connection: Mapping[str, Any]) -> None:
         )
     if connection.get("wait_replicas"):
         raise InvalidArgumentError("memory:// has no replicas to wait for", hint="leave wait_replicas out, or give 0")
+    from .memory.scripting import lua_module
+
+    lua_module()  # refuses where there is none, now and not when it is entered

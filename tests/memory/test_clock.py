@@ -1,21 +1,19 @@
-"""The twins in memory live by the clock that they are given: what has expired is gone."""
+"""Stores in memory live by the clock of their server: what has expired is gone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from helix_fast import HelixError, InvalidArgumentError, ProducerLostError, StreamDeletedError
 from helix_fast.memory import (
+    InMemoryLockManager,
     InMemoryStateStore,
     InMemoryStreamManager,
     InMemoryUsageStore,
     MemoryServer,
-    MemoryStores,
-    memory_stores,
 )
 from tests.support.memory import CHUNK, ENTRY
 
@@ -33,13 +31,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-async def stores(clock: Clock) -> AsyncIterator[MemoryStores]:
-    made = memory_stores(clock=clock)
-    yield made
-    await made.close()
 
 
 async def test_a_session_expires_by_the_given_clock(clock: Clock) -> None:
@@ -108,14 +99,17 @@ async def test_usage_expires_by_the_given_clock_and_leaves_the_index(clock: Cloc
         assert await usage.record_entry(dict(ENTRY)), "the id went with the session's usage"
 
 
-async def test_a_lock_expires_by_the_servers_clock(stores: MemoryStores, clock: Clock) -> None:
-    lock = await stores.locks.acquire("s", ttl_ms=10_000)
-    assert lock is not None
-    clock.now += 9.9
-    assert await stores.locks.is_locked("s")
-    clock.now += 0.2
-    assert not await stores.locks.is_locked("s")
-    assert not lock.held
+async def test_a_lock_expires_by_the_servers_clock(clock: Clock) -> None:
+    async with InMemoryLockManager(MemoryServer(clock)) as locks:
+        lock = await locks.acquire("s", ttl_ms=10_000)
+        assert lock is not None
+        clock.now += 9.8
+        assert lock.held
+        clock.now += 0.1
+        assert await locks.is_locked("s")
+        clock.now += 0.2
+        assert not await locks.is_locked("s")
+        assert not lock.held
 
 
 async def test_two_lives_of_a_stream_differ_under_a_clock_that_stands_still(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Locks without a server: deadlines on a clock that the test turns, and the manager that locks nothing."""
+"""Deadlines of locks on a clock that the test turns, and the manager that locks nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from helix_fast.errors import HelixError, InvalidArgumentError, InvalidIdError, LockLostError, StoreClosedError
 from helix_fast.locks.lock import Lock, monotonic
 from helix_fast.locks.noop import NoOpLockManager
-from helix_fast.memory.locks import InMemoryLockManager
+from helix_fast.memory import InMemoryLockManager
 from helix_fast.testing.contract.lock_helpers import happens, taken
 
 
@@ -41,12 +41,14 @@ class TestDeadline:
         self, locks: InMemoryLockManager, clock: Clock
     ) -> None:
         lock = await taken(locks, ttl_ms=10_000)
-        clock.now += 9.999
+        clock.now += locks.valid_for(10_000) - 0.001
         assert lock.held
         assert lock.remaining_ms == pytest.approx(1)
-        assert await locks.is_locked("s")
         clock.now += 0.001
         assert lock.lost.is_set()
+        clock.now = 1009.999
+        assert await locks.is_locked("s"), "its holder gives it up first"
+        clock.now += 0.001
         assert not await locks.is_locked("s")
 
     @pytest.mark.parametrize("look", [lambda lock: lock.fencing_token, lambda lock: lock.held, lambda lock: lock.lost])
@@ -160,28 +162,34 @@ class TestHold:
 
 
 class TestMemory:
-    async def test_a_second_lock_of_the_same_microsecond_has_a_larger_token(
-        self, locks: InMemoryLockManager, monkeypatch: pytest.MonkeyPatch
+    async def test_a_token_grows_though_the_clock_stands_still_or_goes_back(
+        self, locks: InMemoryLockManager, clock: Clock
     ) -> None:
-        monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
-        tokens = [(await taken(locks, session)).fencing_token for session in ("a", "b")]
-        monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
-        tokens.append((await taken(locks, "c")).fencing_token)
-        assert tokens == [1_800_000_000_000_000, 1_800_000_000_000_001, 1_800_000_000_000_002]
+        tokens: list[int] = []
+        for step in (0.0, 0.0, -500.0, 1.0):
+            clock.now += step
+            lock = await taken(locks)
+            tokens.append(lock.fencing_token)
+            await lock.release()
+        assert tokens == sorted(set(tokens))
 
     async def test_a_shortened_lock_wakes_its_waiter_in_time(self) -> None:
         locks = InMemoryLockManager()
         lock = await taken(locks, ttl_ms=60_000)
-        waiter = asyncio.create_task(locks.acquire("s", wait_ms=5_000))
+        waiter = asyncio.create_task(locks.acquire("s", wait_ms=50_000))
         await asyncio.sleep(0)
         await lock.refresh(30)
-        assert await asyncio.wait_for(waiter, 1) is not None
+        assert await asyncio.wait_for(waiter, 20) is not None
+        await locks.close()
 
-    async def test_nothing_is_left_of_sessions_that_are_done_with(self, locks: InMemoryLockManager) -> None:
+    async def test_nothing_is_left_of_sessions_that_are_done_with(
+        self, locks: InMemoryLockManager, clock: Clock
+    ) -> None:
         for number in range(10):
             await (await taken(locks, f"s{number}", wait_ms=10)).release()
-        assert not locks._held
-        assert not locks._waiting
+        assert locks.server.execute("PUBSUB", "CHANNELS") == []
+        clock.now += 401 * 86_400
+        assert locks.server.execute("DBSIZE") == 0
 
 
 class TestNoOp:

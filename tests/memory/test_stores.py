@@ -1,4 +1,4 @@
-"""What only the twins in memory have: a server that stores share, and no connection to name."""
+"""What only stores in memory have: a server that they share, and no connection to name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator
 from queue import Queue
 from typing import Any
 
@@ -25,13 +24,11 @@ from helix_fast.memory import (
     InMemoryStreamManager,
     InMemoryUsageStore,
     MemoryServer,
-    MemoryStores,
-    memory_stores,
 )
 from tests.support.memory import CHUNK, ENTRY
 
 PUSHES = b"helix:stream:{s}:push"
-CLASSES = (InMemoryStateStore, InMemoryStreamManager, InMemoryResumableStorage, InMemoryUsageStore)
+CLASSES = (InMemoryStateStore, InMemoryStreamManager, InMemoryResumableStorage, InMemoryUsageStore, InMemoryLockManager)
 
 
 async def hears(server: MemoryServer, channel: bytes, *, again: bool = True) -> None:
@@ -41,13 +38,6 @@ async def hears(server: MemoryServer, channel: bytes, *, again: bool = True) -> 
             return
         await asyncio.sleep(0)
     raise AssertionError(f"{channel!r} heard: {not again}")
-
-
-@pytest.fixture
-async def stores() -> AsyncIterator[MemoryStores]:
-    made = memory_stores()
-    yield made
-    await made.close()
 
 
 # one server, many stores
@@ -89,8 +79,8 @@ async def test_the_data_outlives_the_store() -> None:
 
 async def test_lock_managers_of_one_server_lock_the_same_sessions_by_prefix() -> None:
     server = MemoryServer()
-    one, two = InMemoryLockManager("p:", server=server), InMemoryLockManager("p:", server=server)
-    other, alone = InMemoryLockManager("q:", server=server), InMemoryLockManager("p:")
+    one, two = (InMemoryLockManager(server, key_prefix="p:") for _ in range(2))
+    other, alone = InMemoryLockManager(server, key_prefix="q:"), InMemoryLockManager(key_prefix="p:")
     first = await one.acquire("s")
     assert first is not None
     assert await two.acquire("s") is None
@@ -108,7 +98,7 @@ async def test_lock_managers_of_one_server_lock_the_same_sessions_by_prefix() ->
 
 async def test_tokens_of_managers_of_one_server_never_repeat() -> None:
     server = MemoryServer()
-    managers = [InMemoryLockManager(server=server) for _ in range(4)]
+    managers = [InMemoryLockManager(server) for _ in range(4)]
     tokens: list[int] = []
     for _ in range(50):
         for manager in managers:
@@ -117,6 +107,8 @@ async def test_tokens_of_managers_of_one_server_never_repeat() -> None:
             tokens.append(lock.fencing_token)
             await lock.release()
     assert tokens == sorted(set(tokens))
+    for manager in managers:
+        await manager.close()
 
 
 def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
@@ -167,51 +159,56 @@ async def test_a_store_used_from_a_second_loop_says_so() -> None:
         assert isinstance(failure[0], InvalidArgumentError)
 
 
-# memory_stores
+# several stores on one topology, and arguments
 
 
-async def test_the_five_stores_share_a_server_and_one_lane(stores: MemoryStores) -> None:
-    four = (stores.state, stores.streams, stores.resumable, stores.usage)
-    assert all(store.server is stores.server for store in four)
-    await stores.state.create_session("s", agent_type="a")
-    await stores.usage.record_entry(dict(ENTRY))
-    await stores.resumable.create("s")
-    names = [key.decode() for key in stores.server.execute("KEYS", "*")]
-    assert {name.partition("{")[0] for name in names} >= {"helix:session:", "helix:stream:", "helix:usage:entries:"}
-    assert len({id(store._requests.topology) for store in four}) == 1
-
-
-async def test_a_fencing_token_of_the_locks_fences_the_state(stores: MemoryStores) -> None:
-    await stores.state.create_session("s", agent_type="a")
-    async with stores.locks.hold("s") as lock:
-        await stores.state.update_status("s", "running", fencing_token=lock.fencing_token)
-        with pytest.raises(HelixError) as caught:
-            await stores.state.update_status("s", "paused", fencing_token=lock.fencing_token - 1)
-        assert caught.value.code == "stale_fencing_token"
-
-
-async def test_closed_stores_refuse_and_close_again(stores: MemoryStores) -> None:
-    await stores.close()
-    await stores.close()
+async def test_stores_may_share_connections_which_their_maker_closes() -> None:
+    server = MemoryServer()
+    topology = server.topology()
+    stores = [kind(server, topology=topology) for kind in (InMemoryStateStore, InMemoryUsageStore)]
+    state, usage = stores
+    await state.create_session("s", agent_type="a")
+    await usage.record_entry(dict(ENTRY))
+    assert topology.lane.generation == 1
+    await usage.close()
+    assert await state.exists("s")
+    await state.close()
+    await topology.close()
     with pytest.raises(StoreClosedError):
-        await stores.state.exists("s")
-    with pytest.raises(StoreClosedError):
-        await stores.streams.create_writer("s", "a")
-    with pytest.raises(StoreClosedError):
-        await stores.locks.acquire("s")
+        await state.exists("s")
 
 
-async def test_a_server_and_a_clock_are_not_given_together() -> None:
+async def test_a_fencing_token_of_the_locks_fences_the_state() -> None:
+    server = MemoryServer()
+    async with InMemoryStateStore(server) as state, InMemoryLockManager(server) as locks:
+        await state.create_session("s", agent_type="a")
+        async with locks.hold("s") as lock:
+            await state.update_status("s", "running", fencing_token=lock.fencing_token)
+            with pytest.raises(HelixError) as caught:
+                await state.update_status("s", "paused", fencing_token=lock.fencing_token - 1)
+            assert caught.value.code == "stale_fencing_token"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+async def test_a_closed_store_refuses_and_closes_again(kind: Any) -> None:
+    store = kind()
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreClosedError):
+        await store.command("s", "PING")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_server_and_a_clock_are_not_given_together(kind: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="clock"):
-        memory_stores(server=MemoryServer(), clock=time.time)
-    with pytest.raises(InvalidArgumentError, match="clock"):
-        InMemoryStateStore(MemoryServer(), clock=time.time)
+        kind(MemoryServer(), clock=time.time)
 
 
+@pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("prefix", ["{", "a\n", 5])
-def test_a_prefix_that_can_be_none_is_refused(prefix: Any) -> None:
+def test_a_prefix_that_can_be_none_is_refused(kind: Any, prefix: Any) -> None:
     with pytest.raises(InvalidArgumentError):
-        memory_stores(prefix)
+        kind(key_prefix=prefix)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -53,6 +53,7 @@ _MEMORY: Final = {
     "streams": InMemoryStreamManager,
     "resumable": InMemoryResumableStorage,
     "usage": InMemoryUsageStore,
+    "locks": InMemoryLockManager,
 }
 
 
@@ -84,11 +85,7 @@ class Backend:
     def make(self, area: str, **options: Any) -> Any:
         """A store that nobody closes. Each has connections of its own, as in a process of its own."""
         target = options.pop("url", self.target)
-        if not isinstance(target, MemoryServer):
-            return _REDIS[area](target, **options)
-        if area == "locks":
-            return InMemoryLockManager(server=target, **options)
-        return _MEMORY[area](target, **options)
+        return (_MEMORY if isinstance(target, MemoryServer) else _REDIS)[area](target, **options)
 
     def raw(self) -> Any:
         """A client that knows nothing of us; the caller closes it."""
@@ -155,7 +152,7 @@ class Backends:
         Raises:
             UnavailableError: it is not to be had.
         """
-        if name in ("memory", "memory-connect"):
+        if name == "memory":
             return Backend(name, MemoryServer())
         if name in self._missing:
             raise UnavailableError(self._missing[name])

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from helix_fast import RedisLockManager
-from helix_fast.memory import InMemoryLockManager
 from helix_fast.testing.contract.fixtures import RequestsOf, StopRenewing, WaitersOf
 from helix_fast.testing.contract.lock_helpers import comes_true
 
@@ -16,12 +15,10 @@ __all__ = ["requests_of", "stop_renewing", "waiters_of"]
 
 async def lock_waiters(manager: Any, session_id: str) -> int:
     """Length of the lock's queue."""
-    if isinstance(manager, InMemoryLockManager):
-        return len(manager._waiting.get(session_id, ()))
     return int(await manager._requests.command(session_id, "ZCARD", f"{manager.key_prefix}lock:{{{session_id}}}:queue"))
 
 
-async def waiting(manager: RedisLockManager | InMemoryLockManager, count: int, session: str = "s") -> None:
+async def waiting(manager: RedisLockManager, count: int, session: str = "s") -> None:
     """Wait until `count` callers are in the queue."""
 
     async def queued() -> bool:

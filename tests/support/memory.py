@@ -8,8 +8,7 @@ from typing import Any
 import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 
-from helix_fast.memory.link import MemoryTransport
-from helix_fast.memory.server import MemoryServer
+from helix_fast.memory import MemoryServer
 
 CHUNK: dict[str, Any] = {"type": "text_delta", "delta": "x"}
 ENTRY: dict[str, Any] = {
@@ -35,7 +34,7 @@ class MemoryConnection(AbstractConnection):
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport = MemoryTransport(self._server)
+        transport = self._server.connect()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         self._reader = reader

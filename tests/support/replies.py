@@ -1,12 +1,13 @@
-"""What a server answers, word for word, so that two servers can be compared."""
+"""What a server answers, byte for byte, so that two servers can be compared."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-import redis
-from redis.connection import ConnectionPool
+import hiredis
 
 from helix_fast.memory import CommandError, MemoryServer
 
@@ -15,23 +16,22 @@ Ask = Callable[..., Any]
 
 def asks_server(url: str) -> tuple[Ask, Callable[[], None]]:
     """A function that gives a real server's reply to a command, and one that ends that."""
-    pool = ConnectionPool.from_url(url, protocol=2)
-    connection: Any = pool.get_connection()
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(parts.path)
+    else:
+        link = socket.create_connection((parts.hostname, parts.port or 6379))
+    link.settimeout(30)
+    reader = hiredis.Reader(notEnoughData=Ellipsis)
 
     def ask(*words: Any) -> Any:
-        connection.send_command(*words)
-        try:
-            return connection.read_response()
-        except redis.exceptions.ResponseError as error:
-            # redis-py takes the code of some errors away from their text and puts it into the class
-            kind = type(error)
-            return ("error", "ERR" if kind is redis.exceptions.ResponseError else kind.__name__, str(error))
+        link.sendall(hiredis.pack_command(words))
+        while (reply := reader.gets()) is Ellipsis:
+            reader.feed(link.recv(1 << 16))
+        return plain(reply)
 
-    def end() -> None:
-        connection.disconnect()
-        pool.disconnect()
-
-    return ask, end
+    return ask, link.close
 
 
 def asks_memory(server: MemoryServer) -> Ask:
@@ -41,15 +41,17 @@ def asks_memory(server: MemoryServer) -> Ask:
         try:
             return plain(server.execute(*words))
         except CommandError as error:
-            return ("error", str(error))
+            return plain(error)
 
     return ask
 
 
 def plain(reply: Any) -> Any:
-    """A reply as a client sees it: a status is text like any other."""
+    """A reply as a client sees it: a status is text like any other, an error a pair."""
     if isinstance(reply, list):
         return [plain(each) for each in reply]
+    if isinstance(reply, Exception):
+        return ("error", str(reply))
     return bytes(reply) if isinstance(reply, bytes) else reply
 
 
@@ -57,12 +59,11 @@ def same(theirs: Any, ours: Any) -> bool:
     """Whether two replies are the same; of errors, that they are errors of the same code."""
     if isinstance(theirs, tuple) and isinstance(ours, tuple):
         return code_of(theirs) == code_of(ours)
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(map(same, theirs, ours))
     return bool(theirs == ours)
 
 
-def code_of(error: tuple[str, ...]) -> str:
+def code_of(error: tuple[str, str]) -> str:
     """The code of an error reply."""
-    if "NoScriptError" in error:
-        return "NOSCRIPT"
-    word = error[-1].split(" ", 1)[0]
-    return word if word.isupper() else "ERR"
+    return error[1].split(" ", 1)[0]

@@ -108,7 +108,7 @@ class Hold:
         """End the renewal. Safe to call twice."""
         self._registry.discard(self)
         task, self._renewal = self._renewal, None
-        if task is not None:
+        if task is not None and not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

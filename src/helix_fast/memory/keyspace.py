@@ -1,9 +1,9 @@
-"""The keys of a server in memory: values by name, when they expire, and how their types are told apart."""
+"""The keys of a server in memory: values by name, expiry times, types, and copies of all of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 Clock = Callable[[], float]
 T = TypeVar("T")
@@ -48,6 +48,27 @@ class Stream:
         self.fields: list[list[bytes]] = []
         self.last = (0, 0)
 
+    def copy(self) -> Stream:
+        """A stream of its own. The lists of fields are shared: they never change."""
+        copied = Stream()
+        copied.ids, copied.fields, copied.last = self.ids[:], self.fields[:], self.last
+        return copied
+
+
+def copy_of(value: Any) -> Any:
+    """A copy of a key's value that shares nothing that changes."""
+    if type(value) is bytes:
+        return value
+    return value.copy() if type(value) is Stream else type(value)(value)
+
+
+class KeyspaceState(NamedTuple):
+    """Everything in a keyspace at one time. It is never changed."""
+
+    values: dict[bytes, Any]
+    expires: dict[bytes, int]
+    micros: tuple[int, int]
+
 
 _KINDS: Final[dict[type, bytes]] = {
     bytes: b"string", Hash: b"hash", list: b"list", set: b"set", SortedSet: b"zset", Stream: b"stream",
@@ -62,7 +83,7 @@ class Keyspace:
         self._values: dict[bytes, Any] = {}
         self._expires: dict[bytes, int] = {}
         self._since_sweep = 0
-        self._last_micros = 0
+        self._micros = (0, 0)  # the clock when TIME was last asked, and what TIME said
         self.now = 0
         """Unix milliseconds at which the running command began."""
 
@@ -77,9 +98,15 @@ class Keyspace:
                 self.delete(key)
 
     def micros(self) -> int:
-        """Unix microseconds for TIME: they never stand still, so that what is made of them differs under any clock."""
-        self._last_micros = max(int(self._clock() * 1_000_000), self._last_micros + 1)
-        return self._last_micros
+        """Unix microseconds for TIME. They grow while the clock stands still, and go back where it does.
+
+        So nonces made of them differ under a clock that a test has stopped.
+        """
+        clock = int(self._clock() * 1_000_000)
+        last_clock, last = self._micros
+        told = max(clock, last + 1) if clock >= last_clock else clock
+        self._micros = (clock, told)
+        return told
 
     def peek(self, key: bytes) -> Any:
         """The value of a key of whatever type, or None."""
@@ -159,3 +186,14 @@ class Keyspace:
         """Forget everything."""
         self._values.clear()
         self._expires.clear()
+
+    def state(self) -> KeyspaceState:
+        """A copy of everything."""
+        values = {key: copy_of(value) for key, value in self._values.items()}
+        return KeyspaceState(values, self._expires.copy(), self._micros)
+
+    def set_back(self, state: KeyspaceState) -> None:
+        """Become what ``state`` was copied from."""
+        self._values = {key: copy_of(value) for key, value in state.values.items()}
+        self._expires = state.expires.copy()
+        self._micros = state.micros

@@ -1,29 +1,27 @@
-"""MemoryServer: what the stores in memory talk to, in the place of a Redis or Valkey server.
+"""MemoryServer: the server that stores in memory talk to, in place of Redis or Valkey.
 
-The twins in memory are the stores on Redis, over a server that lives in this process: it has the commands that the
-stores use, runs their scripts, and speaks RESP to the same lanes and hubs. So there is one implementation of what a
-store means, and nothing that could behave otherwise in a test than in production.
+It has the commands that the stores use, runs their scripts, and speaks RESP to the same lanes and hubs. So an operation
+has one meaning, and nothing can behave otherwise in a test than in production.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import secrets
 import threading
 import time
-from collections import deque
+import weakref
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
-from helix_fast.transport.topology import Standalone
 
 from .commands.arguments import COMMANDS, integer
-from .keyspace import OK, Clock, CommandError, Keyspace, Status
-from .link import MemoryConnection, MemoryTransport
+from .keyspace import OK, Clock, CommandError, Keyspace, KeyspaceState, Status
 from .scripting import Scripts
+from .transport import MemoryTopology, MemoryTransport
 
 for _group in ("keys", "collections", "sorted_sets", "streams"):
     import_module(f".commands.{_group}", __package__)  # each enters its commands into the table
@@ -33,44 +31,54 @@ _SUBSCRIPTIONS: Final = {
     b"SUBSCRIBE": (True, False), b"UNSUBSCRIBE": (False, False),
     b"SSUBSCRIBE": (True, True), b"SUNSUBSCRIBE": (False, True),
 }  # fmt: skip
+_NOT_IN_SCRIPTS: Final = frozenset({b"EVAL", b"EVALSHA", b"SCRIPT", *_SUBSCRIPTIONS})
 
 
-class LockTable:
-    """The locks under one key prefix, for the InMemoryLockManagers of one server."""
+class Snapshot(NamedTuple):
+    """A MemoryServer at one time; see ``MemoryServer.snapshot``. Of use to ``restore`` alone."""
 
-    def __init__(self) -> None:
-        self.held: dict[str, Any] = {}
-        self.waiting: dict[str, deque[asyncio.Event]] = {}
-        self.last_token = 0
+    keys: KeyspaceState
+    run_id: str
+    replication_id: str
 
 
 class MemoryServer:
-    """Keys, scripts and channels of one server in this process; stores that are given the same one share their data.
+    """Keys, scripts and channels of one server in this process; stores on the same one share their data.
 
     It may be used from several event loops and threads, by stores of their own. Its data goes with it.
 
     Args:
         clock: seconds since the epoch, for all that a server's clock decides: expiry, leases, terms, the times of locks
-            and sessions. Default ``time.time``. A clock that stands still keeps everything alive.
+            and sessions. Default ``time.time``. A clock that stands still keeps everything alive, and one that goes
+            back is believed, as a server believes its own.
 
     Raises:
-        InvalidArgumentError: ``clock`` is not callable.
+        InvalidArgumentError: ``clock`` is not callable, or the package lupa is not installed (the extra ``memory``).
+
+    Example:
+        server = MemoryServer()
+        before = server.snapshot()
+        ...
+        server.restore(before, new_history=True)  # as a replica that was promoted, and had not heard of what is lost
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         if clock is not None and not callable(clock):
             raise InvalidArgumentError("clock must be a function that returns seconds since the epoch")
         self.clock = clock
-        """What it was given; None: the system's."""
+        """The clock that was passed in; None: the system's."""
         self._keys = Keyspace(time.time if clock is None else clock)
-        self._locks: dict[str, LockTable] = {}
-        self._scripts = Scripts(self._run)
+        self._scripts = Scripts(self._run_in_script)
         self._channels: dict[tuple[bool, bytes], list[MemoryTransport]] = {}
+        self._transports: weakref.WeakSet[MemoryTransport] = weakref.WeakSet()
         self._lock = threading.RLock()
+        self._run_id = self._replication_id = ""
+        self._begin_history()
         self._own: dict[bytes, tuple[int, Callable[[Sequence[bytes]], Any]]] = {
             b"PING": (0, lambda args: args[0] if args else Status(b"PONG")),
             b"ECHO": (1, lambda args: args[0]),
             b"TIME": (0, lambda _args: self._time()),
+            b"INFO": (0, self._info),
             b"PUBLISH": (2, lambda args: self._publish(False, args[0], args[1])),
             b"SPUBLISH": (2, lambda args: self._publish(True, args[0], args[1])),
             b"PUBSUB": (1, self._pubsub),
@@ -80,12 +88,17 @@ class MemoryServer:
             b"WAIT": (2, lambda _args: 0),
         }
 
-    async def connector(self) -> MemoryConnection:
-        """A connection, as a Link wants it."""
-        return MemoryConnection(self)
+    # connections
 
-    def topology(self, *, timeout: float = 5.0, retry_timeout: float = 10.0) -> Standalone:
-        """Lane and hub to this server, for the stores of one event loop.
+    def connect(self) -> MemoryTransport:
+        """A connection, for the running event loop."""
+        transport = MemoryTransport(self.request, self._leave_all)
+        with self._lock:
+            self._transports.add(transport)
+        return transport
+
+    def topology(self, *, timeout: float = 5.0, retry_timeout: float = 10.0) -> MemoryTopology:
+        """Lane and hub to this server, for stores that share them; used from one event loop at a time.
 
         Args:
             timeout, retry_timeout: seconds, as ``connect`` takes them for any server.
@@ -93,20 +106,48 @@ class MemoryServer:
         Raises:
             InvalidArgumentError: no numbers of seconds.
         """
-        return Standalone(
-            self.connector,
-            "memory://",
+        return MemoryTopology(
+            self.connect,
             timeout=arguments.seconds(timeout, "timeout", 0.01),
             retry_timeout=arguments.seconds(retry_timeout, "retry_timeout"),
         )
 
-    def lock_table(self, key_prefix: str) -> LockTable:
-        """What the lock managers with this prefix share."""
+    # earlier states
+
+    def snapshot(self) -> Snapshot:
+        """The server as it is now: keys, expiry times, what TIME has said, run id and replication id.
+
+        It costs a shallow copy of every value, and can be restored any number of times, in other servers too.
+        """
         with self._lock:
-            return self._locks.setdefault(key_prefix, LockTable())
+            return Snapshot(self._keys.state(), self._run_id, self._replication_id)
+
+    def restore(self, snapshot: Snapshot, *, new_history: bool = False, keep_connections: bool = False) -> None:
+        """Set the server back to an earlier state. The clock goes on as it will.
+
+        Args:
+            new_history: with a new run id and replication id, as INFO tells them: for a server that went another way
+                from there. Otherwise the server has those of the snapshot.
+            keep_connections: leave connections, subscriptions and known scripts as they are. Otherwise all connections
+                break, replies under way are lost and scripts have to be loaded anew, as when a server is restarted.
+        """
+        with self._lock:
+            self._keys.set_back(snapshot.keys)
+            self._run_id, self._replication_id = snapshot.run_id, snapshot.replication_id
+            if new_history:
+                self._begin_history()
+            if not keep_connections:
+                self._scripts.forget()
+                for transport in list(self._transports):
+                    transport.break_off()
+
+    def _begin_history(self) -> None:
+        self._run_id, self._replication_id = secrets.token_hex(20), secrets.token_hex(20)
+
+    # requests
 
     def execute(self, *words: bytes | str | int) -> Any:
-        """Run one command now and give its reply: for tests that look at what is stored.
+        """Run one command now; its reply. For tests that inspect what is stored.
 
         Raises:
             CommandError: the server's error reply.
@@ -127,13 +168,13 @@ class MemoryServer:
                 return [self._run(words)]
             except CommandError as error:
                 return [error]
-            except Exception as error:  # a bug here must not leave the caller waiting for ever
+            except Exception as error:  # a bug here must not leave the caller without a reply
                 _logger.exception("the server in memory failed")
                 return [CommandError(f"ERR {error!r}")]
 
     def _run(self, words: Sequence[bytes]) -> Any:
         if not words:
-            raise CommandError("ERR Please specify at least one argument for this redis.call() call")
+            raise CommandError("ERR Please specify at least one argument for this call")
         name, args = words[0].upper(), words[1:]
         known = COMMANDS.get(name)
         if known is not None:
@@ -147,6 +188,21 @@ class MemoryServer:
             raise CommandError(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
         return own(args)
 
+    def _run_in_script(self, words: Sequence[bytes]) -> Any:
+        if words and words[0].upper() in _NOT_IN_SCRIPTS:
+            raise CommandError("ERR This command is not allowed from script")
+        return self._run(words)
+
+    def _info(self, args: Sequence[bytes]) -> bytes:
+        sections = {
+            b"server": f"# Server\r\nredis_version:7.2.4\r\nserver_name:memory\r\nrun_id:{self._run_id}\r\n",
+            b"replication": "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"
+            f"master_replid:{self._replication_id}\r\nmaster_repl_offset:0\r\n",
+        }
+        asked = {name.lower() for name in args} or {b"all"}
+        everything = not asked.isdisjoint({b"all", b"default", b"everything"})
+        return "\r\n".join(text for name, text in sections.items() if everything or name in asked).encode()
+
     def _time(self) -> list[bytes]:
         seconds, micros = divmod(self._keys.micros(), 1_000_000)
         return [b"%d" % seconds, b"%d" % micros]
@@ -155,13 +211,15 @@ class MemoryServer:
 
     def _evaluate(self, digest: bytes, args: Sequence[bytes]) -> Any:
         count = integer(args[0])
-        if not 0 <= count <= len(args) - 1:
+        if count < 0:
+            raise CommandError("ERR Number of keys can't be negative")
+        if count > len(args) - 1:
             raise CommandError("ERR Number of keys can't be greater than number of args")
         return self._scripts.run(digest, args[1 : 1 + count], args[1 + count :])
 
     def _script(self, args: Sequence[bytes]) -> Any:
         action = args[0].upper()
-        if action == b"LOAD":
+        if action == b"LOAD" and len(args) == 2:
             return self._scripts.load(args[1])
         if action == b"EXISTS":
             return [int(self._scripts.known(digest)) for digest in args[1:]]
@@ -173,11 +231,18 @@ class MemoryServer:
     # channels
 
     def _publish(self, sharded: bool, channel: bytes, message: bytes) -> int:
-        listeners = self._channels.get((sharded, channel), ())
+        subscribers = self._subscribers((sharded, channel))
         kind = b"smessage" if sharded else b"message"
-        for transport in listeners:
+        for transport in subscribers:
             transport.push([kind, channel, message])
-        return len(listeners)
+        return len(subscribers)
+
+    def _subscribers(self, where: tuple[bool, bytes]) -> list[MemoryTransport]:
+        """Subscribers of a channel, without connections that nobody closed before their event loop was."""
+        subscribers = self._channels.get(where, [])
+        for transport in [each for each in subscribers if each.gone]:
+            transport.close()
+        return subscribers
 
     def _subscribe(self, name: bytes, channels: Sequence[bytes], transport: MemoryTransport) -> list[Any]:
         joins, sharded = _SUBSCRIPTIONS[name]
@@ -195,22 +260,23 @@ class MemoryServer:
     def _leave(self, where: tuple[bool, bytes], transport: MemoryTransport) -> None:
         if where in transport.channels:
             transport.channels.discard(where)
-            listeners = self._channels[where]
-            listeners.remove(transport)
-            if not listeners:
+            subscribers = self._channels[where]
+            subscribers.remove(transport)
+            if not subscribers:
                 del self._channels[where]
 
-    def unsubscribe_all(self, transport: MemoryTransport) -> None:
+    def _leave_all(self, transport: MemoryTransport) -> None:
         """A connection is closed."""
         with self._lock:
+            self._transports.discard(transport)
             for where in list(transport.channels):
                 self._leave(where, transport)
 
     def _pubsub(self, args: Sequence[bytes]) -> Any:
         action = args[0].upper()
+        sharded = action.startswith(b"SHARD")
         if action in {b"CHANNELS", b"SHARDCHANNELS"}:
-            return [name for sharded, name in self._channels if sharded == (action == b"SHARDCHANNELS")]
+            return [where[1] for where in list(self._channels) if where[0] == sharded and self._subscribers(where)]
         if action in {b"NUMSUB", b"SHARDNUMSUB"}:
-            sharded = action == b"SHARDNUMSUB"
-            return [word for name in args[1:] for word in (name, len(self._channels.get((sharded, name), ())))]
+            return [word for name in args[1:] for word in (name, len(self._subscribers((sharded, name))))]
         raise CommandError("ERR unknown subcommand")

@@ -84,6 +84,11 @@ class Appender(Intake):
 
     # giving
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still write: nothing has ended it, and its event loop is open."""
+        return self.dead is None and not self._loop.is_closed()
+
     def check_alive(self) -> None:
         """Raise what ended this appender, if something did."""
         if self.dead is not None:
@@ -353,5 +358,5 @@ class Appender(Intake):
             task.cancel()
         if self.dead is None:
             self.die(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
-        if task is not None:
+        if task is not None and not task.done():
             await asyncio.gather(task, return_exceptions=True)

@@ -42,16 +42,19 @@ class ControlChannel:
         self._channel = stream_control(key_prefix)
         self._appenders = appenders
         self._renew_now = renew_now
+        self._hub: object = None
         self._subscribed = False
         self._subscribing = asyncio.Lock()
 
     async def subscribe(self) -> None:
         """Subscribe, unless that is done already."""
+        hub = self._requests.topology.hub("")
+        if hub is not self._hub:  # the first one, or that of another event loop
+            self._hub, self._subscribed, self._subscribing = hub, False, asyncio.Lock()
         if self._subscribed:
             return
         async with self._subscribing:  # once: else writers that open together would each add a subscription
             if not self._subscribed:
-                hub = self._requests.topology.hub("")
                 await self._requests.retrying(lambda: hub.subscribe(self._channel, self), "")
                 self._subscribed = True
 

@@ -35,7 +35,7 @@ class LeaseRenewer:
         self._report = report
         self._due: dict[Appender, float] = {}
         self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
+        self._wake = asyncio.Event()  # of the event loop that runs the task
         self._next = 0.0
 
     def add(self, appender: Appender) -> None:
@@ -85,17 +85,18 @@ class LeaseRenewer:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
         while self._due:
             now = loop.time()
             due = [appender for appender, at in self._due.items() if at <= now]
             for appender in due:
                 interval = self._interval(appender)
-                if appender.dead is not None or interval is None:
+                if not appender.alive or interval is None:
                     self._due.pop(appender, None)
                 else:
                     self._due[appender] = now + interval
             if due:
-                await asyncio.gather(*(self.renew(appender) for appender in due if appender.dead is None))
+                await asyncio.gather(*(self.renew(appender) for appender in due if appender.alive))
             if not self._due:
                 break
             self._wake.clear()

@@ -137,7 +137,7 @@ class RedisStreamManager(RedisStore):
         _kind, _term, epoch, last, text, stop, reason, _status = reply
         terms = Terms(text.decode(), epoch.decode(), fencing_token)
         shared = self._appenders.get(stream_id)
-        if shared is None or shared.dead is not None or shared.terms.number != terms.number:
+        if shared is None or not shared.alive or shared.terms.number != terms.number:
             shared = Appender(
                 stream_id,
                 self._requests.topology,
@@ -269,7 +269,7 @@ class RedisStreamManager(RedisStore):
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
         appender = self._appenders.get(stream_id)
-        if appender is not None and appender.dead is None:
+        if appender is not None and appender.alive:
             # Chunks that this process has buffered for the stream come before its end.
             with contextlib.suppress(StreamClosedError):
                 await appender.flush()

@@ -318,7 +318,7 @@ class RedisResumableStorage(RedisStore):
 
     async def close(self) -> None:
         """End the subscriptions and close the store. Safe to call twice."""
-        tasks = list(self._subscriptions)
+        tasks = [task for task in self._subscriptions if not task.done()]
         for task in tasks:
             task.cancel()
         try:

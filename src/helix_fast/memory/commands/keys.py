@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import fnmatch
 from typing import Any
 
-from helix_fast.memory.keyspace import OK, CommandError, Keyspace, Status
+from helix_fast.memory.keyspace import OK, CommandError, Keyspace, Status, copy_of
 
 from .arguments import NOT_AN_INTEGER, SYNTAX, UNBOUNDED, Arguments, command, integer
 
@@ -65,7 +64,7 @@ def copy_key(keys: Keyspace, args: Arguments) -> int:
     if value is None or (not options and keys.exists(target)):
         return 0
     expires = keys.expires(source)
-    keys.put(target, copy.deepcopy(value) if kind(keys, (source,)) == b"stream" else copy.copy(value))
+    keys.put(target, copy_of(value))
     if expires is not None:
         keys.expire_at(target, expires)
     return 1

@@ -1,0 +1,134 @@
+"""The stores in memory: those on Redis, each over a server in this process in place of a connection."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from helix_fast.errors import InvalidArgumentError
+from helix_fast.locks.manager import RedisLockManager
+from helix_fast.state.store import RedisStateStore
+from helix_fast.store import RedisStore
+from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.storage import RedisResumableStorage
+from helix_fast.usage.store import RedisUsageStore
+
+from .keyspace import Clock
+from .server import MemoryServer
+from .transport import MemoryTopology
+
+_CONNECTION: Final = frozenset({"redis", "client", "host", "port", "username", "password", "db", "wait_replicas"})
+
+
+class InMemory(RedisStore):
+    """Comes before a store on Redis among the bases of a class, and gives it a server in this process.
+
+    Args:
+        server: shared with other stores; None: one of its own.
+        clock: seconds since the epoch, of a server of its own; see MemoryServer.
+        topology: connections to ``server`` that several stores share, closed by their maker.
+        options: those of the store on Redis that are not about its connection.
+
+    Raises:
+        InvalidArgumentError: ``server`` is none, or has a clock already; a setting is out of range; the package lupa is
+            not installed (the extra ``memory``).
+        TypeError: an option of a connection: there is none.
+    """
+
+    server: MemoryServer
+
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: MemoryTopology | None = None,
+        **options: Any,
+    ) -> None:
+        for name in options:
+            if name in _CONNECTION:
+                raise TypeError(f"a store in memory takes no argument {name!r}")
+        if server is None:
+            server = MemoryServer(clock)
+        elif not isinstance(server, MemoryServer):
+            raise InvalidArgumentError(f"server must be a MemoryServer, not {type(server).__name__}")
+        elif clock is not None:
+            raise InvalidArgumentError("clock belongs to the server: pass it to MemoryServer(clock=...)")
+        self.server = server
+        super().__init__(topology=server.topology() if topology is None else topology, **options)
+        self._owns_topology = topology is None
+
+
+class InMemoryStateStore(InMemory, RedisStateStore):
+    """RedisStateStore over a server in this process: same methods, same bytes, same limits, same errors.
+
+    Args:
+        server: the MemoryServer that it shares with other stores; None: one of its own.
+        clock: seconds since the epoch, of a server of its own; see MemoryServer.
+        topology: connections to ``server`` that several stores share, closed by their maker.
+        options: RedisStateStore's without its connection: key_prefix, ttl, max_checkpoints, logger.
+
+    Raises:
+        InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
+    """
+
+
+class InMemoryStreamManager(InMemory, RedisStreamManager):
+    """RedisStreamManager over a server in this process: same methods, same bytes, same limits, same errors.
+
+    Args:
+        server, clock, topology: as for InMemoryStateStore.
+        options: RedisStreamManager's without its connection: key_prefix, max_stream_length, block_timeout, ttl,
+            lease_ms, linger_ms, max_chunk_bytes, max_buffered_bytes, logger.
+
+    Raises:
+        InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
+    """
+
+
+class InMemoryResumableStorage(InMemory, RedisResumableStorage):
+    """RedisResumableStorage over a server in this process: same methods, same bytes, same limits, same errors.
+
+    Args:
+        server, clock, topology: as for InMemoryStateStore.
+        options: RedisResumableStorage's without its connection: those of InMemoryStreamManager.
+
+    Raises:
+        InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
+    """
+
+
+class InMemoryUsageStore(InMemory, RedisUsageStore):
+    """RedisUsageStore over a server in this process: same methods, same bytes, same limits, same errors.
+
+    Args:
+        server, clock, topology: as for InMemoryStateStore.
+        options: RedisUsageStore's without its connection: key_prefix, ttl_seconds, rollup_sessions, logger.
+
+    Raises:
+        InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
+    """
+
+
+class InMemoryLockManager(InMemory, RedisLockManager):
+    """RedisLockManager over a server in this process: same methods, same bytes, same limits, same errors.
+
+    Args:
+        server, clock, topology: as for InMemoryStateStore. Where the server was given a clock, the deadlines of locks
+            are by that clock too.
+        options: RedisLockManager's without its connection: key_prefix, default_ttl_ms, logger.
+
+    Raises:
+        InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
+    """
+
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: MemoryTopology | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(server, clock=clock, topology=topology, **options)
+        if self.server.clock is not None:
+            self.clock = self.server.clock  # a lock must be lost to its holder when it is free to others
