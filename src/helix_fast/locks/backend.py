@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from helix_fast.errors import HelixError
@@ -31,13 +31,10 @@ class RedisLockBackend(LockBackend):
     def __init__(self, requests: Requests, key_prefix: str, report: Callable[[HelixError], None]) -> None:
         self.clock = monotonic
         self._requests = requests
-        self._key_prefix = key_prefix
+        self.keys: Callable[[str], LockKeys] = partial(_keys, key_prefix)
+        """The keys of a session's lock; InvalidIdError for an id that cannot be one."""
         self._report = report
         self._remember_ms = max(FINISHED_MS, int(requests.retry_timeout * 2_000))
-
-    def keys(self, session_id: str) -> LockKeys:
-        """The keys of a lock; InvalidIdError for an id that cannot be one."""
-        return _keys(self._key_prefix, session_id)
 
     def valid_for(self, ttl_ms: int) -> float:
         """Less than the TTL: clocks drift (by far less than 1 %), and servers expire keys by whole milliseconds."""

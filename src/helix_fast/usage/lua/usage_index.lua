@@ -8,7 +8,7 @@
 -- Reply: 1
 -- Repeating it is safe: it writes the same again.
 
--- include usage_listing
+-- include index_listing
 
 list_session(KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3])
 return 1

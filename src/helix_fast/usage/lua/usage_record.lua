@@ -13,7 +13,7 @@
 -- Reply: how many of the entries this call has recorded
 -- Repeating it after a lost reply is safe: the ids are there with this operation, so nothing is added and the reply is the same.
 
--- include usage_listing
+-- include index_listing
 
 local entries, ids, index = KEYS[1], KEYS[2], KEYS[3]
 local operation, ttl = ARGV[1], tonumber(ARGV[2])
