@@ -131,4 +131,4 @@ class InMemoryLockManager(InMemory, RedisLockManager):
     ) -> None:
         super().__init__(server, clock=clock, topology=topology, **options)
         if self.server.clock is not None:
-            self.clock = self.server.clock  # a lock must be lost to its holder when it is free to others
+            self._backend.clock = self.server.clock  # a lock must be lost to its holder when it is free to others
