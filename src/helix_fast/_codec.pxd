@@ -102,25 +102,28 @@ cdef class Listeners:
     cdef object changes
 
 
-cdef class StraightAppender:
+cdef class FastAppend:
     cdef readonly Listeners listeners
-    cdef public object stream_id, topology, lane, terms, dead, trouble_since
+    cdef public object stream_id, topology, lane, terms, buffer, failed, trouble, observed, make_future, call_soon
     cdef public bytes nonce
-    cdef public Batch batch
-    cdef public Sequencer sequence
+    cdef readonly Batch open            # the buffer's
+    cdef readonly Sequencer sequence    # the buffer's
+    cdef readonly object batches        # the buffer's
     cdef public AppendFramer framer
-    cdef public Py_ssize_t max_count, max_length, assisted_batches, collisions
-    cdef public int64_t generation, given, settled, batches
+    cdef public int state               # of codec/states.py
+    cdef public Py_ssize_t max_length, assisted_batches
+    cdef readonly Py_ssize_t max_count
+    cdef public int64_t generation, numbered
     cdef public uint64_t trimmed, trims
-    cdef public object flight       # Sealed | None
-    cdef public object queue, flushes, raised, make_future, call_soon, observed, scheduled
     cdef public double linger
-    cdef public bint busy, in_trouble, silent
+    cdef public bint silent             # a publication was skipped, and a count of subscribers requested
 
     # To the stream's server, by the shortest way.
     cdef int post(self, object frame, object slot, bint follow) except -1
-    # Whether somebody in this process was given it.
-    cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1
+    # READY: the next batch is sent on this turn of the event loop, or after `delay` seconds.
+    cdef int join(self, double delay) except -1
+    # Whether a reader in this process was given it.
+    cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)
 
 

@@ -10,9 +10,9 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
+from helix_fast.codec.plain.append import FastAppend as FastAppend
 from helix_fast.codec.plain.append import Outbox as Outbox
 from helix_fast.codec.plain.append import Sealed as Sealed
-from helix_fast.codec.plain.append import StraightAppender as StraightAppender
 from helix_fast.codec.plain.append import Write as Write
 from helix_fast.codec.plain.reader import Inbox as Inbox
 from helix_fast.codec.plain.reader import Items as Items

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AppendFramer,
         Batch,
         ChunkEncoder,
+        FastAppend,
         Inbox,
         Items,
         Listeners,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         Rollup,
         Sealed,
         Sequencer,
-        StraightAppender,
         Window,
         Write,
         check_finite,
@@ -65,7 +65,7 @@ else:
     Rollup = _chosen.Rollup
     Sealed = _chosen.Sealed
     Sequencer = _chosen.Sequencer
-    StraightAppender = _chosen.StraightAppender
+    FastAppend = _chosen.FastAppend
     Window = _chosen.Window
     Write = _chosen.Write
     check_finite = _chosen.check_finite
@@ -85,6 +85,7 @@ __all__ = [
     "AppendFramer",
     "Batch",
     "ChunkEncoder",
+    "FastAppend",
     "Inbox",
     "Items",
     "Listeners",
@@ -92,7 +93,6 @@ __all__ = [
     "Rollup",
     "Sealed",
     "Sequencer",
-    "StraightAppender",
     "Window",
     "Write",
     "check_finite",

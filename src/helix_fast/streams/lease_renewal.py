@@ -85,12 +85,12 @@ class Keeper:
             due = [appender for appender, at in self._due.items() if at <= now]
             for appender in due:
                 interval = self._interval(appender)
-                if appender.dead is not None or interval is None:
+                if appender.closed or interval is None:
                     self._due.pop(appender, None)
                 else:
                     self._due[appender] = now + interval
             if due:
-                await asyncio.gather(*(self.check(appender) for appender in due if appender.dead is None))
+                await asyncio.gather(*(self.check(appender) for appender in due if not appender.closed))
             if not self._due:
                 break
             self._wake.clear()

@@ -140,20 +140,20 @@ class RedisStreamManager(RedisStore):
         _kind, _term, epoch, last, text, stop, reason, _status = reply
         terms = Terms(text.decode(), epoch.decode(), fencing_token)
         shared = self._appenders.get(stream_id)
-        if shared is None or shared.dead is not None or shared.terms.number != terms.number:
+        if shared is None or shared.closed or shared.terms.number != terms.number:
             shared = Appender(
                 stream_id,
                 self._topology,
                 keys,
                 terms,
                 int(last),
+                generation=generation,
                 nonce=secrets.token_urlsafe(3).encode(),
                 max_length=self.max_stream_length,
                 linger=self._linger,
                 recovery=self._recovery,
                 report=self.report,
             )
-            shared.generation = generation
             self._appenders[stream_id] = shared
             self._all_appenders.add(shared)
         elif fencing_token is not None:
@@ -188,7 +188,7 @@ class RedisStreamManager(RedisStore):
         self._keeper.remove(appender)
         if self._appenders.get(appender.stream_id) is appender:
             del self._appenders[appender.stream_id]
-        alive = appender.dead is None
+        alive = not appender.closed
         await appender.close()
         if appender.lease_ms and alive and not self.closed:
             keys = appender.keys
@@ -268,7 +268,7 @@ class RedisStreamManager(RedisStore):
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
         appender = self._appenders.get(stream_id)
-        if appender is not None and appender.dead is None:
+        if appender is not None and not appender.closed:
             # What this process has been given for the stream comes before its end.
             with contextlib.suppress(StreamClosedError):
                 await appender.flush()

@@ -52,7 +52,6 @@ class StreamWriter:
         self.agent_type = agent_type
         self.epoch = appender.terms.epoch
         self._appender = appender
-        self._batch = appender.batch
         self._encoder = codec.ChunkEncoder(agent_id, agent_type)
         self._max_chunk_bytes = max_chunk_bytes
         # JSON needs at most 6 bytes a character; text below this needs no look at its encoded size
@@ -136,17 +135,17 @@ class StreamWriter:
         """
         data = self._encode(chunk)
         appender = self._appender
-        if appender.dead is not None:
-            appender.check_alive()
-        appender.added(self._batch.add(data))
+        if appender.closed:
+            appender.check_open()
+        appender.send(data)
 
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
         appender = self._appender
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
-        if appender.dead is not None:
-            appender.check_alive()
+        if appender.closed:
+            appender.check_open()
         now = time.time()
         try:
             if len(delta) > self._surely_small:

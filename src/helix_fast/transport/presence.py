@@ -46,16 +46,16 @@ class Audience:
         self.ask_seconds = ASK_SECONDS
         self.name = secrets.token_urlsafe(6).encode()
         self._topology = topology
-        self._silent: list[codec.StraightAppender] = []
+        self._silent: list[codec.FastAppend] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self, publisher: codec.StraightAppender) -> None:
+    def ask(self, publisher: codec.FastAppend) -> None:
         """Have the server asked whether somebody hears a publisher that is silent."""
         self._silent.append(publisher)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.ask_seconds, self._ask)
 
-    def joined(self, publisher: codec.StraightAppender, name: bytes) -> None:
+    def joined(self, publisher: codec.FastAppend, name: bytes) -> None:
         """A reader of the process of that name has joined a publisher's channel."""
         if name != self.name:
             told = publisher.listeners.elsewhere
@@ -63,14 +63,14 @@ class Audience:
             if not told:
                 _look(publisher)
 
-    def doubt(self, publishers: Iterable[codec.StraightAppender]) -> None:
+    def doubt(self, publishers: Iterable[codec.FastAppend]) -> None:
         """Readers may have come unheard: ask for all of these at once that are not published."""
         self._silent += [one for one in publishers if not one.listeners.elsewhere]
         if self._timer is not None:
             self._timer.cancel()
         self._ask()
 
-    def _taken(self) -> list[codec.StraightAppender]:
+    def _taken(self) -> list[codec.FastAppend]:
         self._timer = None
         silent, self._silent = self._silent, []
         return silent
@@ -79,7 +79,7 @@ class Audience:
         topology = self._topology
         silent = self._taken()
         word = b"SHARDNUMSUB" if topology.publish == b"SPUBLISH" else b"NUMSUB"
-        by_server: dict[str, list[codec.StraightAppender]] = {}
+        by_server: dict[str, list[codec.FastAppend]] = {}
         if hasattr(topology, "lane"):  # one for everything
             by_server[""] = silent
         else:
@@ -95,7 +95,7 @@ class Audience:
                 with contextlib.suppress(HelixError):  # closed: whoever listens finds out by itself
                     topology.send(part[0].stream_id, frame, partial(self._answered, part, self.changes))
 
-    def _answered(self, part: list[codec.StraightAppender], changes: int, reply: Any) -> None:
+    def _answered(self, part: list[codec.FastAppend], changes: int, reply: Any) -> None:
         # Where this process was counted anew meanwhile, the numbers may be from before that or from after it.
         if isinstance(reply, list) and changes == self.changes:
             _tell(codec.heard_elsewhere(part, reply))
@@ -112,12 +112,12 @@ class Audience:
             await asyncio.sleep(0)  # on the next turn of the event loop that leaves
 
 
-def _tell(publishers: list[codec.StraightAppender]) -> None:
+def _tell(publishers: list[codec.FastAppend]) -> None:
     for publisher in publishers:
         publisher.listeners.come()
         _look(publisher)
 
 
-def _look(publisher: codec.StraightAppender) -> None:
+def _look(publisher: codec.FastAppend) -> None:
     with contextlib.suppress(HelixError):  # closed meanwhile
         publisher.look()

@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is elsewhere."""
+"""The hot half of the append path: outgoing requests, batches, publication. It calls the lane that it is handed."""
 
 
 cdef enum:
@@ -7,7 +7,7 @@ cdef enum:
 
 @cython.final
 cdef class Outbox:
-    """Requests that wait for the next write, and who gets their replies. Owned by one thread."""
+    """Requests that wait for the next write, and the slots for their replies. Owned by one thread."""
 
     def __cinit__(self):
         self.frames = []
@@ -22,7 +22,7 @@ cdef class Outbox:
         return not self.scheduled
 
     def add(self, frame, slot):
-        """Put one in; see the stub for the contract."""
+        """Add one; whether a write must be scheduled."""
         return self.put(frame, slot)
 
     def clear(self):
@@ -35,7 +35,7 @@ cdef class Outbox:
 @cython.final
 @cython.freelist(64)
 cdef class Write:
-    """One awaited write; see the twin."""
+    """One awaited write: of `count` chunks, `acked` are stored, the last of them at sequence `last`."""
 
     def __cinit__(self):
         self.fresh = True
@@ -58,7 +58,7 @@ cdef class Write:
         self.stored(chunks, last)
 
     def fail(self, error):
-        """Tell the caller, if it still waits."""
+        """Fail the call, if it still waits."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -66,7 +66,7 @@ cdef class Write:
 @cython.final
 @cython.freelist(64)
 cdef class Sealed:
-    """A batch whose bytes are fixed; see the twin."""
+    """A closed batch. One of a single awaited chunk has its write in `only`, to save a list."""
 
     def __init__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
         self.body = body
@@ -88,35 +88,49 @@ cdef class Sealed:
         self.several = writes
 
     def lines(self, *, awaited):
-        """The chunks that were given to an awaited write, or those that were not."""
+        """The chunks of awaited writes, or all others."""
         mine = set()
         for _write, count, end in self.writes:
             mine.update(range(end - count, end))
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
 
 
+cdef enum:      # as in codec/states.py
+    STATE_IDLE, STATE_SUSPENDED, STATE_READY, STATE_IN_FLIGHT, STATE_RECOVERING, STATE_CLOSED
+
+
 @cython.nonecheck(True)
-cdef class StraightAppender:
-    """See the twin. Owned by one thread."""
+cdef class FastAppend:
+    """Fast path of `write()`: with nothing buffered, one chunk goes out as one XADD and is published when acknowledged.
+
+    Batching, retries and recovery are in `streams.appender.Appender`. Owned by one thread.
+    """
 
     def __init__(
-        self, stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger, make_future, call_soon
+        self, stream_id, topology, framer, terms, buffer, nonce, max_length, linger, make_future, call_soon
     ):
         self.stream_id = stream_id
         self.topology = topology
         self.lane = getattr(topology, "lane", None)
         self.framer = framer
         self.terms = terms
-        self.sequence = Sequencer(last)
-        self.trimmed = self.trims = u64(last, "last")
+        self.buffer = buffer
+        self.sequence = buffer.sequence
+        self.open = buffer.open
+        self.batches = buffer.batches
+        self.max_count = buffer.max_count
+        self.trimmed = self.trims = self.sequence.last
         self.nonce = nonce
         self.max_length = max_length
-        self.max_count = max_count
         self.linger = linger
         self.make_future = make_future
         self.call_soon = call_soon
-        self.batch = Batch()
         self.listeners = Listeners(topology.audience, framer.channel)
+
+    @property
+    def closed(self):
+        """Whether nothing more can be written."""
+        return self.state == STATE_CLOSED
 
     cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
@@ -125,40 +139,59 @@ cdef class StraightAppender:
             self.lane.wake()
         return 0
 
+    cdef int join(self, double delay) except -1:
+        self.state = STATE_READY
+        self.schedule(delay)
+        return 0
+
     cdef bytes nonce_of_next(self):
         cdef char text[8]
         cdef int place
         if PyBytes_GET_SIZE(self.nonce) != 4:
             raise ValueError("a nonce has 4 characters")
-        self.batches += 1
+        self.numbered += 1
         memcpy(text, PyBytes_AS_STRING(self.nonce), 4)
         for place in range(4):
-            text[7 - place] = helix_hex_digits[(self.batches >> (4 * place)) & 15]
+            text[7 - place] = helix_hex_digits[(self.numbered >> (4 * place)) & 15]
         return PyBytes_FromStringAndSize(text, 8)
 
     def next_nonce(self):
         """8 characters that no other batch has."""
         return self.nonce_of_next()
 
+    def transmit(self, frame):
+        """Send the request of the batch in flight; its reply comes to `__call__`."""
+        # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+        self.post(frame, self, False)
+
+    def enlist(self, double delay):
+        """Have the next batch sent on this turn of the event loop, or `delay` seconds from now."""
+        self.join(delay)
+
+    def advance(self):
+        """Nothing is in flight any more: go on with what waits."""
+        if self.batches or self.open.count:
+            self.join(0.0)
+        else:
+            self.state = STATE_IDLE
+
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
-        """Add a `text_delta` that nobody waits for; see the stub for the contract."""
+        """Add a `text_delta` that nobody waits for, of that time (Unix, seconds). Raises as `Batch.add_text`."""
         cdef Text text
         read_text(&text, delta, "delta")
-        self.batch.append_text(encoder, &text, <uint64_t> (seconds * 1000))
-        if self.batch.size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
-            self.seal()
-        if not self.busy and self.scheduled is None:
-            self.schedule()
+        self.open.append_text(encoder, &text, <uint64_t> (seconds * 1000))
+        if self.open.size >= MAX_BATCH_BYTES or self.open.count >= self.max_count:
+            self.buffer.close_batch()
+        if self.state < STATE_READY:
+            self.join(self.linger)
 
     def put(self, chunk, original, owner):
-        """Add one chunk; see the stub for the contract."""
+        """Add one chunk; returns its Write, whose future gets the sequence once the chunk is stored."""
         cdef Write write
         cdef Sealed batch
         if (
-            self.busy or self.linger or self.flight is not None or self.batch.count or self.assisted_batches
-            or self.dead is not None or self.sequence.flying or self.sequence.last == UINT64_MAX
-            or self.queue or self.raised.writes
-            or self.topology.observer is not None
+            self.state != STATE_IDLE or self.linger or self.assisted_batches or self.failed.writes
+            or self.topology.observer is not None or self.sequence.last == UINT64_MAX
             or self.generation != (
                 self.lane.upcoming if self.lane is not None else self.topology.generation(self.stream_id)
             )
@@ -180,20 +213,18 @@ cdef class StraightAppender:
         batch.first = self.sequence.last + 1
         batch.sent = True
         self.sequence.flying = 1
-        self.given += 1
-        self.flight = batch
-        self.busy = True
+        self.buffer.in_flight = batch
+        self.state = STATE_IN_FLIGHT
         try:
             frame = self.framer.append_frame(
                 self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None
             )
-            # An append does not follow its slot to another node, which may know less: then the stream is looked at.
             self.post(frame, self, False)
         except Exception as error:
-            self.pause(error)
+            self.suspend(error)
         return write
 
-    cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1:
+    cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1:
         cdef Listeners listeners = self.listeners
         # Not looked up in vain: with many streams the name's bytes would have to come from memory, for each chunk.
         cdef object entry = listeners.here.get(listeners.channel) if listeners.here else None
@@ -209,11 +240,11 @@ cdef class StraightAppender:
         return entry is not None
 
     def announce(self, first, last, bytes body not None):
-        """Hand a stored batch to whoever listens; see the twin."""
-        return self.tell(u64(first, "first"), u64(last, "last"), body)
+        """Hand a stored batch to the readers here, and publish it for others. Whether any reader is here."""
+        return self.publish(u64(first, "first"), u64(last, "last"), body)
 
     def look(self):
-        """Tell whoever listens to look into the log; see the twin."""
+        """Tell the stream's subscribers to read the log."""
         self.listeners.flying += 1
         self.post(self.framer.look, self.listeners, True)
 
@@ -222,28 +253,25 @@ cdef class StraightAppender:
         cdef Sealed batch
         cdef Write write
         cdef bint here = False
-        if self.flight is None:
-            return
-        batch = self.flight
-        if type(reply) is not bytes or batch.only is None or self.flushes or self.observed is not None:
+        if self.state != STATE_IN_FLIGHT:
+            return      # closed meanwhile: its writers have been told
+        batch = <Sealed?> self.buffer.in_flight
+        if type(reply) is not bytes or batch.only is None or self.buffer.flushes or self.observed is not None:
             self.replied(reply)
             return
         write = batch.only
         self.sequence.last += self.sequence.flying
         self.sequence.flying = 0
-        self.collisions = 0
-        self.flight = self.trouble_since = None
-        self.busy = self.in_trouble = False
+        self.trouble = None
         self.trimmed = self.trims
-        self.settled += 1
+        self.buffer.in_flight = None
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
-            here = self.tell(batch.first, batch.first, batch.body)
+            here = self.publish(batch.first, batch.first, batch.body)
         finally:
-            # What listens here comes first, then the writer, which may take its time.
+            # The readers here come first, then the writer, which may take its time.
             if here:
                 self.call_soon(write.settle, 1, batch.first)
             else:
                 write.stored(1, batch.first)
-        if self.queue or self.batch.count:
-            self.pump()
+            self.advance()

@@ -36,10 +36,10 @@ cdef class Listeners:
 
 def count_frame(word, list publishers not None):
     """RESP that asks how many hear each publisher's channel; see the twin."""
-    cdef StraightAppender publisher
+    cdef FastAppend publisher
     cdef list channels = [b"PUBSUB", word]
     for one in publishers:
-        publisher = <StraightAppender?> one
+        publisher = <FastAppend?> one
         publisher.silent = False
         channels.append(publisher.listeners.channel)
     return frame_command(channels)
@@ -47,14 +47,14 @@ def count_frame(word, list publishers not None):
 
 def heard_elsewhere(list publishers not None, list counts not None):
     """Those of the publishers that somebody elsewhere hears; see the twin."""
-    cdef StraightAppender publisher
+    cdef FastAppend publisher
     cdef Listeners listeners
     cdef Py_ssize_t at
     cdef list found = []
     if PyList_GET_SIZE(counts) != 2 * PyList_GET_SIZE(publishers):
         raise ValueError("there is not one count for each publisher")
     for at in range(PyList_GET_SIZE(publishers)):
-        publisher = <StraightAppender?> publishers[at]
+        publisher = <FastAppend?> publishers[at]
         listeners = publisher.listeners
         if listeners.others(counts[2 * at + 1]):
             found.append(publisher)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
-    from .append import StraightAppender
+    from .append import FastAppend
 
 
 @final
@@ -53,7 +53,7 @@ class Listeners:
             self.elsewhere = self.others(reply)
 
 
-def count_frame(word: bytes, publishers: list[StraightAppender]) -> bytes:
+def count_frame(word: bytes, publishers: list[FastAppend]) -> bytes:
     """RESP of ``PUBSUB word channel…``, which asks how many hear each publisher's channel; none is silent any more."""
     from . import wire
 
@@ -62,7 +62,7 @@ def count_frame(word: bytes, publishers: list[StraightAppender]) -> bytes:
     return wire.frame_command([b"PUBSUB", word, *(publisher.listeners.channel for publisher in publishers)])
 
 
-def heard_elsewhere(publishers: list[StraightAppender], counts: list[Any]) -> list[StraightAppender]:
+def heard_elsewhere(publishers: list[FastAppend], counts: list[Any]) -> list[FastAppend]:
     """Those of the publishers that somebody beside this process hears.
 
     Args:

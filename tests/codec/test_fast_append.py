@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: both codecs take the same steps, and leave it in the same places."""
+"""The fast path of an awaited chunk: both codecs take the same steps, and leave it in the same places."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helix_fast.codec.states import State
 from tests.codec.twins import TWINS, compared, examples, on_each_twin
 
 
@@ -83,11 +84,28 @@ class Topology:
         self.trace.append(("send", tag, frame, slot is not None, follow))
 
 
+class Buffer:
+    """A write buffer that writes down when its open batch is closed."""
+
+    def __init__(self, codec: ModuleType, trace: list[Any]) -> None:
+        self.sequence = codec.Sequencer(7)
+        self.open = codec.Batch()
+        self.batches: deque[Any] = deque()
+        self.flushes: deque[Any] = deque()
+        self.in_flight: Any = None
+        self.max_count = 3
+        self.trace = trace
+
+    def close_batch(self) -> None:
+        self.trace.append("close_batch")
+        self.open.take()
+
+
 def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: float = 0.0) -> tuple[Any, list[Any]]:
     """An appender that writes down what it does not do itself, and its trace."""
     trace: list[Any] = []
 
-    class Appender(codec.StraightAppender):  # type: ignore[name-defined,misc]
+    class Appender(codec.FastAppend):  # type: ignore[name-defined,misc]
         def put_many(self, chunks: Any, original: object, owner: object) -> str:
             trace.append(("put_many", chunks, original, owner))
             return "many"
@@ -95,46 +113,39 @@ def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: f
         def replied(self, reply: Any) -> None:
             trace.append(("replied", reply))
 
-        def pause(self, error: Any) -> None:
-            trace.append(("pause", str(error)))
+        def suspend(self, error: Any) -> None:
+            trace.append(("suspend", str(error)))
+            self.state = State.SUSPENDED
 
-        def pump(self) -> None:
-            trace.append("pump")
-
-        def seal(self) -> None:
-            trace.append("seal")
-            self.batch.take()
-
-        def schedule(self) -> None:
-            trace.append("schedule")
-            self.scheduled = True
+        def schedule(self, delay: float) -> None:
+            trace.append(("schedule", delay, self.state))
 
     topology = Topology(Lane(codec, trace) if lane else None, trace)
     appender = Appender(
-        "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(number=5), 7, b"abcd", max_length, 3, linger,
-        lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
+        "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(number=5), Buffer(codec, trace), b"abcd",
+        max_length, linger, lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
     )  # fmt: skip
-    appender.queue, appender.flushes, appender.raised = deque(), deque(), SimpleNamespace(writes=[])
+    appender.failed = SimpleNamespace(writes=[])
     return appender, trace
 
 
 def state_of(appender: Any) -> tuple[Any, ...]:
-    flight = appender.flight
-    sealed = flight and (flight.body, flight.count, flight.first, flight.nonce, flight.sent, flight.writes == [])
+    flight = appender.buffer.in_flight
+    batch = flight and (flight.body, flight.count, flight.first, flight.nonce, flight.sent, flight.writes == [])
     lane = appender.lane
     out = lane and (lane.outbox.frames, [slot is None for slot in lane.outbox.slots], lane.outbox.size)
     return (
-        appender.busy, sealed, appender.sequence.last, appender.given, appender.settled, appender.batches,
-        appender.trimmed, appender.collisions, appender.in_trouble, appender.trouble_since, appender.batch.size, out,
-        appender.silent, appender.listeners.elsewhere, appender.listeners.flying, appender.listeners.stale,
+        appender.state, appender.closed, batch, appender.sequence.last, appender.numbered, appender.trimmed,
+        appender.trouble, appender.open.size, out, appender.silent, appender.listeners.elsewhere,
+        appender.listeners.flying, appender.listeners.stale,
     )  # fmt: skip
 
 
 REFUSED = ValueError("refused")
 STEPS = [
-    "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
-    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "heard", "here", "asked",
-    "blind", "look", "come", "changed",
+    "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "state", "failed", "queued",
+    "flushed", "assisted", "observer", "observed", "closed", "refuses", "trouble", "many", "advance",
+    "heard", "here", "asked", "blind", "look", "come", "changed",
 ]  # fmt: skip
 
 
@@ -155,14 +166,16 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.generation += number % 2
     elif name == "linger":
         appender.linger = float(number % 2)
-    elif name == "dead":
-        appender.dead = print if number % 2 else None
-    elif name == "raised":
-        appender.raised.writes = [1] * (number % 2)
+    elif name == "state" and appender.buffer.in_flight is None:
+        appender.state = [State.IDLE, State.SUSPENDED, State.READY, State.RECOVERING, State.CLOSED][number % 5]
+    elif name == "failed":
+        appender.failed.writes = [1] * (number % 2)
     elif name == "queued":
-        appender.queue = deque([1] * (number % 2))
+        appender.buffer.batches.extend([1] * (number % 2) or appender.buffer.batches.clear() or [])
     elif name == "flushed":
-        appender.flushes = deque([1] * (number % 2))
+        appender.buffer.flushes = deque([1] * (number % 2))
+    elif name == "advance":
+        appender.advance()
     elif name == "assisted":
         appender.assisted_batches = number % 2
     elif name == "observer":
@@ -189,10 +202,10 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.topology.audience.listen(heard=bool(number % 2))
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
-    elif name == "collided":
-        appender.collisions, appender.trouble_since, appender.in_trouble, appender.trims = 1, 2.0, True, number
-    elif name == "many" and appender.flight is None:
-        appender.flight, appender.busy = codec.Sealed(b"a\nb", 2, [], b"abcd0009"), True
+    elif name == "trouble":
+        appender.trouble, appender.trims = "trouble", number
+    elif name == "many" and appender.buffer.in_flight is None:
+        appender.buffer.in_flight, appender.state = codec.Sealed(b"a\nb", 2, [], b"abcd0009"), State.IN_FLIGHT
     return None
 
 
@@ -231,7 +244,7 @@ def test_a_chunk_goes_out_with_the_next_sequence_and_is_published_once_it_is_sto
     assert appender.put(b"[]", None, None) == "many"  # one batch is in flight at a time
     assert not write.future.done()
     appender(b"5-8")
-    assert (write.future.result, appender.sequence.last, appender.settled) == (8, 8, 1)
+    assert (write.future.result, appender.sequence.last, appender.state) == (8, 8, State.IDLE)
     assert outbox.frames[1:] == [framer.publish(5, 8, 8, b"{}")]
     assert outbox.slots[1:] == [appender.listeners]
 
@@ -287,8 +300,9 @@ def test_a_refusal_is_left_to_the_appender_and_keeps_the_batch(codec) -> None:
     refusal = ValueError("no")
     appender(refusal)
     assert trace[-1] == ("replied", refusal)
-    assert (appender.flight.body, appender.flight.first, appender.busy, appender.sequence.last) == (b"{}", 8, True, 7)
-    appender.flight = None
+    flight = appender.buffer.in_flight
+    assert (flight.body, flight.first, appender.state, appender.sequence.last) == (b"{}", 8, State.IN_FLIGHT, 7)
+    appender.state = State.CLOSED
     appender(b"5-8")  # closed meanwhile
     assert trace[-1] == ("replied", refusal)
 
@@ -298,13 +312,13 @@ def test_a_frame_that_cannot_be_made_leaves_nobody_waiting(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
     appender.terms.number = -1
     appender.put(b"{}", "original", "owner")
-    assert trace[-1][0] == "pause"
+    assert trace[-1][0] == "suspend"
     appender, trace = appender_of(codec, lane=True)
     write = appender.put(b"{}", "original", "owner")
     appender.terms.number = -1
     with pytest.raises(OverflowError):
         appender(b"5-8")
-    assert (write.future.result, appender.busy, appender.flight) == (8, False, None)
+    assert (write.future.result, appender.state, appender.buffer.in_flight) == (8, State.IDLE, None)
 
 
 @on_each_twin
