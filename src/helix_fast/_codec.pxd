@@ -68,6 +68,7 @@ cdef class Sequencer:
 cdef class Outbox:
     cdef readonly list frames       # requests that leave in the next write
     cdef readonly list slots        # who gets the reply to each
+    cdef readonly list ready        # appenders to be asked for their frames by the next write
     cdef readonly Py_ssize_t size   # bytes of the frames
     cdef readonly int64_t requests  # put in so far
     cdef public bint scheduled      # the next write is: nobody need be told of another frame
@@ -122,6 +123,7 @@ cdef class FastAppend:
     cdef int post(self, object frame, object slot, bint follow) except -1
     # READY: the next batch is sent on this turn of the event loop, or after `delay` seconds.
     cdef int join(self, double delay) except -1
+    cdef int go_on(self) except -1
     # Whether a reader in this process was given it.
     cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)

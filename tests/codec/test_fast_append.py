@@ -133,7 +133,8 @@ def state_of(appender: Any) -> tuple[Any, ...]:
     flight = appender.buffer.in_flight
     batch = flight and (flight.body, flight.count, flight.first, flight.nonce, flight.sent, flight.writes == [])
     lane = appender.lane
-    out = lane and (lane.outbox.frames, [slot is None for slot in lane.outbox.slots], lane.outbox.size)
+    outbox = lane and lane.outbox
+    out = lane and (outbox.frames, [slot is None for slot in outbox.slots], outbox.size, len(outbox.ready))
     return (
         appender.state, appender.closed, batch, appender.sequence.last, appender.numbered, appender.trimmed,
         appender.trouble, appender.open.size, out, appender.silent, appender.listeners.elsewhere,
@@ -161,7 +162,8 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         return appender.send_text(codec.ChunkEncoder("a"), "x" * number * 5000, 1.5 + number)
     if name == "taken" and appender.lane:
         appender.lane.outbox.scheduled = False
-        return appender.lane.outbox.clear()
+        appender.lane.outbox.clear()
+        return len(appender.lane.outbox.take_ready())
     if name == "moved":
         appender.generation += number % 2
     elif name == "linger":
@@ -334,6 +336,32 @@ def test_an_outbox_takes_bytes(codec, frame) -> None:
     assert (outbox.frames, outbox.slots, outbox.size, outbox.requests) == ([b"abc", b"de"], [print, None], 5, 2)
     outbox.clear()
     assert (outbox.frames, outbox.slots, outbox.size, outbox.requests) == ([], [], 0, 2)
+
+
+@on_each_twin
+def test_an_appender_is_ready_once_for_all_that_is_added_before_the_lane_writes(codec) -> None:
+    appender, trace = appender_of(codec, lane=True)
+    encoder, outbox = codec.ChunkEncoder("a"), appender.lane.outbox
+    for _ in range(2):
+        appender.send_text(encoder, "x", 1.0)
+    assert (trace, outbox.ready, appender.state) == (["wake"], [appender], State.READY)
+    assert outbox.take_ready() == [appender]
+    assert outbox.ready == []
+    appender.advance()  # it was asked, and what it sent is stored; more has come meanwhile
+    assert outbox.ready == [appender]
+
+
+@on_each_twin
+@pytest.mark.parametrize("why", ["no lane", "closed", "observed", "linger"])
+def test_an_appender_sends_by_itself_where_no_lane_will_ask(codec, why) -> None:
+    appender, trace = appender_of(codec, lane=why != "no lane", linger=0.5 if why == "linger" else 0.0)
+    if why == "closed":
+        appender.lane.closed = True
+    if why == "observed":
+        appender.topology.observer = print
+    appender.send_text(codec.ChunkEncoder("a"), "x", 1.0)
+    assert trace == [("schedule", appender.linger, State.READY)]
+    assert appender.lane is None or appender.lane.outbox.ready == []
 
 
 @on_each_twin

@@ -12,6 +12,7 @@ cdef class Outbox:
     def __cinit__(self):
         self.frames = []
         self.slots = []
+        self.ready = []
 
     cdef bint put(self, object frame, object slot) except -1:
         require_bytes(frame, "frame")
@@ -25,8 +26,14 @@ cdef class Outbox:
         """Add one; whether a write must be scheduled."""
         return self.put(frame, slot)
 
+    def take_ready(self):
+        """The appenders that are ready; they are not any more."""
+        ready = self.ready
+        self.ready = []
+        return ready
+
     def clear(self):
-        """Empty it."""
+        """Drop the requests."""
         self.frames.clear()
         self.slots.clear()
         self.size = 0
@@ -140,8 +147,23 @@ cdef class FastAppend:
         return 0
 
     cdef int join(self, double delay) except -1:
+        cdef Outbox outbox
         self.state = STATE_READY
-        self.schedule(delay)
+        # An observer wants the context of the task that sends: the lane's is another.
+        if delay or self.lane is None or self.lane.closed or self.topology.observer is not None:
+            self.schedule(delay)
+            return 0
+        outbox = <Outbox?> self.lane.outbox
+        outbox.ready.append(self)
+        if not outbox.scheduled:
+            self.lane.wake()
+        return 0
+
+    cdef int go_on(self) except -1:
+        if self.open.count or self.batches:
+            self.join(0.0)
+        else:
+            self.state = STATE_IDLE
         return 0
 
     cdef bytes nonce_of_next(self):
@@ -170,10 +192,7 @@ cdef class FastAppend:
 
     def advance(self):
         """Nothing is in flight any more: go on with what waits."""
-        if self.batches or self.open.count:
-            self.join(0.0)
-        else:
-            self.state = STATE_IDLE
+        self.go_on()
 
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
         """Add a `text_delta` that nobody waits for, of that time (Unix, seconds). Raises as `Batch.add_text`."""
@@ -274,4 +293,4 @@ cdef class FastAppend:
                 self.call_soon(write.settle, 1, batch.first)
             else:
                 write.stored(1, batch.first)
-            self.advance()
+            self.go_on()

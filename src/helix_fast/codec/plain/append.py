@@ -29,16 +29,18 @@ class Outbox:
 
     Attributes:
         frames, slots: the requests, in order; a slot is called with the reply, None drops it.
+        ready: appenders to be asked for their frames by the next write.
         size: bytes of the frames.
         requests: how many were ever added.
         scheduled: the next write is scheduled.
     """
 
-    __slots__ = ("frames", "requests", "scheduled", "size", "slots")
+    __slots__ = ("frames", "ready", "requests", "scheduled", "size", "slots")
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.slots: list[Any] = []
+        self.ready: list[Any] = []
         self.size = 0
         self.requests = 0
         self.scheduled = False
@@ -53,8 +55,13 @@ class Outbox:
         self.requests += 1
         return not self.scheduled
 
+    def take_ready(self) -> list[Any]:
+        """The appenders that are ready; they are not any more."""
+        ready, self.ready = self.ready, []
+        return ready
+
     def clear(self) -> None:
-        """Empty it."""
+        """Drop the requests."""
         self.frames.clear()
         self.slots.clear()
         self.size = 0
@@ -237,7 +244,14 @@ class FastAppend:
     def enlist(self, delay: float) -> None:
         """Have the next batch sent on this turn of the event loop, or ``delay`` seconds from now."""
         self.state = State.READY
-        self.schedule(delay)
+        # An observer wants the context of the task that sends: the lane's is another.
+        if delay or self.lane is None or self.lane.closed or self.topology.observer is not None:
+            self.schedule(delay)
+            return
+        outbox = self.lane.outbox
+        outbox.ready.append(self)
+        if not outbox.scheduled:
+            self.lane.wake()
 
     def advance(self) -> None:
         """Nothing is in flight any more: go on with what waits."""
