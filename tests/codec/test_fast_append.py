@@ -122,7 +122,7 @@ def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: f
 
     topology = Topology(Lane(codec, trace) if lane else None, trace)
     appender = Appender(
-        "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(number=5), Buffer(codec, trace), b"abcd",
+        "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(current=5), Buffer(codec, trace), b"abcd",
         max_length, linger, lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
     )  # fmt: skip
     appender.failed = SimpleNamespace(writes=[])
@@ -312,12 +312,12 @@ def test_a_refusal_is_left_to_the_appender_and_keeps_the_batch(codec) -> None:
 @on_each_twin
 def test_a_frame_that_cannot_be_made_leaves_nobody_waiting(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
-    appender.terms.number = -1
+    appender.terms.current = -1
     appender.put(b"{}", "original", "owner")
     assert trace[-1][0] == "suspend"
     appender, trace = appender_of(codec, lane=True)
     write = appender.put(b"{}", "original", "owner")
-    appender.terms.number = -1
+    appender.terms.current = -1
     with pytest.raises(OverflowError):
         appender(b"5-8")
     assert (write.future.result, appender.state, appender.buffer.in_flight) == (8, State.IDLE, None)

@@ -124,11 +124,11 @@ async def test_the_server_assigns_a_sequence_once(store: RedisResumableStorage) 
 
 async def test_an_assisted_batch_trims(store: RedisResumableStorage) -> None:
     terms = await opened(store, chunks=3)
-    below = b"%d-3" % terms.number
+    below = b"%d-3" % terms.current
     outcome = await Recovery(store).resolve(batch_at(4), position(terms, 3, assisted=True, trim_below=below))
     assert outcome == Assigned(4)
     entries = await store.command("s", b"XRANGE", b"helix:stream:{s}", b"-", b"+")
-    assert [entry_id for entry_id, _fields in entries] == [below, b"%d-4" % terms.number]
+    assert [entry_id for entry_id, _fields in entries] == [below, b"%d-4" % terms.current]
 
 
 @pytest.mark.parametrize("assisted", [False, True])

@@ -232,7 +232,7 @@ class Appender(codec.FastAppend):
         try:
             batch.first = first = self.sequence.reserve(batch.count)
             below = self._trim_below(first + batch.count - 1)
-            frame = self.framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, below)
+            frame = self.framer.xadd(self.terms.current, first, batch.count, batch.body, batch.nonce, below)
         except (ValueError, OverflowError) as error:
             self.sequence.rollback()
             self.suspend(HelixError(f"no request can be made of stream {self.stream_id!r}: {error}"))

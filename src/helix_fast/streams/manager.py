@@ -140,7 +140,7 @@ class RedisStreamManager(RedisStore):
         _kind, _term, epoch, last, text, stop, reason, _status = reply
         terms = Terms(text.decode(), epoch.decode(), fencing_token)
         shared = self._appenders.get(stream_id)
-        if shared is None or shared.closed or shared.terms.number != terms.number:
+        if shared is None or shared.closed or shared.terms.current != terms.current:
             shared = Appender(
                 stream_id,
                 self._topology,
@@ -192,7 +192,7 @@ class RedisStreamManager(RedisStore):
         await appender.close()
         if appender.lease_ms and alive and not self.closed:
             keys = appender.keys
-            args = (self._producer, appender.terms.number)
+            args = (self._producer, appender.terms.current)
             await self.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:

@@ -157,7 +157,7 @@ class Recovery:
 
     async def _look_up(self, batch: Sealed, position: Position) -> Outcome:
         """Look for the batch in the stream."""
-        entry = b"%d-%d" % (position.terms.number, batch.first) if batch.sent else b""
+        entry = b"%d-%d" % (position.terms.current, batch.first) if batch.sent else b""
         found = await self._inspect(position, entry)
         if isinstance(found, Closed):
             return found
@@ -174,7 +174,7 @@ class Recovery:
     async def _assist(self, batch: Sealed, position: Position) -> Outcome:
         """Let the server assign the sequence of a batch that begins at ``first`` or later."""
         args: list[Any] = [
-            position.terms.number, batch.count, batch.body, batch.nonce, batch.first - 1, position.trim_below or b"",
+            position.terms.current, batch.count, batch.body, batch.nonce, batch.first - 1, position.trim_below or b"",
             self._store.topology.publish, position.keys.channel, int(batch.doubtful),
         ]  # fmt: skip
         while True:
@@ -211,7 +211,7 @@ def _closed(position: Position, found: Inspection) -> Closed | None:
         return Closed(lambda unsent: StreamClosedError(name, status, unsent))
     if epoch != terms.epoch:
         return Closed(lambda unsent: StreamResetError(epoch, unsent))
-    if found.term != terms.number:
+    if found.term != terms.current:
         token = terms.token
         if token is not None and fence is not None and token < fence:
             return Closed(lambda unsent: StaleFencingTokenError(token, fence, unsent))

@@ -32,7 +32,7 @@ from .cursor import Feed
 from .entries import sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo
-from .write_buffer import MAX_BATCH_CHUNKS
+from .write_buffer import batch_limit
 
 _OPEN: Final = script("streams", "stream_open")
 _PUT: Final = script("streams", "stream_put")
@@ -130,9 +130,7 @@ class RedisResumableStorage(RedisStreamManager):
         encoded = [self._encode(chunk, sequence) for sequence, chunk in numbered]
         if not encoded:
             return
-        longest = (
-            max(1, min(MAX_BATCH_CHUNKS, self.max_stream_length // 25)) if self.max_stream_length else MAX_BATCH_CHUNKS
-        )
+        longest = batch_limit(self.max_stream_length)
         reply = await self.run(
             _PUT,
             stream_id,

@@ -1,6 +1,6 @@
 """The write buffer of one stream: the batch in flight, closed batches waiting to be sent, then the open one.
 
-Pure bookkeeping: no event loop, no connection. Whoever calls it decides when a batch is sent and what became of it.
+Pure bookkeeping: no event loop, no connection. Its caller decides when a batch is sent, and says what became of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 MAX_BATCH_CHUNKS: Final = 4096
 
 
+def batch_limit(max_length: int) -> int:
+    """Chunks of a batch at most: 4 % of the length to which its stream is trimmed, as trimming drops whole batches."""
+    return max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
+
+
 class WriteBuffer:
     """Chunks of one stream that are not acknowledged yet.
 
@@ -28,7 +33,7 @@ class WriteBuffer:
         max_length: chunks that the stream keeps, 0 for all: a batch has at most a small part of that.
 
     Attributes:
-        sequence: numbers the chunks.
+        sequence: the sequencer of the stream.
         open: gathers chunks for the next batch.
         batches: closed batches that were never sent, oldest first; always the same deque.
         in_flight: the batch whose outcome is open: sent, or about to be.
@@ -43,7 +48,7 @@ class WriteBuffer:
     )  # fmt: skip
 
     def __init__(self, last: int, max_length: int = 0) -> None:
-        self.max_count = max(1, min(MAX_BATCH_CHUNKS, max_length // 25)) if max_length else MAX_BATCH_CHUNKS
+        self.max_count = batch_limit(max_length)
         self.sequence = codec.Sequencer(last)
         self.open = codec.Batch()
         self.batches: deque[Sealed] = deque()
@@ -123,7 +128,7 @@ class WriteBuffer:
 
     def acknowledge(self) -> None:
         """The batch in flight is stored from its ``first`` on: wake its writes, and the flushes that waited for it."""
-        batch = self._land()
+        batch = self._remove_in_flight()
         for write, count, end in batch.writes:
             write.settle(count, batch.first + end - 1)
         while self.flushes and self.flushes[0][0] <= self.acknowledged:
@@ -133,12 +138,12 @@ class WriteBuffer:
 
     def give_up(self, error: HelixError) -> Sealed:
         """Drop the batch in flight, whose outcome cannot be known, and fail its writes."""
-        batch = self._land()
+        batch = self._remove_in_flight()
         for write, _count, _end in batch.writes:
             write.fail(error)
         return batch
 
-    def _land(self) -> Sealed:
+    def _remove_in_flight(self) -> Sealed:
         batch = self.in_flight
         assert batch is not None
         self.in_flight = None

@@ -1,4 +1,4 @@
-"""StreamWriter: one agent's way into a stream."""
+"""StreamWriter: what an agent writes a stream with. Encodes chunks and checks their size; the appender sends them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class StreamWriter:
     a stream, here or in other processes, are interleaved. As an async context manager it flushes and closes when left.
 
     Attributes:
-        stream_id, agent_id, agent_type: as given to ``create_writer``.
+        stream_id, agent_id, agent_type: the arguments of ``create_writer``.
         epoch: the life of the stream that it writes to.
-        stop_requested: an ``asyncio.Event``, set when someone called ``request_stop``; ``stop_reason`` tells why.
+        stop_requested: an ``asyncio.Event``, set by ``request_stop``; ``stop_reason`` tells why.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class StreamWriter:
 
     @property
     def stop_requested(self) -> asyncio.Event:
-        """Set when ``request_stop`` was called for the stream; the writer may finish what it is doing."""
+        """Set by ``request_stop`` for the stream; the writer may finish its work."""
         return self._appender.stop_requested
 
     @property
     def stop_reason(self) -> str | None:
-        """What ``request_stop`` was given."""
+        """The reason given to ``request_stop``."""
         return self._appender.stop_reason
 
     @property
@@ -125,10 +125,9 @@ class StreamWriter:
     def send(self, chunk: StreamChunk | dict[str, Any]) -> None:
         """Write a chunk without waiting: it is buffered, in order with all others, and sent within ``linger_ms``.
 
-        ``flush`` tells when it is stored. Where the server cannot be reached for the retry time, and nobody waits for a
-        ``flush`` or ``write``, that is told through ``on("error")``, and what was sent is tried again in the
-        background. What can no longer be stored is reported by the error of ``flush`` or ``close`` and through
-        ``on("error")``, with the chunks in its ``unsent``.
+        ``flush`` waits until it is stored. If the server cannot be reached for the retry time while no ``flush`` or
+        ``write`` waits, ``on("error")`` gets the error, and the chunks are retried in the background. Chunks that can
+        no longer be stored are in ``unsent`` of the error that ``flush`` or ``close`` raises and ``on("error")`` gets.
 
         Raises:
             MalformedChunkError, ChunkTooLargeError, or what ended the stream for this writer; see ``write``.
@@ -157,7 +156,7 @@ class StreamWriter:
             raise MalformedChunkError(None, delta, str(error)) from error
 
     async def drain(self) -> None:
-        """Wait while more than ``max_buffered_bytes`` are not acknowledged yet: for who sends faster than the server.
+        """Wait while more than ``max_buffered_bytes`` are not acknowledged yet. For a sender faster than the server.
 
         Raises:
             The same errors as ``flush``.

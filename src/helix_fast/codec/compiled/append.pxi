@@ -236,7 +236,7 @@ cdef class FastAppend:
         self.state = STATE_IN_FLIGHT
         try:
             frame = self.framer.append_frame(
-                self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None
+                self.terms.current, batch.first, batch.first, batch.body, batch.nonce, None
             )
             self.post(frame, self, False)
         except Exception as error:
@@ -248,9 +248,9 @@ cdef class FastAppend:
         # Not looked up in vain: with many streams the name's bytes would have to come from memory, for each chunk.
         cdef object entry = listeners.here.get(listeners.channel) if listeners.here else None
         if entry is not None:
-            entry.push(self.framer.push_payload(self.terms.number, first, last, body))
+            entry.push(self.framer.push_payload(self.terms.current, first, last, body))
         if listeners.elsewhere:
-            frame = self.framer.push_frame(self.terms.number, first, last, body)
+            frame = self.framer.push_frame(self.terms.current, first, last, body)
             listeners.flying += 1
             self.post(frame, listeners, True)
         elif not self.silent:

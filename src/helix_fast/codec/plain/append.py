@@ -160,7 +160,7 @@ class FastAppend:
         stream_id: names the stream.
         topology: sends; its ``lane``, if it has one, takes everything. Its ``audience`` knows the subscribers.
         framer: makes the requests.
-        terms: ``number`` is the current term.
+        terms: ``current`` is the number of the current term.
         buffer: a ``streams.write_buffer.WriteBuffer``.
         nonce: 4 characters that tell this appender's batches from others'.
         max_length: chunks that the stream keeps, 0 for all.
@@ -290,14 +290,14 @@ class FastAppend:
         self.buffer.in_flight = batch
         self.state = State.IN_FLIGHT
         try:
-            self.transmit(self.framer.xadd(self.terms.number, first, 1, chunk, batch.nonce))
+            self.transmit(self.framer.xadd(self.terms.current, first, 1, chunk, batch.nonce))
         except Exception as error:  # noqa: BLE001  the connections are closed
             self.suspend(error)
         return write
 
     def announce(self, first: int, last: int, body: bytes) -> bool:
         """Hand a stored batch to the readers here, and publish it for others. Whether any reader is here."""
-        listeners, number = self.listeners, self.terms.number
+        listeners, number = self.listeners, self.terms.current
         entry = self.topology.audience.here.get(listeners.channel)
         if entry is not None:
             entry.push(self.framer.payload(number, first, last, body))
