@@ -2,7 +2,7 @@
 
 Bodies are in `_codec.pyx` and the `.pxi` files that it includes, the contract is in `_codec.pyi`.
 Nothing here does I/O or knows a clock. There is no mutable C state outside the objects below.
-Free threading: ChunkEncoder and AppendFramer never change once made. Batch guards its buffer with the object's critical
+Free threading: ChunkEncoder and AppendFramer never change once made. BatchBuilder guards its buffer with the object's critical
 section, inside which no Python code runs and nothing is allocated by Python. Sequencer and Window hold numbers only: no
 race can free memory.
 """
@@ -34,7 +34,7 @@ cdef class ChunkEncoder:
     cdef bytes tail             # what follows the delta: '","agentId":"...","agentType":"...","timestamp":'
 
 
-cdef class Batch:
+cdef class BatchBuilder:
     cdef char* buffer           # malloc'd; NULL until the first chunk
     cdef Py_ssize_t capacity    # bytes of buffer
     cdef readonly Py_ssize_t size       # bytes used: the body so far, separators included
@@ -85,7 +85,7 @@ cdef class Write:
     cdef int stored(self, Py_ssize_t chunks, uint64_t last) except -1
 
 
-cdef class Sealed:
+cdef class Batch:
     cdef public bytes body, nonce
     cdef public Py_ssize_t count
     cdef public object only         # Write | None
@@ -107,7 +107,7 @@ cdef class FastAppend:
     cdef readonly Listeners listeners
     cdef public object stream_id, topology, lane, terms, buffer, failed, trouble, observed, make_future, call_soon
     cdef public bytes nonce
-    cdef readonly Batch open            # the buffer's
+    cdef readonly BatchBuilder open            # the buffer's
     cdef readonly Sequencer sequence    # the buffer's
     cdef readonly object batches        # the buffer's
     cdef public AppendFramer framer

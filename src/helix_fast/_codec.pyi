@@ -10,9 +10,9 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call that raises has chang
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
+from helix_fast.codec.plain.append import Batch as Batch
 from helix_fast.codec.plain.append import FastAppend as FastAppend
 from helix_fast.codec.plain.append import Outbox as Outbox
-from helix_fast.codec.plain.append import Sealed as Sealed
 from helix_fast.codec.plain.append import Write as Write
 from helix_fast.codec.plain.reader import Inbox as Inbox
 from helix_fast.codec.plain.reader import Items as Items
@@ -68,13 +68,13 @@ class ChunkEncoder:
         """
 
 @final
-class Batch:
+class BatchBuilder:
     """Chunks being gathered for one stream entry: newline separated bytes and their count.
 
     Owned by one thread at a time; without the GIL a race can mix the order of chunks, never corrupt memory.
     """
 
-    def __new__(cls) -> Batch: ...
+    def __new__(cls) -> BatchBuilder: ...
     @property
     def count(self) -> int:
         """Chunks gathered."""
@@ -142,7 +142,7 @@ class AppendFramer:
             term: the stream's term.
             first: sequence of the first chunk, at least 1.
             count: chunks in the body, at least 1; not compared with the body.
-            body: what `Batch.take` returned.
+            body: what `BatchBuilder.take` returned.
             nonce: the writer's nonce.
             min_id: entries below this id are trimmed; None trims nothing.
 

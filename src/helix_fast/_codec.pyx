@@ -188,7 +188,7 @@ cdef class ChunkEncoder:
 
 
 @cython.final
-cdef class Batch:
+cdef class BatchBuilder:
     """Chunks being gathered for one entry, newline separated. Owned by one thread at a time."""
 
     def __cinit__(self):

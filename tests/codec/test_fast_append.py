@@ -89,7 +89,7 @@ class Buffer:
 
     def __init__(self, codec: ModuleType, trace: list[Any]) -> None:
         self.sequence = codec.Sequencer(7)
-        self.open = codec.Batch()
+        self.open = codec.BatchBuilder()
         self.batches: deque[Any] = deque()
         self.flushes: deque[Any] = deque()
         self.in_flight: Any = None
@@ -176,7 +176,7 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.buffer.batches.extend([1] * (number % 2) or appender.buffer.batches.clear() or [])
     elif name == "flushed":
         appender.buffer.flushes = deque([1] * (number % 2))
-    elif name == "advance":
+    elif name == "advance" and appender.buffer.in_flight is None:
         appender.advance()
     elif name == "assisted":
         appender.assisted_batches = number % 2
@@ -207,7 +207,7 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
     elif name == "trouble":
         appender.trouble, appender.trims = "trouble", number
     elif name == "many" and appender.buffer.in_flight is None:
-        appender.buffer.in_flight, appender.state = codec.Sealed(b"a\nb", 2, [], b"abcd0009"), State.IN_FLIGHT
+        appender.buffer.in_flight, appender.state = codec.Batch(b"a\nb", 2, [], b"abcd0009"), State.IN_FLIGHT
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from helix_fast.codec import Sealed
+from helix_fast.codec import Batch
 from helix_fast.errors import (
     StaleFencingTokenError,
     StoreConnectionError,
@@ -48,8 +48,8 @@ def position(terms: Terms, last: int, **more: Any) -> Position:
     return Position("s", StreamKeys("helix:", "s"), terms, last, **more)
 
 
-def batch_at(first: int, body: bytes = b'{"type":"text_delta","delta":"new"}', *, doubtful: bool = False) -> Sealed:
-    batch = Sealed(body, 1, [], NONCE)
+def batch_at(first: int, body: bytes = b'{"type":"text_delta","delta":"new"}', *, doubtful: bool = False) -> Batch:
+    batch = Batch(body, 1, [], NONCE)
     batch.first, batch.sent, batch.doubtful = first, True, doubtful
     return batch
 
@@ -62,11 +62,11 @@ async def last_entry(store: RedisResumableStorage) -> dict[bytes, bytes]:
 async def test_a_batch_that_is_in_the_stream_is_stored(store: RedisResumableStorage) -> None:
     terms = await opened(store)
     entry = await last_entry(store)
-    batch = Sealed(entry[b"chunk"], 1, [], entry[b"writer"])
+    batch = Batch(entry[b"chunk"], 1, [], entry[b"writer"])
     batch.first, batch.sent = 2, True
     generation = store.topology.generation("s")
     assert await Recovery(store).resolve(batch, position(terms, 1)) == Stored(2, generation)
-    other = Sealed(b"{}", 1, [], entry[b"writer"])
+    other = Batch(b"{}", 1, [], entry[b"writer"])
     other.first, other.sent = 2, True
     assert await Recovery(store).resolve(other, position(terms, 1)) == Resend(2, generation), "its bytes are others"
 

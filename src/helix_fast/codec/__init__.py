@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from helix_fast._codec import (
         AppendFramer,
         Batch,
+        BatchBuilder,
         ChunkEncoder,
         FastAppend,
         Inbox,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         Listeners,
         Outbox,
         Rollup,
-        Sealed,
         Sequencer,
         Window,
         Write,
@@ -56,14 +56,14 @@ else:
     if not ACCELERATED:
         from .plain import wire as _chosen
     AppendFramer = _chosen.AppendFramer
-    Batch = _chosen.Batch
+    BatchBuilder = _chosen.BatchBuilder
     ChunkEncoder = _chosen.ChunkEncoder
     Inbox = _chosen.Inbox
     Items = _chosen.Items
     Listeners = _chosen.Listeners
     Outbox = _chosen.Outbox
     Rollup = _chosen.Rollup
-    Sealed = _chosen.Sealed
+    Batch = _chosen.Batch
     Sequencer = _chosen.Sequencer
     FastAppend = _chosen.FastAppend
     Window = _chosen.Window
@@ -84,6 +84,7 @@ __all__ = [
     "ACCELERATED",
     "AppendFramer",
     "Batch",
+    "BatchBuilder",
     "ChunkEncoder",
     "FastAppend",
     "Inbox",
@@ -91,7 +92,6 @@ __all__ = [
     "Listeners",
     "Outbox",
     "Rollup",
-    "Sealed",
     "Sequencer",
     "Window",
     "Write",

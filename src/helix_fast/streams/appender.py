@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from helix_fast import codec
-from helix_fast.codec import Sealed, Write
+from helix_fast.codec import Batch, Write
 from helix_fast.codec.states import State
 from helix_fast.errors import (
     AcknowledgedDataLostError,
@@ -228,7 +228,7 @@ class Appender(codec.FastAppend):
             return None
         return self._frame(batch)
 
-    def _frame(self, batch: Sealed) -> bytes | None:
+    def _frame(self, batch: Batch) -> bytes | None:
         try:
             batch.first = first = self.sequence.reserve(batch.count)
             below = self._trim_below(first + batch.count - 1)
@@ -314,7 +314,7 @@ class Appender(codec.FastAppend):
         trouble.failures += cause is not None
         self._recovering = self._loop.create_task(self._resolve(batch, position), name=f"recover {self.stream_id}")
 
-    async def _resolve(self, batch: Sealed, position: Position) -> None:
+    async def _resolve(self, batch: Batch, position: Position) -> None:
         try:
             outcome = await self._recovery.resolve(batch, position)
             if self.state == State.RECOVERING:
@@ -325,7 +325,7 @@ class Appender(codec.FastAppend):
             trouble.__cause__ = error
             self.suspend(trouble)
 
-    def _apply(self, batch: Sealed, outcome: Outcome) -> None:
+    def _apply(self, batch: Batch, outcome: Outcome) -> None:
         """Go on with the batch in flight, whose outcome is known now."""
         if isinstance(outcome, Stored):
             self.generation = outcome.generation
@@ -355,12 +355,12 @@ class Appender(codec.FastAppend):
         self.sequence.rollback()
         self.sequence.jump(max(last, self.sequence.last))
 
-    def _confirm_stored(self, batch: Sealed, first: int, *, publish: bool) -> None:
+    def _confirm_stored(self, batch: Batch, first: int, *, publish: bool) -> None:
         batch.first = first
         self._overtaken(first + batch.count - 1)
         self._stored(publish=publish)
 
-    def _give_up_batch(self, batch: Sealed) -> None:
+    def _give_up_batch(self, batch: Batch) -> None:
         """The outcome of the batch in flight cannot be known: say so and go on behind it."""
         error = WriteOutcomeUnknownError(self.stream_id, batch.first, batch.first + batch.count - 1)
         self.buffer.give_up(error)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from helix_fast.codec import Sealed
+from helix_fast.codec import Batch
 from helix_fast.errors import (
     HelixError,
     StaleFencingTokenError,
@@ -131,7 +131,7 @@ class Recovery:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
 
-    async def resolve(self, batch: Sealed, position: Position) -> Outcome:
+    async def resolve(self, batch: Batch, position: Position) -> Outcome:
         """Find out what became of a batch; waits before it asks where the append has failed."""
         if position.cause is not None:
             if not self._worth_retrying(position.cause, position.failing_for):
@@ -155,7 +155,7 @@ class Recovery:
             return Closed(lambda unsent: StreamDeletedError(position.stream_id, unsent))
         return Inspection(reply, generation)
 
-    async def _look_up(self, batch: Sealed, position: Position) -> Outcome:
+    async def _look_up(self, batch: Batch, position: Position) -> Outcome:
         """Look for the batch in the stream."""
         entry = b"%d-%d" % (position.terms.current, batch.first) if batch.sent else b""
         found = await self._inspect(position, entry)
@@ -171,7 +171,7 @@ class Recovery:
             return Unknown(found.top, lost)
         return Resend(max(found.top, position.last), found.generation, lost)
 
-    async def _assist(self, batch: Sealed, position: Position) -> Outcome:
+    async def _assist(self, batch: Batch, position: Position) -> Outcome:
         """Let the server assign the sequence of a batch that begins at ``first`` or later."""
         args: list[Any] = [
             position.terms.current, batch.count, batch.body, batch.nonce, batch.first - 1, position.trim_below or b"",
@@ -180,13 +180,13 @@ class Recovery:
         while True:
             try:
                 reply = await self._append(position, args)
+                found = None if reply else await self._inspect(position, b"")
             except HelixError as error:
                 return Unreachable(error, doubtful=args[-1] == 1)
             if reply == b"unknown":
                 return Unknown(position.last + batch.count)
-            if reply:
+            if found is None:
                 return Assigned(int(reply))
-            found = await self._inspect(position, b"")
             closed = found if isinstance(found, Closed) else _closed(position, found)
             if closed is not None:
                 return closed

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from helix_fast import codec
-from helix_fast.codec import Sealed, Write
+from helix_fast.codec import Batch, Write
 from helix_fast.codec.plain.append import MAX_BATCH_BYTES
 from helix_fast.errors import HelixError
 
@@ -50,9 +50,9 @@ class WriteBuffer:
     def __init__(self, last: int, max_length: int = 0) -> None:
         self.max_count = batch_limit(max_length)
         self.sequence = codec.Sequencer(last)
-        self.open = codec.Batch()
-        self.batches: deque[Sealed] = deque()
-        self.in_flight: Sealed | None = None
+        self.open = codec.BatchBuilder()
+        self.batches: deque[Batch] = deque()
+        self.in_flight: Batch | None = None
         self.flushes: deque[tuple[int, Future[None]]] = deque()
         self.acknowledged = 0
         self.discarded = 0
@@ -60,7 +60,7 @@ class WriteBuffer:
 
     # what it holds
 
-    def _unacknowledged(self) -> list[Sealed]:
+    def _unacknowledged(self) -> list[Batch]:
         return [*([self.in_flight] if self.in_flight is not None else []), *self.batches]
 
     @property
@@ -86,7 +86,7 @@ class WriteBuffer:
     # chunks in
 
     def add(self, chunk: bytes) -> None:
-        """Add a chunk that nobody waits for. Raises as ``Batch.add``."""
+        """Add a chunk that nobody waits for. Raises as ``BatchBuilder.add``."""
         if self.open.add(chunk) >= MAX_BATCH_BYTES or self.open.count >= self.max_count:
             self.close_batch()
 
@@ -106,7 +106,7 @@ class WriteBuffer:
         """Close the open batch; what is added next begins another one."""
         count = self.open.count
         if count:
-            self.batches.append(Sealed(self.open.take(), count, self._awaited, b""))
+            self.batches.append(Batch(self.open.take(), count, self._awaited, b""))
             self._awaited = []
 
     def replace(self, before: Write, write: Write) -> None:
@@ -117,7 +117,7 @@ class WriteBuffer:
 
     # batches out
 
-    def next_batch(self) -> Sealed | None:
+    def next_batch(self) -> Batch | None:
         """The batch in flight; where there is none, the next one is put in flight. None: nothing waits."""
         if self.in_flight is None:
             if not self.batches:
@@ -136,14 +136,14 @@ class WriteBuffer:
             if not future.done():
                 future.set_result(None)
 
-    def give_up(self, error: HelixError) -> Sealed:
+    def give_up(self, error: HelixError) -> Batch:
         """Drop the batch in flight, whose outcome cannot be known, and fail its writes."""
         batch = self._remove_in_flight()
         for write, _count, _end in batch.writes:
             write.fail(error)
         return batch
 
-    def _remove_in_flight(self) -> Sealed:
+    def _remove_in_flight(self) -> Batch:
         batch = self.in_flight
         assert batch is not None
         self.in_flight = None
@@ -169,10 +169,10 @@ class WriteBuffer:
                 writes.setdefault(id(write), write).lost += count
             lines = batch.lines(awaited=False)
             if lines:
-                self.batches.append(Sealed(b"\n".join(lines), len(lines), [], b""))
+                self.batches.append(Batch(b"\n".join(lines), len(lines), [], b""))
         return list(writes.values())
 
-    def clear(self) -> list[Sealed]:
+    def clear(self) -> list[Batch]:
         """Take everything out, the batch in flight included."""
         self.close_batch()
         batches = self._unacknowledged()

@@ -72,7 +72,7 @@ cdef class Write:
 
 @cython.final
 @cython.freelist(64)
-cdef class Sealed:
+cdef class Batch:
     """A closed batch. One of a single awaited chunk has its write in `only`, to save a list."""
 
     def __init__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
@@ -195,7 +195,7 @@ cdef class FastAppend:
         self.go_on()
 
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
-        """Add a `text_delta` that nobody waits for, of that time (Unix, seconds). Raises as `Batch.add_text`."""
+        """Add a `text_delta` that nobody waits for, of that time (Unix, seconds). Raises as `BatchBuilder.add_text`."""
         cdef Text text
         read_text(&text, delta, "delta")
         self.open.append_text(encoder, &text, <uint64_t> (seconds * 1000))
@@ -207,7 +207,7 @@ cdef class FastAppend:
     def put(self, chunk, original, owner):
         """Add one chunk; returns its Write, whose future gets the sequence once the chunk is stored."""
         cdef Write write
-        cdef Sealed batch
+        cdef Batch batch
         if (
             self.state != STATE_IDLE or self.linger or self.assisted_batches or self.failed.writes
             or self.topology.observer is not None or self.sequence.last == UINT64_MAX
@@ -224,7 +224,7 @@ cdef class FastAppend:
         write.original = original
         write.count = 1
         write.future = self.make_future()
-        batch = Sealed.__new__(Sealed)
+        batch = Batch.__new__(Batch)
         batch.body = chunk
         batch.count = 1
         batch.nonce = self.nonce_of_next()
@@ -269,12 +269,12 @@ cdef class FastAppend:
 
     def __call__(self, reply):
         """The reply to the batch in flight."""
-        cdef Sealed batch
+        cdef Batch batch
         cdef Write write
         cdef bint here = False
         if self.state != STATE_IN_FLIGHT:
             return      # closed meanwhile: its writers have been told
-        batch = <Sealed?> self.buffer.in_flight
+        batch = <Batch?> self.buffer.in_flight
         if type(reply) is not bytes or batch.only is None or self.buffer.flushes or self.observed is not None:
             self.replied(reply)
             return

@@ -17,7 +17,7 @@ from .subscribers import Listeners
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from helix_fast._codec import AppendFramer, Batch, ChunkEncoder, Sequencer
+    from helix_fast._codec import AppendFramer, BatchBuilder, ChunkEncoder, Sequencer
 
 MAX_BATCH_BYTES: Final = 64 << 10
 MAX_SEQUENCE: Final = 2**64 - 1
@@ -105,7 +105,7 @@ class Write:
 
 
 @final
-class Sealed:
+class Batch:
     """A closed batch. One of a single awaited chunk has its write in ``only``, to save a list.
 
     Attributes:
@@ -199,8 +199,8 @@ class FastAppend:
         self.terms = terms
         self.buffer = buffer
         self.sequence: Sequencer = buffer.sequence
-        self.open: Batch = buffer.open
-        self.batches: deque[Sealed] = buffer.batches
+        self.open: BatchBuilder = buffer.open
+        self.batches: deque[Batch] = buffer.batches
         self.max_count: int = buffer.max_count
         self.trimmed = self.trims = self.sequence.last
         self.nonce = nonce
@@ -261,7 +261,7 @@ class FastAppend:
             self.state = State.IDLE
 
     def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
-        """Add a ``text_delta`` that nobody waits for, of that time (Unix, seconds). Raises as ``Batch.add_text``."""
+        """Add a ``text_delta`` that nobody waits for, of that time (Unix, seconds). Raises as ``BatchBuilder``."""
         if self.open.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
             self.open.count >= self.max_count
         ):
@@ -284,7 +284,7 @@ class FastAppend:
         ):
             return self.put_many((chunk,), original, owner)
         write = Write(original, 1, self.make_future(), owner)
-        batch = Sealed(chunk, 1, None, self.next_nonce(), write)
+        batch = Batch(chunk, 1, None, self.next_nonce(), write)
         batch.first = first = self.sequence.reserve(1)
         batch.sent = True
         self.buffer.in_flight = batch

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from .append import FastAppend, Outbox, Sealed, Write  # noqa: F401
+from .append import Batch, FastAppend, Outbox, Write  # noqa: F401
 from .finite import check_finite  # noqa: F401  parts of the codec that stand apart
 from .reader import Inbox, Items  # noqa: F401
 from .rollup import Rollup, select_entries  # noqa: F401
@@ -80,7 +80,7 @@ class ChunkEncoder:
 
 
 @final
-class Batch:
+class BatchBuilder:
     """Chunks being gathered for one entry, newline separated. Owned by one thread at a time."""
 
     __slots__ = ("_chunks", "_size")
