@@ -105,11 +105,14 @@ cdef class Listeners:
 
 cdef class FastAppend:
     cdef readonly Listeners listeners
-    cdef public object stream_id, topology, lane, terms, buffer, failed, trouble, observed, make_future, call_soon
+    cdef public object stream_id, topology, lane, terms, failed, trouble, observed, make_future, call_soon
     cdef public bytes nonce
     cdef readonly BatchBuilder open            # the buffer's
     cdef readonly Sequencer sequence    # the buffer's
     cdef readonly object batches        # the buffer's
+    cdef readonly object flushes        # the buffer's
+    cdef readonly object _buffer
+    cdef readonly Batch single          # of the fast path, in flight; `buffer` hands it over
     cdef public AppendFramer framer
     cdef public int state               # of codec/states.py
     cdef public Py_ssize_t max_length, assisted_batches

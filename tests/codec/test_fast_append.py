@@ -130,7 +130,7 @@ def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: f
 
 
 def state_of(appender: Any) -> tuple[Any, ...]:
-    flight = appender.buffer.in_flight
+    flight = appender.single or appender._buffer.in_flight  # not by `buffer`, which would change the path
     batch = flight and (flight.body, flight.count, flight.first, flight.nonce, flight.sent, flight.writes == [])
     lane = appender.lane
     outbox = lane and lane.outbox
@@ -145,7 +145,7 @@ def state_of(appender: Any) -> tuple[Any, ...]:
 REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "state", "failed", "queued",
-    "flushed", "assisted", "observer", "observed", "closed", "refuses", "trouble", "many", "advance",
+    "flushed", "assisted", "observer", "observed", "closed", "refuses", "trouble", "many", "advance", "handed over",
     "heard", "here", "asked", "blind", "look", "come", "changed",
 ]  # fmt: skip
 
@@ -168,15 +168,15 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.generation += number % 2
     elif name == "linger":
         appender.linger = float(number % 2)
-    elif name == "state" and appender.buffer.in_flight is None:
+    elif name == "state" and not (appender.single or appender._buffer.in_flight):
         appender.state = [State.IDLE, State.SUSPENDED, State.READY, State.RECOVERING, State.CLOSED][number % 5]
     elif name == "failed":
         appender.failed.writes = [1] * (number % 2)
     elif name == "queued":
         appender.buffer.batches.extend([1] * (number % 2) or appender.buffer.batches.clear() or [])
     elif name == "flushed":
-        appender.buffer.flushes = deque([1] * (number % 2))
-    elif name == "advance" and appender.buffer.in_flight is None:
+        appender.flushes.extend([1] * (number % 2) or appender.flushes.clear() or [])
+    elif name == "advance" and not (appender.single or appender._buffer.in_flight):
         appender.advance()
     elif name == "assisted":
         appender.assisted_batches = number % 2
@@ -206,6 +206,8 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.topology.refuses = bool(number % 2)
     elif name == "trouble":
         appender.trouble, appender.trims = "trouble", number
+    elif name == "handed over":
+        return appender.buffer.in_flight is None
     elif name == "many" and appender.buffer.in_flight is None:
         appender.buffer.in_flight, appender.state = codec.Batch(b"a\nb", 2, [], b"abcd0009"), State.IN_FLIGHT
     return None

@@ -77,7 +77,6 @@ class Appender(codec.FastAppend):
         report: takes errors that no call can raise.
     """
 
-    buffer: WriteBuffer
     failed: FailedWrites
     trouble: Trouble | None
 
@@ -123,7 +122,8 @@ class Appender(codec.FastAppend):
     @property
     def buffered_bytes(self) -> int:
         """Bytes not yet acknowledged."""
-        return self.buffer.size
+        size: int = self.buffer.size
+        return size
 
     def stop(self, reason: str) -> None:
         """The stream's writers are asked to stop."""
@@ -378,7 +378,8 @@ class Appender(codec.FastAppend):
     def _fail_flushes(self, error: HelixError) -> bool:
         if self.observed is not None:
             self.observed.done(error)
-        return self.buffer.fail_flushes(error)
+        waited: bool = self.buffer.fail_flushes(error)
+        return waited
 
     # ends
 

@@ -121,10 +121,11 @@ cdef class FastAppend:
         self.lane = getattr(topology, "lane", None)
         self.framer = framer
         self.terms = terms
-        self.buffer = buffer
+        self._buffer = buffer
         self.sequence = buffer.sequence
         self.open = buffer.open
         self.batches = buffer.batches
+        self.flushes = buffer.flushes
         self.max_count = buffer.max_count
         self.trimmed = self.trims = self.sequence.last
         self.nonce = nonce
@@ -138,6 +139,15 @@ cdef class FastAppend:
     def closed(self):
         """Whether nothing more can be written."""
         return self.state == STATE_CLOSED
+
+    @property
+    def buffer(self):
+        """The write buffer, which has the batch in flight from now on."""
+        # Until somebody asks, the fast path keeps its batch here: with many streams each object is a cache miss.
+        if self.single is not None:
+            self._buffer.in_flight = self.single
+            self.single = None
+        return self._buffer
 
     cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
@@ -200,7 +210,7 @@ cdef class FastAppend:
         read_text(&text, delta, "delta")
         self.open.append_text(encoder, &text, <uint64_t> (seconds * 1000))
         if self.open.size >= MAX_BATCH_BYTES or self.open.count >= self.max_count:
-            self.buffer.close_batch()
+            self._buffer.close_batch()
         if self.state < STATE_READY:
             self.join(self.linger)
 
@@ -232,7 +242,7 @@ cdef class FastAppend:
         batch.first = self.sequence.last + 1
         batch.sent = True
         self.sequence.flying = 1
-        self.buffer.in_flight = batch
+        self.single = batch
         self.state = STATE_IN_FLIGHT
         try:
             frame = self.framer.append_frame(
@@ -274,8 +284,8 @@ cdef class FastAppend:
         cdef bint here = False
         if self.state != STATE_IN_FLIGHT:
             return      # closed meanwhile: its writers have been told
-        batch = <Batch?> self.buffer.in_flight
-        if type(reply) is not bytes or batch.only is None or self.buffer.flushes or self.observed is not None:
+        batch = self.single if self.single is not None else <Batch?> self._buffer.in_flight
+        if type(reply) is not bytes or batch.only is None or self.flushes or self.observed is not None:
             self.replied(reply)
             return
         write = batch.only
@@ -283,7 +293,9 @@ cdef class FastAppend:
         self.sequence.flying = 0
         self.trouble = None
         self.trimmed = self.trims
-        self.buffer.in_flight = None
+        if self.single is None:
+            self._buffer.in_flight = None
+        self.single = None
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
             here = self.publish(batch.first, batch.first, batch.body)

@@ -170,6 +170,7 @@ class FastAppend:
 
     Attributes:
         state: a ``codec.states.State``.
+        single: the batch in flight, as long as only the fast path knows it; see ``buffer``.
         generation: of the connection for which the end of the stream is known.
         assisted_batches: so many batches are still to get their sequences from the server.
         failed: a ``FailedWrites``. trouble: of the batch in flight; None: all is well.
@@ -197,10 +198,12 @@ class FastAppend:
         self.lane = getattr(topology, "lane", None)
         self.framer = framer
         self.terms = terms
-        self.buffer = buffer
+        self._buffer = buffer
+        self.single: Batch | None = None
         self.sequence: Sequencer = buffer.sequence
         self.open: BatchBuilder = buffer.open
         self.batches: deque[Batch] = buffer.batches
+        self.flushes: deque[Any] = buffer.flushes
         self.max_count: int = buffer.max_count
         self.trimmed = self.trims = self.sequence.last
         self.nonce = nonce
@@ -222,6 +225,14 @@ class FastAppend:
     def closed(self) -> bool:
         """Whether nothing more can be written."""
         return self.state == State.CLOSED
+
+    @property
+    def buffer(self) -> Any:
+        """The write buffer, which has the batch in flight from now on."""
+        # Until somebody asks, the fast path keeps its batch here: with many streams each object is a cache miss.
+        if self.single is not None:
+            self._buffer.in_flight, self.single = self.single, None
+        return self._buffer
 
     def _post(self, frame: bytes, slot: Callable[[Any], None], *, follow: bool) -> None:
         if self.lane is None or self.lane.closed:
@@ -265,7 +276,7 @@ class FastAppend:
         if self.open.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
             self.open.count >= self.max_count
         ):
-            self.buffer.close_batch()
+            self._buffer.close_batch()
         if self.state < State.READY:
             self.enlist(self.linger)
 
@@ -287,7 +298,7 @@ class FastAppend:
         batch = Batch(chunk, 1, None, self.next_nonce(), write)
         batch.first = first = self.sequence.reserve(1)
         batch.sent = True
-        self.buffer.in_flight = batch
+        self.single = batch
         self.state = State.IN_FLIGHT
         try:
             self.transmit(self.framer.xadd(self.terms.current, first, 1, chunk, batch.nonce))
@@ -319,15 +330,17 @@ class FastAppend:
         """The reply to the batch in flight."""
         if self.state != State.IN_FLIGHT:
             return  # closed meanwhile: its writers have been told
-        batch = self.buffer.in_flight
+        batch = self.single or self._buffer.in_flight
         write = batch.only
-        if type(reply) is not bytes or write is None or self.buffer.flushes or self.observed is not None:
+        if type(reply) is not bytes or write is None or self.flushes or self.observed is not None:
             self.replied(reply)
             return
         self.sequence.commit()
         self.trouble = None
         self.trimmed = self.trims
-        self.buffer.in_flight = None
+        if self.single is None:
+            self._buffer.in_flight = None
+        self.single = None
         here = False
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
