@@ -2,7 +2,8 @@
 
 Bodies are in `_codec.pyx` and the `.pxi` files that it includes, the contract is in `_codec.pyi`.
 Nothing here does I/O or knows a clock. There is no mutable C state outside the objects below.
-Free threading: ChunkEncoder and AppendFramer never change once made. BatchBuilder guards its buffer with the object's critical
+Free threading: ChunkEncoder and AppendFramer never change once made. BatchBuilder guards its buffer with the
+object's critical
 section, inside which no Python code runs and nothing is allocated by Python. Sequencer and Window hold numbers only: no
 race can free memory.
 """

@@ -1,4 +1,6 @@
-"""The one queue of a process into one stream: all of its writers there share it, and one batch is in flight.
+"""The appender of one stream. One file: its states and every change of them are read together.
+
+All writers of a process share it, and one batch is in flight.
 
 Redis's own id check orders the batches ("How a chunk is written" in docs/architecture.md). After any trouble the batch
 in flight keeps its id, nonce and bytes until its outcome is known. Nothing is guessed.
