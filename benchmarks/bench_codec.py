@@ -74,7 +74,7 @@ class Encode(_Codec):
 
     async def _into_batch(self, text: str, chunks: int) -> float:
         encoder = codec.ChunkEncoder(AGENT_ID, AGENT_TYPE)
-        batch = codec.Batch()
+        batch = codec.BatchBuilder()
         add = batch.add_text
 
         def work() -> None:

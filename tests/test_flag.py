@@ -40,7 +40,7 @@ async def test_a_holder_that_has_lost_its_lock_can_tell_by_an_if(url: str) -> No
         lock = await helix.locks.acquire("s", ttl_ms=600_000)
         assert lock is not None
         assert not lock.lost
-        await helix.state.command("s", "DEL", "helix:lock:{s}")
+        await helix.state._requests.command("s", "DEL", "helix:lock:{s}")
         assert await lock.refresh() is False
         assert lock.lost
         assert await lock.lost.wait()

@@ -1,15 +1,16 @@
 """C declarations of the codec. Bodies are in `codec/compiled/*.pxi`, the contract is in `_codec.pyi`.
 
 Pure classes: bytes and values in, values out. No attribute is a future, a lane, a topology or a loop.
-    ChunkEncoder, Batch (encode), AppendFramer (frame), Sequencer, Window (sequence), Rollup (rollup)
+    ChunkEncoder, BatchBuilder (encode), AppendFramer (frame), Sequencer, Window (sequence), Rollup (rollup)
 Hot classes: the inner loop of appenders and readers. They call the objects that they are given; they import nothing and
 decide no policy (no retry, no timeout).
-    Outbox, Write, Sealed, StraightAppender (append), Listeners (subscribers), Items, Inbox (reader)
+    Outbox, Write, Batch, FastAppend (append), RemoteSubscribers (subscribers), ChunkIterator, StreamEntry, PushBuffer
+    (reader)
 
 Neither kind does I/O or reads a clock, and there is no mutable C state outside these objects.
-Free threading: ChunkEncoder and AppendFramer are immutable. Batch and Rollup guard their memory with the object's
-critical section; Batch runs no Python code and allocates nothing by Python inside it. Sequencer and Window hold numbers
-only: no race can free memory. The hot classes belong to the thread of their event loop.
+Free threading: ChunkEncoder and AppendFramer are immutable. BatchBuilder and Rollup guard their memory with the object's
+critical section; BatchBuilder runs no Python code and allocates nothing by Python inside it. Sequencer and Window hold
+numbers only: no race can free memory. The hot classes belong to the thread of their event loop.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -41,7 +42,7 @@ cdef class ChunkEncoder:
     cdef bytes tail             # bytes behind the delta: '","agentId":"...","agentType":"...","timestamp":'
 
 
-cdef class Batch:
+cdef class BatchBuilder:
     cdef char* buffer           # malloc'd; NULL until the first chunk
     cdef Py_ssize_t capacity    # bytes of buffer
     cdef readonly Py_ssize_t size       # bytes used: the body so far, separators included
@@ -80,6 +81,7 @@ cdef class Window:
 cdef class Outbox:
     cdef readonly list frames       # requests that leave in the next write
     cdef readonly list slots        # who gets the reply to each
+    cdef readonly list ready        # appenders to be asked for their frames by the next write
     cdef readonly Py_ssize_t size   # bytes of the frames
     cdef readonly int64_t requests  # put in so far
     cdef public bint scheduled      # the next write is: nobody need be told of another frame
@@ -96,7 +98,7 @@ cdef class Write:
     cdef int stored(self, Py_ssize_t chunks, uint64_t last) except -1
 
 
-cdef class Sealed:
+cdef class Batch:
     cdef public bytes body, nonce
     cdef public Py_ssize_t count
     cdef public object only         # Write | None
@@ -114,25 +116,32 @@ cdef class RemoteSubscribers:
     cdef object subscribe_epoch
 
 
-cdef class StraightAppender:
+cdef class FastAppend:
     cdef readonly RemoteSubscribers subscribers
-    cdef public object stream_id, topology, lane, terms, dead, trouble_since
+    cdef public object stream_id, topology, lane, terms, failed, trouble, observed, make_future, call_soon
     cdef public bytes nonce
-    cdef public Batch batch
-    cdef public Sequencer sequence
+    cdef readonly BatchBuilder open            # the buffer's
+    cdef readonly Sequencer sequence    # the buffer's
+    cdef readonly object batches        # the buffer's
+    cdef readonly object flushes        # the buffer's
+    cdef readonly object _buffer
+    cdef readonly Batch single          # of the fast path, in flight; `buffer` hands it over
     cdef public AppendFramer framer
-    cdef public Py_ssize_t max_count, max_length, assisted_batches, collisions
-    cdef public int64_t generation, given, settled, batches
+    cdef public int state               # of codec/states.py
+    cdef public Py_ssize_t max_length, assisted_batches
+    cdef readonly Py_ssize_t max_count
+    cdef public int64_t generation, numbered
     cdef public uint64_t trimmed, trims
-    cdef public object flight       # Sealed | None
-    cdef public object queue, flushes, raised, make_future, call_soon, observed, scheduled
     cdef public double linger
-    cdef public bint busy, in_trouble, silent
+    cdef public bint silent             # a publication was skipped, and a count of subscribers requested
 
     # To the stream's server, by the shortest way.
     cdef int post(self, object frame, object slot, bint follow) except -1
+    # READY: the next batch is sent on this turn of the event loop, or after `delay` seconds.
+    cdef int join(self, double delay) except -1
+    cdef int go_on(self) except -1
     # Whether a reader in this process was given it.
-    cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1
+    cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)
 
 

@@ -65,19 +65,19 @@ class ChunkEncoder:
         """
 
 @final
-class Batch:
+class BatchBuilder:
     r"""Builds the body of one stream entry: newline separated chunks, and their count.
 
     Owned by one thread at a time; without the GIL a race can mix the order of chunks, never corrupt memory.
 
-    >>> batch = Batch()
+    >>> batch = BatchBuilder()
     >>> batch.add(b"{}"), batch.add_text(ChunkEncoder("a"), "", 1), batch.count
     (2, 63, 2)
     >>> batch.take()
     b'{}\n{"type":"text_delta","delta":"","agentId":"a","timestamp":1}'
     """
 
-    def __new__(cls) -> Batch: ...
+    def __new__(cls) -> BatchBuilder: ...
     @property
     def count(self) -> int:
         """Chunks gathered."""
@@ -148,7 +148,7 @@ class AppendFramer:
             term: the stream's term.
             first: sequence of the first chunk, at least 1.
             count: chunks in the body, at least 1; not compared with the body.
-            body: result of `Batch.take`.
+            body: result of `BatchBuilder.take`.
             nonce: tells this batch from every other.
             min_id: entries below this id are trimmed; None: none.
 
@@ -466,12 +466,17 @@ class Outbox:
     """Bytes of the frames."""
     requests: int
     """Requests added so far; `clear` does not reset it."""
+    ready: list[Any]
+    """Appenders that the next write asks for their frames."""
     scheduled: bool
     """Set by the connection: its next write is scheduled."""
 
     def __new__(cls) -> Outbox: ...
     def add(self, frame: bytes, slot: Callable[[Any], None] | None) -> bool:
         """Add a request; returns whether a write must be scheduled. TypeError: the frame is not bytes."""
+
+    def take_ready(self) -> list[Any]:
+        """The appenders that are ready; the list is empty afterwards."""
 
     def clear(self) -> None:
         """Drop all requests, after they were written or have failed."""
@@ -510,7 +515,7 @@ class Write:
         """Raise the error in the caller, if it still waits."""
 
 @final
-class Sealed:
+class Batch:
     """A closed batch: its bytes never change.
 
     Args:
@@ -551,22 +556,21 @@ class Sealed:
         """The chunks that belong to an awaited write, or those that belong to none."""
 
 @disjoint_base
-class StraightAppender:
-    """Fast path of an awaited chunk: with nothing queued, one chunk is one XADD, published when it is acknowledged.
+class FastAppend:
+    """Fast path of an awaited chunk: with nothing buffered, one chunk is one XADD, published when it is acknowledged.
 
     A subclass has the rest, batching, retries and recovery, in the methods that are called here: `put_many`, `replied`,
-    `seal`, `schedule`, `pause` and `pump`. Owned by one thread.
+    `schedule` and `suspend`. Owned by one thread.
 
     Args:
         stream_id: the stream.
         topology: sends requests; `lane_for(stream_id)`, if there is one, takes all of them; `presence` knows the local
             subscribers.
         framer: makes the requests.
-        terms: `number` is the current term.
-        last: last sequence of the stream.
+        terms: `current` is the number of the current term.
+        buffer: the write buffer, with `sequence`, `open`, `batches`, `flushes`, `max_count` and `close_batch`.
         nonce: 4 characters that tell this appender's batches from others'.
         max_length: chunks that the stream keeps, 0 for all.
-        max_count: chunks of a batch at most, and between two cuts.
         linger: seconds for which chunks are gathered; more than 0 disables the fast path.
         make_future: makes the future of an awaited write.
         call_soon: the event loop's.
@@ -576,41 +580,39 @@ class StraightAppender:
     topology: Any
     lane: Any
     terms: Any
-    dead: Callable[[Sequence[bytes]], Any] | None
-    trouble_since: float | None
     subscribers: RemoteSubscribers
     nonce: bytes
-    batch: Batch
-    """The open batch."""
+    open: BatchBuilder
+    """The buffer's open batch."""
     sequence: Sequencer
+    """The buffer's."""
+    batches: deque[Batch]
+    """The buffer's closed batches."""
+    flushes: deque[Any]
+    """The buffer's."""
+    single: Batch | None
+    """The batch in flight, as long as only the fast path knows it; `buffer` hands it over."""
     framer: AppendFramer
+    state: int
+    """A `codec.states.State`."""
     max_count: int
     max_length: int
     assisted_batches: int
-    collisions: int
+    """Batches that still get their sequences from the server."""
     generation: int
-    given: int
-    """Chunks accepted."""
-    settled: int
-    """Chunks acknowledged."""
-    batches: int
-    """Batches closed, for their nonces."""
+    """Of the connection for which the end of the stream is known."""
+    numbered: int
+    """Nonces made."""
     trimmed: int
     trims: int
-    flight: Sealed | None
-    """The batch in flight."""
-    queue: deque[Sealed]
-    """Closed batches behind it."""
-    flushes: deque[tuple[int, Any]]
-    raised: Any
+    failed: Any
+    """The failed writes."""
+    trouble: Any
+    """Of the batch in flight, if any."""
     make_future: Callable[[], Any]
     call_soon: Callable[..., Any]
     observed: Any
-    scheduled: Any
     linger: float
-    busy: bool
-    """A batch is in flight, or a recovery runs."""
-    in_trouble: bool
     silent: bool
     """A publication was skipped for lack of remote subscribers; a count has been requested."""
 
@@ -620,16 +622,32 @@ class StraightAppender:
         topology: Any,
         framer: AppendFramer,
         terms: Any,
-        last: int,
+        buffer: Any,
         nonce: bytes,
         max_length: int,
-        max_count: int,
         linger: float,
         make_future: Callable[[], Any],
         call_soon: Callable[..., Any],
     ) -> None: ...
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be written."""
+
+    @property
+    def buffer(self) -> Any:
+        """The write buffer, which has the batch in flight from now on."""
+
     def next_nonce(self) -> bytes:
         """8 characters that no other batch has. ValueError: `nonce` has not 4 characters."""
+
+    def transmit(self, frame: bytes) -> None:
+        """Send the request of the batch in flight; `__call__` gets the reply."""
+
+    def enlist(self, delay: float) -> None:
+        """Have the next batch sent on this turn of the event loop, or `delay` seconds from now."""
+
+    def advance(self) -> None:
+        """Nothing is in flight any more: go on with the next batch, if there is one."""
 
     def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
         """Add a `text_delta` that nobody awaits, with that Unix time; closes a full batch and schedules its sending.
@@ -639,13 +657,13 @@ class StraightAppender:
         """
 
     def put(self, chunk: bytes, original: object, owner: object) -> Write:
-        """Add one awaited chunk: sent at once if nothing is queued or in flight, else by `put_many`."""
+        """Add one awaited chunk: sent at once if nothing is buffered or in flight, else by `put_many`."""
 
     def announce(self, first: int, last: int, body: bytes) -> bool:
         """Hand a stored batch to local subscribers and publish it for remote ones; whether there are local ones."""
 
     def notify_catch_up(self) -> None:
-        """Publish the word that tells subscribers to read the log."""
+        """Have the stream's subscribers read its log."""
 
     def __call__(self, reply: Any) -> None:
         """Take the reply to the batch in flight: acknowledge a batch of one awaited chunk, else call `replied`."""

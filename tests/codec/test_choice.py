@@ -63,10 +63,13 @@ def test_compiled_codec_is_the_one_in_use() -> None:
     if PURE_ASKED_FOR:
         pytest.skip("HELIX_FAST_PURE=1 asks for plain Python")
     assert chosen.ACCELERATED, "the extension helix_fast._codec could not be loaded: run `make build`"
-    assert chosen.Batch.__module__ == "helix_fast._codec"
+    assert chosen.BatchBuilder.__module__ == "helix_fast._codec"
 
 
-SHOW = "from helix_fast import codec; print(codec.ACCELERATED, codec.Batch.__module__, codec.frame_command.__module__)"
+SHOW = (
+    "from helix_fast import codec; "
+    "print(codec.ACCELERATED, codec.BatchBuilder.__module__, codec.frame_command.__module__)"
+)
 
 
 def test_environment_forces_plain_python() -> None:
@@ -141,7 +144,7 @@ def test_examples_of_the_stub_are_true(codec) -> None:
 
 
 @on_each_twin
-@pytest.mark.parametrize("name", ["ChunkEncoder", "Batch", "AppendFramer", "Sequencer", "Window"])
+@pytest.mark.parametrize("name", ["ChunkEncoder", "BatchBuilder", "AppendFramer", "Sequencer", "Window"])
 def test_objects_take_no_attributes_from_outside(codec, name) -> None:
     arguments = {"ChunkEncoder": ("a",), "AppendFramer": (b"k", b"c")}.get(name, ())
     made = getattr(codec, name)(*arguments)

@@ -48,7 +48,7 @@ def test_every_byte_is_escaped_right_at_every_offset_of_a_block(codec, before) -
 @on_each_twin
 @pytest.mark.parametrize("length", [*range(70), 4096, 16_383, 16_384, 16_385])
 def test_text_full_of_escapes_is_right_at_every_length(codec, length) -> None:
-    encoder, batch = codec.ChunkEncoder("agent-1"), codec.Batch()
+    encoder, batch = codec.ChunkEncoder("agent-1"), codec.BatchBuilder()
     chooser = random.Random(length)
     for letters in ('a"\\\n', 'abcdefgh"', "a\x01", '"', "\0"):
         delta = "".join(chooser.choices(letters, k=length))
@@ -71,7 +71,7 @@ def test_every_number_of_digits_of_a_timestamp(codec) -> None:
 def test_one_mebibyte_of_text_survives(codec, unit) -> None:
     delta = unit * (MIB // len(unit.encode()))
     expected = by_msgspec(delta, 5)
-    encoder, batch = codec.ChunkEncoder("agent-1"), codec.Batch()
+    encoder, batch = codec.ChunkEncoder("agent-1"), codec.BatchBuilder()
     assert encoder.encode_text(delta, 5) == expected
     assert batch.add_text(encoder, "small", 4) == batch.size
     assert batch.add_text(encoder, delta, 5) == batch.size
@@ -81,7 +81,7 @@ def test_one_mebibyte_of_text_survives(codec, unit) -> None:
 @on_each_twin
 @pytest.mark.parametrize("surrogate", [chr(0xD800), chr(0xDFFF), f"text {chr(0xDC80)} text"])
 def test_lone_surrogates_are_refused_and_change_nothing(codec, surrogate) -> None:
-    batch, encoder = codec.Batch(), codec.ChunkEncoder("agent-1")
+    batch, encoder = codec.BatchBuilder(), codec.ChunkEncoder("agent-1")
     batch.add(b"{}")
     with pytest.raises(UnicodeEncodeError) as caught:
         encoder.encode_text(surrogate, 1)
@@ -108,7 +108,7 @@ def test_text_of_a_str_subclass_is_its_text(codec) -> None:
 @on_each_twin
 @pytest.mark.parametrize("delta", [b"bytes", None, 1, ["x"]])
 def test_delta_of_another_type_is_a_type_error(codec, delta) -> None:
-    batch, encoder = codec.Batch(), codec.ChunkEncoder("agent-1")
+    batch, encoder = codec.BatchBuilder(), codec.ChunkEncoder("agent-1")
     with pytest.raises(TypeError, match="delta must be str"):
         encoder.encode_text(delta, 1)
     with pytest.raises(TypeError, match="delta must be str"):
@@ -122,7 +122,7 @@ def test_delta_of_another_type_is_a_type_error(codec, delta) -> None:
 def test_twins_refuse_the_same_chunks_in_the_same_words(delta, timestamp) -> None:
     answers = []
     for twin in TWINS:
-        batch, encoder = twin.Batch(), twin.ChunkEncoder("a")
+        batch, encoder = twin.BatchBuilder(), twin.ChunkEncoder("a")
         answers.append(
             (
                 outcome(encoder.encode_text, delta, timestamp),
@@ -155,7 +155,7 @@ additions = st.one_of(
 @examples
 @given(steps=st.lists(additions, max_size=40))
 def test_batch_is_its_chunks_joined_by_newlines(codec, steps) -> None:
-    batch, encoder = codec.Batch(), codec.ChunkEncoder("agent-1", "writer")
+    batch, encoder = codec.BatchBuilder(), codec.ChunkEncoder("agent-1", "writer")
     model: list[bytes] = []
     for step in steps:
         if step[0] == "text":
@@ -176,7 +176,7 @@ def test_batch_is_its_chunks_joined_by_newlines(codec, steps) -> None:
 
 @on_each_twin
 def test_batch_serves_again_after_bodies_of_any_size(codec) -> None:
-    batch = codec.Batch()
+    batch = codec.BatchBuilder()
     for size in (1, 1023, 1024, 1025, 70_000, 262_144, 262_145, 3 * MIB, 1, 5000):
         chunk = b"x" * size
         for _ in range(3):
@@ -190,7 +190,7 @@ def test_batch_serves_again_after_bodies_of_any_size(codec) -> None:
     ("chunk", "error"), [(b"", ValueError), (b"a\nb", ValueError), (b"\n", ValueError), ("{}", TypeError)]
 )
 def test_batch_refuses_what_would_not_be_one_line(codec, chunk, error) -> None:
-    batch = codec.Batch()
+    batch = codec.BatchBuilder()
     batch.add(b"[1]")
     with pytest.raises(error):
         batch.add(chunk)
@@ -203,12 +203,12 @@ def test_batch_refuses_what_would_not_be_one_line(codec, chunk, error) -> None:
 def test_batch_wants_an_encoder_of_its_own_codec(codec) -> None:
     for stranger in (None, object(), "encoder"):
         with pytest.raises(TypeError):
-            codec.Batch().add_text(stranger, "x", 1)
+            codec.BatchBuilder().add_text(stranger, "x", 1)
 
 
 @on_each_twin
 def test_threads_that_share_a_batch_against_the_rules_lose_no_memory(codec) -> None:
-    batch, encoder = codec.Batch(), codec.ChunkEncoder("a")
+    batch, encoder = codec.BatchBuilder(), codec.ChunkEncoder("a")
     bodies: list[bytes] = []
     start = threading.Barrier(4)
 

@@ -80,7 +80,11 @@ def refused(call: Callable[..., Any]) -> Callable[..., None]:
 
 def calls(codec: ModuleType) -> dict[str, Call]:
     """All that the codec does, by name, with arguments that no one else holds."""
-    encoder, batch, framer = codec.ChunkEncoder("agent", "coder"), codec.Batch(), codec.AppendFramer(b"key", b"channel")
+    encoder, batch, framer = (
+        codec.ChunkEncoder("agent", "coder"),
+        codec.BatchBuilder(),
+        codec.AppendFramer(b"key", b"channel"),
+    )
     sequencer, window, rollup = codec.Sequencer(), codec.Window(), codec.Rollup()
     rollup.add([*USUAL, *UNUSUAL])
     plain, hard, wide = "plain text", 'a "hard"\n\x01 text', "brêite Zeichen €"
@@ -91,7 +95,7 @@ def calls(codec: ModuleType) -> dict[str, Call]:
     tree = {"a": [1, 2.5, {"b": (None, "text")}], "c": {"d": b"bytes"}}
 
     def filled(chunk: bytes, delta: str) -> None:
-        own = codec.Batch()
+        own = codec.BatchBuilder()
         own.add(chunk)
         own.add_text(encoder, delta, stamp)
         own.take()

@@ -84,7 +84,11 @@ def lines_of(bodies: list[bytes]) -> list[bytes]:
 @on_each_twin
 def test_threads_with_objects_of_their_own_get_what_one_thread_gets(codec: Any) -> None:
     def work() -> Any:
-        encoder, batch, framer = codec.ChunkEncoder("é agent"), codec.Batch(), codec.AppendFramer(b"key", b"channel")
+        encoder, batch, framer = (
+            codec.ChunkEncoder("é agent"),
+            codec.BatchBuilder(),
+            codec.AppendFramer(b"key", b"channel"),
+        )
         sequencer, window, rollup = codec.Sequencer(), codec.Window(), codec.Rollup()
         seen = []
         for number in range(1, 120):
@@ -127,7 +131,7 @@ def test_an_encoder_and_a_framer_serve_many_threads(codec: Any) -> None:
 @compared
 def test_a_shared_batch_loses_no_chunk_and_tears_none() -> None:
     codec = TWINS[1]
-    encoder, batch = codec.ChunkEncoder("a"), codec.Batch()
+    encoder, batch = codec.ChunkEncoder("a"), codec.BatchBuilder()
     repeats = 1500 * MANY
 
     def texts() -> None:

@@ -19,11 +19,11 @@ from tests.fuzz.material import Material
 
 MOST_CALLS = 100
 MOST_OBJECTS = 3
-OBJECTS = ("ChunkEncoder", "Batch", "AppendFramer", "Sequencer", "Window", "Rollup")
+OBJECTS = ("ChunkEncoder", "BatchBuilder", "AppendFramer", "Sequencer", "Window", "Rollup")
 PROPERTIES: dict[str, tuple[str, ...]] = {
     "AppendFramer": ("catch_up_frame", "channel"),
     "ChunkEncoder": ("agent_id", "agent_type"),
-    "Batch": ("count", "size"),
+    "BatchBuilder": ("count", "size"),
     "Sequencer": ("last",),
     "Window": ("last",),
     "Rollup": ("entry_count", "malformed_count"),
@@ -224,10 +224,10 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "ChunkEncoder": ("text", "text?"),
     "ChunkEncoder.encode_text": ("text", "number"),
-    "Batch": (),
-    "Batch.add": ("bytes",),
-    "Batch.add_text": ("encoder", "text", "number"),
-    "Batch.take": (),
+    "BatchBuilder": (),
+    "BatchBuilder.add": ("bytes",),
+    "BatchBuilder.add_text": ("encoder", "text", "number"),
+    "BatchBuilder.take": (),
     "AppendFramer": ("bytes", "bytes", "bytes"),
     "AppendFramer.xadd": ("number", "number", "number", "bytes", "bytes", "min_id?"),
     "AppendFramer.publish": ("number", "range", "bytes"),
@@ -257,7 +257,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
 }
 # Objects are made when a method wants one. What does most with bytes comes up most often.
 STEPS = [name for name in SIGNATURES if name not in OBJECTS] + [
-    "Batch.add_text",
+    "BatchBuilder.add_text",
     "decode_texts",
     "merge_entries",
     "Rollup.add",

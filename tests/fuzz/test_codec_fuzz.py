@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 # The hot part reads no bytes: it hands batches to a lane and takes replies, which programs of calls cannot do yet.
 NOT_FUZZED = {
-    "ChunkIterator", "Outbox", "PushBuffer", "RemoteSubscribers", "Sealed", "StraightAppender", "StreamEntry", "Write",
+    "ChunkIterator", "Outbox", "PushBuffer", "RemoteSubscribers", "Batch", "FastAppend", "StreamEntry", "Write",
 }  # fmt: skip
 STUB = Path(helix_fast.__file__).with_name("_codec.pyi")
 

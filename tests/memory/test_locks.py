@@ -41,7 +41,7 @@ class TestDeadline:
         self, locks: InMemoryLockManager, clock: Clock
     ) -> None:
         lock = await taken(locks, ttl_ms=10_000)
-        clock.now += locks.valid_for(10_000) - 0.001
+        clock.now += locks._backend.valid_for(10_000) - 0.001
         assert lock.held
         assert lock.remaining_ms == pytest.approx(1)
         clock.now += 0.001

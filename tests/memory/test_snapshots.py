@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helix_fast.memory import InMemoryResumableStorage, InMemoryStateStore, InMemoryStreamManager, MemoryServer
+from helix_fast.memory import InMemoryStateStore, InMemoryStreamManager, MemoryServer
 from tests.support.memory import CHUNK
 
 FILL = (
@@ -127,10 +127,10 @@ async def test_a_call_under_way_is_repeated_on_the_server_as_it_was() -> None:
 
 async def test_a_live_reader_hears_of_what_comes_after_a_restart() -> None:
     server = MemoryServer()
-    async with InMemoryStreamManager(server) as streams, InMemoryResumableStorage(server) as storage:
+    async with InMemoryStreamManager(server) as streams:
         writer = await streams.create_writer("s", "a")
         await writer.write(CHUNK)
-        reader = await storage.create_resumable_reader("s")
+        reader = await streams.create_resumable_reader("s")
         assert reader is not None
         assert (await reader.__anext__()).sequence == 1
         following = asyncio.create_task(reader.__anext__())
@@ -144,10 +144,10 @@ async def test_connections_and_subscriptions_can_be_kept() -> None:
     server = MemoryServer()
     async with InMemoryStateStore(server) as state:
         await state.create_session("s", agent_type="a")
-        generation = state._topology.generation("")
+        generation = state._requests.topology.generation("")
         server.restore(server.snapshot(), keep_connections=True)
         assert await state.exists("s")
-        assert state._topology.generation("") == generation
+        assert state._requests.topology.generation("") == generation
         server.restore(server.snapshot())
         await asyncio.sleep(0)
-        assert state._topology.generation("") > generation
+        assert state._requests.topology.generation("") > generation

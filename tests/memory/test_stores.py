@@ -195,7 +195,7 @@ async def test_a_closed_store_refuses_and_closes_again(kind: Any) -> None:
     await store.close()
     await store.close()
     with pytest.raises(StoreClosedError):
-        await store.command("s", "PING")
+        await store._requests.command("s", "PING")
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -240,7 +240,7 @@ async def test_chunk_given_up_and_written_again_after_another_is_a_new_one(
             task.uncancel()
         fault_proxy.refuse()
         fault_proxy.cut_all()
-        await until(lambda: bool(writer._appender.raised.writes), what="the failure")
+        await until(lambda: bool(writer._appender.failed.writes), what="the failure")
         fault_proxy.heal()
         await fault_proxy.start()
         await writer.write(text("word"))

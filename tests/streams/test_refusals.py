@@ -39,7 +39,7 @@ async def test_out_of_memory_is_told_after_the_retry_time_and_nothing_is_lost(fr
 async def test_what_nobody_waits_for_is_reported_once_and_stored_when_the_server_takes_it(
     fresh_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("helix_fast.streams.appender.AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("helix_fast.streams.appender.RETRY_SECONDS", 0.02)
     async with storage(fresh_server.url, retry_timeout=0.1) as store:
         errors = collect_errors(store)
         writer = await store.create_writer("s", "agent")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, cast
 
 import pytest
 
@@ -17,12 +16,11 @@ from helix_fast.errors import (
     StoreTimeoutError,
 )
 from helix_fast.testing.servers import ServerProcess
-from helix_fast.testing.waiting import until
 from helix_fast.transport.lane import Lane
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.topology import Standalone
 from tests.support.proxy import FaultProxy
-from tests.support.streams_under_fault import storage, text
+from tests.support.streams_under_fault import logged, storage, text
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -66,19 +64,14 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_write(server_url: str, fau
     writes = 0
     transport = lane._transport
     assert transport is not None
+    write = transport.write
 
-    class Counted:
-        """The lane's transport; that of uvloop takes no attribute in the place of `write`."""
+    def counted(data: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        write(data)
 
-        def write(self, data: bytes) -> None:
-            nonlocal writes
-            writes += 1
-            transport.write(data)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(transport, name)
-
-    lane._transport = cast("asyncio.Transport", Counted())
+    transport.write = counted  # type: ignore[method-assign,assignment]
     assert await asyncio.gather(*(lane.call(echo(n)) for n in range(500))) == [b"%d" % n for n in range(500)]
     assert writes == 1
     await topology.close()
@@ -129,7 +122,7 @@ async def test_room_is_refused_in_time(server_url: str, fault_proxy: FaultProxy)
     await lane.call(echo("connect"))
     fault_proxy.stall()
     blocked = [asyncio.ensure_future(lane.call(echo("x" * 100_000))) for _ in range(60)]
-    await until(lambda: lane._paused and lane.outbox.size > lane.max_buffered_bytes, what="a full buffer")
+    await asyncio.sleep(0.05)
     lane.timeout = 0.1
     with pytest.raises(BufferFullError):
         await lane.call(echo("x"))
@@ -182,6 +175,86 @@ async def test_request_sent_in_the_turn_in_which_the_connection_breaks_is_not_fo
     with pytest.raises(StoreConnectionError):
         await first
     await topology.close()
+
+
+class Ready:
+    """Stands for an appender: gives a frame when it is asked, and keeps the reply."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked = 0
+        self.reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    def join(self, lane: Lane) -> None:
+        lane.outbox.ready.append(self)
+        if not lane.outbox.scheduled:
+            lane.wake()
+
+    def next_frame(self) -> bytes | None:
+        self.asked += 1
+        if self.name == "broken":
+            raise RuntimeError(self.name)
+        return echo(self.name) if self.name else None
+
+    def __call__(self, reply: object) -> None:
+        self.reply.set_result(reply)
+
+
+async def test_all_that_are_ready_are_asked_when_the_lane_writes(
+    server_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    names = ["a", "", "broken", "b"]
+    for connected in (False, True):
+        sources = [Ready(name) for name in names]
+        for source in sources:
+            source.join(lane)
+        assert [source.asked for source in sources] == [0] * 4
+        if connected:
+            await asyncio.sleep(0)
+            assert [source.asked for source in sources] == [1] * 4, "one turn of the loop"
+        assert await asyncio.wait_for(sources[0].reply, 5) == b"a"
+        assert await asyncio.wait_for(sources[3].reply, 5) == b"b"
+        assert lane.outbox.ready == []
+    assert len([record for record in caplog.records if "appender" in record.message]) == 2
+    await topology.close()
+
+
+async def test_nobody_is_asked_while_the_socket_takes_nothing(server_url: str, fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url, timeout=30)
+    lane = lane_of(topology)
+    await lane.call(echo("connect"))
+    fault_proxy.stall()
+    blocked = asyncio.ensure_future(lane.call(echo("x" * (20 << 20))))
+    await asyncio.sleep(0.05)
+    source = Ready("a")
+    source.join(lane)
+    await asyncio.sleep(0.05)
+    assert source.asked == 0
+    fault_proxy.heal()
+    assert await asyncio.wait_for(source.reply, 20) == b"a"
+    assert len(await blocked) == 20 << 20
+    await topology.close()
+
+
+async def test_who_is_ready_hears_of_a_connection_that_cannot_be_made(fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url)
+    fault_proxy.refuse()
+    source = Ready("a")
+    source.join(lane_of(topology))
+    assert isinstance(await asyncio.wait_for(source.reply, 5), StoreConnectionError)
+    await topology.close()
+
+
+async def test_chunk_sent_in_the_turn_in_which_the_connection_breaks_is_stored_once(server_url: str) -> None:
+    async with storage(server_url) as store:
+        writer = await store.create_writer("s", "agent")
+        writer.send_text("a")
+        lane_of(store._requests.topology).give_up("as where the socket breaks in this turn")
+        writer.send_text("b")
+        await asyncio.wait_for(writer.flush(), 10)
+        assert await logged(store, "s") == ["a", "b"]
 
 
 async def test_server_that_accepts_and_says_nothing_is_given_up_in_time(fresh_server: ServerProcess) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -176,8 +177,8 @@ class Scripts:
             given = self._module.lua_type(text) or ("nil" if text is None else "number")
             return False, f"bad argument #1 to 'decode' (string expected, got {given})".encode()
         try:
-            value = self._decoded(msgspec.json.decode(text))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            value = self._decoded(_json_value(text))
+        except (ValueError, RecursionError) as error:
             return False, f"Expected value but found invalid token: {error}".encode()
         container = isinstance(value, (list, dict))
         return True, self._lua.table_from(value, recursive=True) if container else value
@@ -185,13 +186,13 @@ class Scripts:
     def _decoded(self, value: Any) -> Any:
         """Every number becomes a double, an array and an object alike a table."""
         if isinstance(value, str):
-            return value.encode()
+            return value.encode(errors="surrogateescape")
         if value is None:
             return self._null
         if isinstance(value, list):
             return [self._decoded(each) for each in value]
         if isinstance(value, dict):
-            return {key.encode(): self._decoded(each) for key, each in value.items()}
+            return {key.encode(errors="surrogateescape"): self._decoded(each) for key, each in value.items()}
         return value if isinstance(value, bool) else float(value)
 
     def _encode(self, *values: Any) -> tuple[bool, bytes]:
@@ -253,6 +254,14 @@ _SHORT: Final = {
     b'"': b'\\"', b"\\": b"\\\\", b"/": b"\\/",
     b"\b": b"\\b", b"\t": b"\\t", b"\n": b"\\n", b"\f": b"\\f", b"\r": b"\\r",
 }  # fmt: skip
+
+
+def _json_value(text: bytes) -> Any:
+    """The value of a JSON text whose strings may hold any bytes, as they may for cjson."""
+    try:
+        return msgspec.json.decode(text)
+    except UnicodeDecodeError:
+        return json.loads(text.decode(errors="surrogateescape"))
 
 
 class _UnserialisableError(Exception):

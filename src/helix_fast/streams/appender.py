@@ -1,51 +1,87 @@
-"""The one queue of a process into one stream: all of its writers there put their chunks in, one batch is in flight.
+"""The appender of one stream. One file: its states and every change of them are read together.
 
-Redis's own id check orders the batches ("Order without scripts" in docs/architecture.md). Whatever goes wrong, the
-batch in flight keeps its id, nonce and bytes until it is known what became of it: it is resent, and found where it had
-been stored. Nothing is guessed.
+All writers of a process share it, and one batch is in flight.
+
+Redis's own id check orders the batches ("How a chunk is written" in docs/architecture.md). After any trouble the batch
+in flight keeps its id, nonce and bytes until its outcome is known. Nothing is guessed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from helix_fast.codec import MAX_BATCH_BYTES, Write
+from helix_fast import codec
+from helix_fast.codec import Batch, Write
+from helix_fast.codec.states import State
 from helix_fast.errors import (
+    AcknowledgedDataLostError,
     HelixError,
     StoreClosedError,
     StoreConnectionError,
     StoreResponseError,
     StreamClosedError,
+    WriteOutcomeUnknownError,
 )
 from helix_fast.flag import Flag
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.topology import Topology
 
-from .recovery import Recovery
+from .failed_writes import FailedWrites
+from .recovery import Assigned, Closed, MakeError, Outcome, Position, Recovery, Resend, Stored, Unknown
 from .terms import Terms
-from .write_buffer import Intake
+from .write_buffer import WriteBuffer
 
 REFUSED: Final = "ERR The ID specified in XADD"
-AGAIN_SECONDS: Final = 1.0
-"""How long after giving up what was sent without waiting is tried again."""
+RETRY_SECONDS: Final = 1.0
+"""Back-off of a suspended appender that has chunks which no write or flush waits for."""
+# After so many refusals in a row another process is writing as busily as we are: the server assigns the sequences of
+# the next batches. Chosen so that two writers that meet now and then never leave the fast path.
+COLLISIONS: Final = 3
+ASSISTED_BATCHES: Final = 64
 
 
-class Appender(Intake):
-    """See the module. Used from one event loop.
+class Trouble:
+    """Failures in a row; the next stored batch ends them.
+
+    Attributes:
+        collisions: refusals by Redis's id check.
+        since: when the first of the failures was, on the event loop's clock; None: none since the last suspension.
+        failures: attempts that failed since then.
+        reported: that unawaited chunks are stuck was reported.
+    """
+
+    __slots__ = ("collisions", "failures", "reported", "since")
+
+    def __init__(self) -> None:
+        self.collisions = 0
+        self.since: float | None = None
+        self.failures = 0
+        self.reported = False
+
+
+class Appender(codec.FastAppend):
+    """Batches, retries and recovery of one stream; ``codec.FastAppend`` is its fast path. Used from one event loop.
+
+    ``state`` (see ``State``) says what it is doing. It is changed here and in the base class alone.
 
     Args:
         stream_id: names the stream; also the tag by which its server is found.
         topology: the servers.
         keys: the stream's key and channel names.
-        terms: what the opening script told.
-        last: the stream's last sequence then.
-        nonce, max_length: see Intake.
-        linger: seconds for which chunks that nobody waits for are gathered.
-        recovery: finds out what became of a batch.
-        report: takes errors that nobody waits for.
+        terms, last: the stream's terms and last sequence when it was opened.
+        generation: of the connection before that.
+        nonce: 4 characters that tell this appender's batches from others'; a batch's number makes them 8.
+        max_length: chunks that the stream keeps, 0 for all.
+        linger: seconds for which chunks are gathered.
+        recovery: finds out the outcome of a batch.
+        report: takes errors that no call can raise.
     """
+
+    failed: FailedWrites
+    trouble: Trouble | None
 
     def __init__(
         self,
@@ -55,160 +91,171 @@ class Appender(Intake):
         terms: Terms,
         last: int,
         *,
+        generation: int,
         nonce: bytes,
         max_length: int,
         linger: float,
         recovery: Recovery,
         report: Callable[[HelixError], None],
     ) -> None:
-        super().__init__(stream_id, topology, keys, terms, last, nonce, max_length, linger)
-        self.generation = topology.generation(stream_id)
+        # Kept, since asking for the running loop asks the kernel for the process's id on Python before 3.12.
+        self._loop = asyncio.get_running_loop()
+        framer = codec.AppendFramer(keys.stream, keys.channel, topology.publish)
+        super().__init__(
+            stream_id, topology, framer, terms, WriteBuffer(last, max_length), nonce, max_length, linger,
+            self._loop.create_future, self._loop.call_soon,
+        )  # fmt: skip
+        self.numbered = secrets.randbelow(1 << 24)
+        self.failed = FailedWrites()
+        self.generation = generation
         self.writers = 0
         self.lease_ms = 0
         self.stop_requested = Flag()
         self.stop_reason: str | None = None
-        self.lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
         self.keys = keys
-        self.failures = 0
         self._recovery = recovery
         self._report = report
-        self._again: asyncio.TimerHandle | None = None
+        self._lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
+        self._make_error: MakeError | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._retrying: asyncio.TimerHandle | None = None
         self._recovering: asyncio.Task[None] | None = None
-        self._unheard: HelixError | None = None
+        self._unraised: HelixError | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes not yet acknowledged."""
+        size: int = self.buffer.size
+        return size
 
     def stop(self, reason: str) -> None:
-        """Someone asked the stream's writers to stop."""
+        """The stream's writers are asked to stop."""
         if not self.stop_requested.is_set():
             self.stop_reason = reason or None
             self.stop_requested.set()
 
-    # giving
+    # chunks in
 
     @property
     def alive(self) -> bool:
         """Whether it can still write: nothing has ended it, and its event loop is open."""
-        return self.dead is None and not self._loop.is_closed()
+        return not self.closed and not self._loop.is_closed()
 
-    def check_alive(self) -> None:
-        """Raise what ended this appender, if something did."""
-        if self.dead is not None:
-            raise self.dead(())
+    def check_open(self) -> None:
+        """Raise what closed this appender, if something did."""
+        if self._make_error is not None:
+            raise self._make_error(())
 
-    def added(self, size: int) -> None:
-        """Call after adding to ``batch``: sends it on this turn of the event loop, or seals it when it is full."""
-        if size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
-            self.seal()
-        if not self.busy and self.scheduled is None:
-            self.schedule()
+    def send(self, chunk: bytes) -> None:
+        """Add a chunk that nobody waits for."""
+        self.buffer.add(chunk)
+        self._added()
 
-    def schedule(self) -> None:
-        """Have what waits sent; see the base class."""
-        if self.linger:
-            self.scheduled = self._loop.call_later(self.linger, self.pump)
-        else:
-            self.scheduled = self._loop.call_soon(self.pump)
+    def _added(self) -> None:
+        if self.state < State.READY:
+            self.enlist(self.linger)
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
         """Add chunks; see the base class."""
-        self.check_alive()
-        future: asyncio.Future[int] = self._loop.create_future()
-        write = Write(original, len(chunks), future, owner)
-        if self.raised.writes:
+        self.check_open()
+        write = Write(original, len(chunks), self.make_future(), owner)
+        if self.failed.writes:
             write.task = asyncio.current_task()
-            chunks = self._repeat(write, chunks)
+            chunks = self._not_stored(write, chunks)
             if not chunks:
-                self._kick()
+                self._send_now()
                 return write
-        batch = self.batch
-        here = 0
-        for chunk in chunks:
-            here += 1
-            size = batch.add(chunk)
-            if size >= MAX_BATCH_BYTES or batch.count >= self.max_count:
-                self._writes.append((write, here, batch.count))
-                here = 0
-                self.seal()
-        if here:
-            self._writes.append((write, here, batch.count))
-        if not self.busy and self.scheduled is None:
-            self.schedule()
+        self.buffer.add_awaited(write, chunks)
+        self._added()
         return write
 
-    def _repeat(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
-        """A write that raised is called again: take over what became of it, return the chunks still to be added."""
-        before = self.raised.take(write)
+    def _not_stored(self, write: Write, chunks: Sequence[bytes]) -> Sequence[bytes]:
+        """The chunks still to be added; of a retried write, those that were withdrawn. It takes over the others."""
+        before = self.failed.take(write)
         if before is None:
             return chunks
         write.settle(before.acked, before.last)
         if write.future.done():
             return ()
-        if self.flight is not None:
-            self.flight.writes = [(write if w is before else w, n, end) for w, n, end in self.flight.writes]
+        self.buffer.replace(before, write)
         return chunks[write.count - before.lost :] if before.lost else ()
 
     async def flush(self) -> None:
-        """Wait until all that was given is stored, or raise why it cannot be."""
-        if self._unheard is not None:
-            error, self._unheard = self._unheard, None
+        """Wait until all that was added is stored, or raise why it cannot be."""
+        if self._unraised is not None:
+            error, self._unraised = self._unraised, None
             raise error
-        target = self.given + self.batch.count
-        if self.settled >= target:
+        if self.buffer.empty and not self.buffer.discarded:
             return
-        self.check_alive()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.flushes.append((target, future))
-        self._kick()
+        self.check_open()
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.buffer.add_flush(future)
+        self._send_now()
         await future
 
-    def _kick(self) -> None:
-        if not self.busy:
-            if self.scheduled is not None:
-                self.scheduled.cancel()
-            self.pump()
+    # batches out
 
-    # sending
-
-    def pump(self) -> None:
-        """Send what waits, unless something is under way."""
-        self.scheduled = None
-        if self.busy or self.dead is not None:
-            return
-        if self.flight is None:
-            if not self.queue:
-                self.seal()
-            if not self.queue:
-                return
-            self.flight = self.queue.popleft()
-        self._start()
-
-    def _start(self) -> None:
-        """Send the batch in flight, or find out first whether it may be sent."""
-        batch = self.flight
-        assert batch is not None
-        self.busy = True
-        if self.topology.observer is not None and not batch.sent:
-            watch, name = self.topology.observer.batch, self.stream_id
-            self.observed = watch(name, batch.count, len(batch.body), self.observed)
-        if batch.sent or self.generation != self.topology.generation(self.stream_id):
-            self._recover(None)  # an earlier attempt, or a reconnection: look before sending
-        elif self.assisted_batches:
-            self._recover(None)
+    def schedule(self, delay: float) -> None:
+        """Call ``push`` on this turn of the event loop, or after ``delay`` seconds; see the base class."""
+        if delay:
+            self._lingering = self._loop.call_later(delay, self.push)
         else:
-            self._transmit()
+            self._loop.call_soon(self.push)
 
-    def _transmit(self) -> None:
-        batch = self.flight
-        assert batch is not None
-        batch.first = first = self.sequence.reserve(batch.count)
-        batch.sent = True
-        last = first + batch.count - 1
-        frame = self.framer.xadd(self.terms.number, first, batch.count, batch.body, batch.nonce, self.cut(last))
+    def push(self) -> None:
+        """Send the next batch, if one is due."""
+        self._lingering = None
+        frame = self.next_frame()
+        if frame is not None:
+            self._send(frame)
+
+    def _send_now(self) -> None:
+        """Linger no more, and go on where the appender was suspended."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+            self.enlist(0.0)
+        elif self.state < State.READY and not self.buffer.empty:
+            self.enlist(0.0)
+
+    def next_frame(self) -> bytes | None:
+        """The request of the next batch, which is in flight from then on. None: there is none, or none now."""
+        if self.state != State.READY:
+            return None
+        batch = self.buffer.next_batch()
+        if batch is None:
+            self.state = State.IDLE
+            return None
+        batch.nonce = batch.nonce or self.next_nonce()
+        observer = self.topology.observer
+        if observer is not None and not batch.sent:
+            self.observed = observer.batch(self.stream_id, batch.count, len(batch.body), self.observed)
+        # After an earlier attempt or a reconnection: look before sending.
+        if batch.sent or self.assisted_batches or self.generation != self.topology.generation(self.stream_id):
+            self._recover(None)
+            return None
+        return self._frame(batch)
+
+    def _frame(self, batch: Batch) -> bytes | None:
         try:
-            self.topology.send(self.stream_id, frame, self, follow=False)
-        except HelixError as error:  # the connections are closed
-            self.pause(error)
+            batch.first = first = self.sequence.reserve(batch.count)
+            below = self._trim_below(first + batch.count - 1)
+            frame = self.framer.xadd(self.terms.current, first, batch.count, batch.body, batch.nonce, below)
+        except (ValueError, OverflowError) as error:
+            self.sequence.rollback()
+            self.suspend(HelixError(f"no request can be made of stream {self.stream_id!r}: {error}"))
+            return None
+        batch.sent = True
+        self.state = State.IN_FLIGHT
+        return frame
 
-    def cut(self, last: int) -> bytes | None:
+    def _send(self, frame: bytes) -> None:
+        try:
+            self.transmit(frame)
+        except HelixError as error:  # the connections are closed
+            self.suspend(error)
+
+    def _trim_below(self, last: int) -> bytes | None:
         """The id below which a batch that ends at ``last`` may trim, or None where it need not.
 
         Trimming is exact, and done once in a while: an entry is marked deleted in its node, which costs little, while
@@ -220,143 +267,182 @@ class Appender(Intake):
         cut = last - self.max_length - self.max_count + 2
         return self.terms.id_at(cut) if cut > 1 else None
 
+    # replies
+
     def replied(self, reply: Any) -> None:
         """The reply to a batch of several chunks, or a refusal."""
         if type(reply) is bytes:
             self.sequence.commit()
-            self.collisions = 0
             self._stored(publish=True)
         else:
             self._recover(reply)
 
     def _stored(self, *, publish: bool) -> None:
         """The batch in flight is in the stream."""
-        batch = self.flight
+        batch = self.buffer.in_flight
         assert batch is not None
-        self.flight = None
-        self.busy = False
-        self.trouble_since = None
-        self.in_trouble = False
+        self.trouble = None
         self.trimmed = self.trims
         if self.observed is not None:
             self.observed.done()
-        first = batch.first
         try:
             if publish:
                 # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
-                self.announce(first, first + batch.count - 1, batch.body)
+                self.announce(batch.first, batch.first + batch.count - 1, batch.body)
         finally:
-            for write, count, end in batch.writes:
-                write.settle(count, first + end - 1)
-        self.settled += batch.count
-        if self.flushes:
-            self.settle_flushes()
-        if self.queue or self.batch.count:
-            self.pump()
-
-    # trouble
+            self.buffer.acknowledge()
+            self.advance()
 
     def _recover(self, reply: object) -> None:
-        self.subscribers.assume_present()  # after a failover, for example, there may be some that were not counted
+        """Find out the outcome of the batch in flight; ``reply`` is its error, None after a reconnection."""
+        batch, now = self.buffer.in_flight, self._loop.time()
+        assert batch is not None
+        self.state = State.RECOVERING
+        self.subscribers.assume_present()  # after a failover there may be others, that no count has told of
+        trouble = self.trouble = self.trouble or Trouble()
         refused = isinstance(reply, StoreResponseError) and str(reply).startswith(REFUSED)
         cause = reply if isinstance(reply, HelixError) and not refused else None
         if refused:
-            self.collisions += 1
-        elif isinstance(reply, StoreConnectionError) and self.flight is not None:
-            self.flight.doubtful = True
-        self._recovering = asyncio.get_running_loop().create_task(
-            self._recovery.resolve(self, cause), name=f"recover {self.stream_id}"
-        )
+            trouble.collisions += 1
+        elif isinstance(reply, StoreConnectionError):
+            batch.doubtful = True
+        if cause is not None and trouble.since is None:
+            trouble.since, trouble.failures = now, 0
+        if not self.assisted_batches and trouble.collisions >= COLLISIONS:
+            self.assisted_batches, trouble.collisions = ASSISTED_BATCHES, 0
+        below = None
+        if self.assisted_batches:
+            if not batch.sent:
+                batch.first, batch.sent = self.sequence.last + 1, True
+            below = self._trim_below(self.sequence.last + batch.count)
+        position = Position(
+            self.stream_id, self.keys, self.terms, self.sequence.last, self.assisted_batches > 0, below,
+            cause, now - (trouble.since or now), trouble.failures,
+        )  # fmt: skip
+        trouble.failures += cause is not None
+        self._recovering = self._loop.create_task(self._resolve(batch, position), name=f"recover {self.stream_id}")
 
-    def resend(self) -> None:
-        """The batch is not in the stream: send it again."""
+    async def _resolve(self, batch: Batch, position: Position) -> None:
+        try:
+            outcome = await self._recovery.resolve(batch, position)
+            if self.state == State.RECOVERING:
+                self._apply(batch, outcome)
+        except Exception as error:  # noqa: BLE001
+            # A bug here must not leave the writers waiting for ever.
+            trouble = HelixError(f"recovery of stream {self.stream_id!r} failed: {error!r}")
+            trouble.__cause__ = error
+            self.suspend(trouble)
+
+    def _apply(self, batch: Batch, outcome: Outcome) -> None:
+        """Go on with the batch in flight, whose outcome is known now."""
+        if isinstance(outcome, Stored):
+            self.generation = outcome.generation
+            self._confirm_stored(batch, outcome.first, publish=True)
+        elif isinstance(outcome, Assigned):
+            self.assisted_batches -= 1
+            self._confirm_stored(batch, outcome.first, publish=False)
+        elif isinstance(outcome, Resend):
+            self.generation = outcome.generation
+            self._report_lost(outcome.lost)
+            self._overtaken(outcome.after)
+            frame = self._frame(batch)
+            if frame is not None:
+                self._send(frame)
+        elif isinstance(outcome, Unknown):
+            self._report_lost(outcome.lost)
+            self._overtaken(outcome.last)
+            self._give_up_batch(batch)
+        elif isinstance(outcome, Closed):
+            self.fail_permanently(outcome.make_error)
+        else:
+            batch.doubtful = batch.doubtful or outcome.doubtful
+            self.suspend(outcome.error)
+
+    def _overtaken(self, last: int) -> None:
+        """The batch in flight is not in the stream, which another writer of this term may have brought to ``last``."""
         self.sequence.rollback()
-        self._transmit()
+        self.sequence.jump(max(last, self.sequence.last))
 
-    def moved(self, last: int) -> None:
-        """Another writer of this term brought the stream to ``last``."""
-        self.sequence.rollback()
-        self.sequence.jump(last)
-
-    def abandon(self, error: HelixError, last: int) -> None:
-        """What became of the batch cannot be known: say so and go on after ``last``."""
-        batch = self.flight
-        assert batch is not None
-        self.moved(max(last, self.sequence.last))
-        self.flight = None
-        self.busy = False
-        self.settled += batch.count
-        for write, _count, _end in batch.writes:
-            write.fail(error)
-        # a repeat of one that had raised before cannot wait for this batch any more
-        self.raised.drop(write for write, _count, _end in batch.writes)
-        self.tell_flushes(error)
-        self._report(error)
-        if self.queue or self.batch.count:
-            self.pump()
-
-    def found(self, first: int, *, publish: bool) -> None:
-        """The batch is in the stream."""
-        batch = self.flight
-        assert batch is not None
+    def _confirm_stored(self, batch: Batch, first: int, *, publish: bool) -> None:
         batch.first = first
-        last = first + batch.count - 1
-        self.sequence.rollback()
-        if last > self.sequence.last:
-            self.sequence.jump(last)
+        self._overtaken(first + batch.count - 1)
         self._stored(publish=publish)
 
-    def pause(self, error: HelixError) -> None:
-        """The server cannot be reached for too long: those who wait are told, what was sent without waiting stays.
+    def _give_up_batch(self, batch: Batch) -> None:
+        """The outcome of the batch in flight cannot be known: say so and go on behind it."""
+        error = WriteOutcomeUnknownError(self.stream_id, batch.first, batch.first + batch.count - 1)
+        self.buffer.give_up(error)
+        # a retry of a write that had failed before cannot wait for this batch any more
+        self.failed.drop(write for write, _count, _end in batch.writes)
+        self._fail_flushes(error)
+        self._report(error)
+        self.advance()
 
-        The batch in flight stays as it is, since it may have been stored; writes behind it are taken back. What nobody
-        waits for is tried again a little later, as often as it takes, and reported where nobody else was told.
+    def _report_lost(self, lost: tuple[int, int] | None) -> None:
+        if lost is not None and lost != self._lost:  # a hole is seen again until something is stored behind it
+            self._lost = lost
+            self._report(AcknowledgedDataLostError(self.stream_id, *lost))
+
+    def _fail_flushes(self, error: HelixError) -> bool:
+        if self.observed is not None:
+            self.observed.done(error)
+        waited: bool = self.buffer.fail_flushes(error)
+        return waited
+
+    # ends
+
+    def suspend(self, error: HelixError) -> None:
+        """Stop trying for now: fail the waiting calls, withdraw their chunks that were never sent, keep the rest.
+
+        The batch in flight stays as it is, since it may have been stored. Chunks that nobody waits for are tried again
+        every RETRY_SECONDS; where no call was failed by the error, it is reported once.
         """
-        self.busy = False
-        raised = self.take_back()
-        self.raised.add(write for write in raised.values() if write.lost < write.count)
-        self.trouble_since = None
-        heard = self.tell_flushes(error)
-        for write in raised.values():
-            heard = not write.future.done() or heard
+        if self.state == State.CLOSED:
+            return
+        writes = self.buffer.withdraw_unsent()
+        self.failed.add(write for write in writes if write.lost < write.count)
+        self.state = State.IDLE if self.buffer.empty else State.SUSPENDED
+        trouble = self.trouble = self.trouble or Trouble()
+        trouble.since = None
+        noticed = self._fail_flushes(error)
+        for write in writes:
+            noticed = not write.future.done() or noticed
             write.fail(error)
-        if self.unawaited and self._again is None and not isinstance(error, StoreClosedError):
-            self._again = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._try_again)
-            if not heard and not self.in_trouble:
-                self.in_trouble = True
+        if self.buffer.has_unawaited and self._retrying is None and not isinstance(error, StoreClosedError):
+            self._retrying = self._loop.call_later(RETRY_SECONDS, self._retry)
+            if not noticed and not trouble.reported:
+                trouble.reported = True
                 self._report(error)
 
-    def _try_again(self) -> None:
-        self._again = None
-        self._kick()
+    def _retry(self) -> None:
+        self._retrying = None
+        self._send_now()
 
-    def die(self, make: Callable[[Sequence[bytes]], HelixError]) -> None:
-        """Nothing more can be written: everyone is told, and what was sent without waiting is reported."""
-        self.dead = make
-        self.busy = False
-        batches = self.clear()
+    def fail_permanently(self, make_error: MakeError) -> None:
+        """Nothing more can be written: fail the waiting calls, and report the chunks that no write waits for."""
+        self._make_error = make_error
+        self.state = State.CLOSED
+        batches = self.buffer.clear()
         unsent = [line for batch in batches for line in batch.lines(awaited=False)]
         for batch in batches:
             for write, _count, _end in batch.writes:
-                write.fail(make(()))
-        error = make(unsent)
-        if not self.tell_flushes(error) and unsent:
-            self._unheard = error
+                write.fail(make_error(()))
+        error = make_error(unsent)
+        if not self._fail_flushes(error) and unsent:
+            self._unraised = error
         if unsent:
             self._report(error)
 
     async def close(self) -> None:
-        """Stop; what is not stored by now is not sent any more, and whoever waits for it is told. Does not flush."""
-        if self.scheduled is not None:
-            self.scheduled.cancel()
-            self.scheduled = None
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        """Stop at once: chunks that are not stored are not sent any more, and the calls that wait for them fail."""
+        for timer in (self._lingering, self._retrying):
+            if timer is not None:
+                timer.cancel()
+        self._lingering = self._retrying = None
         task = self._recovering
         if task is not None and not task.done():
             task.cancel()
-        if self.dead is None:
-            self.die(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
+        if not self.closed:
+            self.fail_permanently(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
         if task is not None and not task.done():
             await asyncio.gather(task, return_exceptions=True)

@@ -1,37 +1,38 @@
-"""The awaited writes that raised, and how a repeated one is known."""
+"""The failed writes of one stream, and how a retry of one is recognised."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from helix_fast.codec import Write
 
-MAX_RAISED = 4096
+MAX_FAILED: Final = 4096
 
 
-class Raised:
-    """The writes that raised and whose chunks may be stored: a repeated call takes over what became of them.
+class FailedWrites:
+    """Failed writes whose chunks may have been stored: a retry takes over their outcome.
 
-    A repeat is known by its chunk objects, whatever other tasks wrote meanwhile; by equal chunks only as the next thing
-    that its writer does, since equal chunks (tokens!) come again and mean something else. A task that writes another
-    chunk has given the first one up: the same object may come again from it, and is then meant as a new chunk.
+    A retry is recognised by the identity of its chunk objects, at any time; or by equality, only if it is its writer's
+    next write, because equal chunks (tokens!) are common. A task that writes something else gives up its claim: if the
+    same object comes again from it, that is a new chunk.
     """
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
 
     def add(self, writes: Iterable[Write]) -> None:
-        """These raised."""
+        """Remember writes that failed."""
         known = {id(write) for write in self.writes}
-        self.writes = [*self.writes, *(write for write in writes if id(write) not in known)][-MAX_RAISED:]
+        self.writes = [*self.writes, *(write for write in writes if id(write) not in known)][-MAX_FAILED:]
 
     def drop(self, writes: Iterable[Write]) -> None:
-        """What became of these cannot be known any more."""
-        over = {id(write) for write in writes}
-        self.writes = [write for write in self.writes if id(write) not in over]
+        """Forget writes whose outcome cannot be known any more."""
+        unknown = {id(write) for write in writes}
+        self.writes = [write for write in self.writes if id(write) not in unknown]
 
     def take(self, write: Write) -> Write | None:
-        """The one that ``write`` repeats, if it repeats one."""
+        """The failed write that ``write`` retries, if any; it is forgotten here."""
         found = next((before for before in self.writes if _identical(before.original, write.original)), None)
         if found is None:
             mine = [before for before in self.writes if before.owner is write.owner and before.fresh]

@@ -69,7 +69,7 @@ class LeaseRenewer:
                 _RENEW,
                 appender.stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._producer, appender.terms.number, appender.lease_ms, self._ttl),
+                (self._producer, appender.terms.current, appender.lease_ms, self._ttl),
             )
         except HelixError as error:
             self._report(error)

@@ -82,7 +82,7 @@ class RedisStreamManager(RedisStore):
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
         self._cursors: weakref.WeakSet[StreamCursor] = weakref.WeakSet()
         requests, report = self._requests, self._errors.report
-        self._recovery = Recovery(requests, report)
+        self._recovery = Recovery(requests)
         self._producer = secrets.token_urlsafe(3).encode()
         self._leases = LeaseRenewer(requests, self._producer, self.ttl, report)
         self._cursor_context = CursorContext(
@@ -137,20 +137,20 @@ class RedisStreamManager(RedisStore):
         _kind, _term, epoch, last, text, stop, reason, _status = reply
         terms = Terms(text.decode(), epoch.decode(), fencing_token)
         shared = self._appenders.get(stream_id)
-        if shared is None or not shared.alive or shared.terms.number != terms.number:
+        if shared is None or not shared.alive or shared.terms.current != terms.current:
             shared = Appender(
                 stream_id,
                 self._requests.topology,
                 keys,
                 terms,
                 int(last),
+                generation=generation,
                 nonce=secrets.token_urlsafe(3).encode(),
                 max_length=self.max_stream_length,
                 linger=self._linger,
                 recovery=self._recovery,
                 report=self._errors.report,
             )
-            shared.generation = generation
             self._appenders[stream_id] = shared
             self._all_appenders.add(shared)
         elif fencing_token is not None:
@@ -185,11 +185,11 @@ class RedisStreamManager(RedisStore):
         self._leases.remove(appender)
         if self._appenders.get(appender.stream_id) is appender:
             del self._appenders[appender.stream_id]
-        alive = appender.dead is None
+        alive = not appender.closed
         await appender.close()
         if appender.lease_ms and alive and not self._requests.closed:
             keys = appender.keys
-            args = (self._producer, appender.terms.number)
+            args = (self._producer, appender.terms.current)
             await self._requests.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:

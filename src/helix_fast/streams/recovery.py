@@ -1,13 +1,16 @@
-"""What became of a batch: after a refusal, a lost reply or a reconnection, the stream itself is asked."""
+"""What became of a batch: after a refusal, a lost reply or a reconnection, the stream itself is asked.
+
+Recovery changes nothing in an appender: it answers with an outcome, which the appender applies.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from helix_fast.codec import Batch
 from helix_fast.errors import (
-    AcknowledgedDataLostError,
     HelixError,
     StaleFencingTokenError,
     StoreResponseError,
@@ -15,34 +18,104 @@ from helix_fast.errors import (
     StreamDeletedError,
     StreamFencedError,
     StreamResetError,
-    WriteOutcomeUnknownError,
 )
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
 from helix_fast.transport.retry import is_transient, pause
 
-if TYPE_CHECKING:
-    from .appender import Appender
+from .terms import Terms
 
 _INSPECT: Final = script("streams", "stream_inspect")
 _APPEND: Final = script("streams", "stream_append")
-# After so many refusals in a row another process is writing as busily as we are: the server assigns the sequences of
-# the next batches. Chosen so that two writers that meet now and then never leave the fast path.
-COLLISIONS: Final = 3
-ASSISTED_BATCHES: Final = 64
+
+MakeError = Callable[[Sequence[bytes]], HelixError]
+"""Makes the error of a closed stream; it is given the chunks that were not stored and that no write waits for."""
+
+
+class Position(NamedTuple):
+    """What an appender knows when the outcome of its batch is unknown.
+
+    Attributes:
+        last: the stream's last sequence, as far as it is known.
+        assisted: the server is to assign the sequence of the batch.
+        trim_below: the id below which an assisted batch trims, None for nothing.
+        cause: the error that the append met; None for a refusal by Redis's id check, and after a reconnection.
+        failing_for: seconds since the first of the failures in a row. failures: how many came before this one.
+    """
+
+    stream_id: str
+    keys: StreamKeys
+    terms: Terms
+    last: int
+    assisted: bool = False
+    trim_below: bytes | None = None
+    cause: HelixError | None = None
+    failing_for: float = 0.0
+    failures: int = 0
+
+
+class Stored(NamedTuple):
+    """The batch is in the stream, from sequence ``first`` on; it was not published yet.
+
+    ``generation`` is that of the connection before the stream was read, here and in Resend: a reconnection since then
+    is looked into again.
+    """
+
+    first: int
+    generation: int
+
+
+class Assigned(NamedTuple):
+    """The server has stored the batch from sequence ``first`` on, and published it."""
+
+    first: int
+
+
+class Resend(NamedTuple):
+    """The batch is not in the stream, whose last sequence is ``after``: send it again.
+
+    ``lost`` are the first and last of the acknowledged sequences that the server does not have any more.
+    """
+
+    after: int
+    generation: int
+    lost: tuple[int, int] | None = None
+
+
+class Closed(NamedTuple):
+    """Nothing more can be written."""
+
+    make_error: MakeError
+
+
+class Unknown(NamedTuple):
+    """The place of the batch is trimmed: whether it was stored cannot be known. The stream is at ``last``."""
+
+    last: int
+    lost: tuple[int, int] | None = None
+
+
+class Unreachable(NamedTuple):
+    """The server could not be asked, or refuses for now. ``doubtful``: an assisted append may have been stored."""
+
+    error: HelixError
+    doubtful: bool = False
+
+
+Outcome: TypeAlias = Stored | Assigned | Resend | Closed | Unknown | Unreachable
 
 
 class Inspection:
     """The reply of ``stream_inspect``."""
 
-    __slots__ = ("chunk", "epoch", "fence", "oldest", "status", "stored", "term", "terms", "top", "writer")
+    __slots__ = ("chunk", "epoch", "fence", "generation", "oldest", "status", "stored", "term", "top", "writer")
 
-    def __init__(self, reply: Sequence[bytes]) -> None:
+    def __init__(self, reply: Sequence[bytes], generation: int) -> None:
+        self.generation = generation
         self.status = reply[0].decode()
         self.term = int(reply[1])
         self.epoch = reply[2].decode()
-        self.terms = reply[3].decode()
         self.fence = int(reply[4]) if reply[4] else None
         self.top = int(reply[8] or 0)
         self.oldest = int(reply[9].split(b"-")[1])
@@ -53,132 +126,92 @@ class Inspection:
 
 
 class Recovery:
-    """Resolves batches for all appenders of one manager."""
+    """Finds out the outcome of batches, for all appenders of one manager."""
 
-    def __init__(self, requests: Requests, report: Callable[[HelixError], None]) -> None:
+    def __init__(self, requests: Requests) -> None:
         self._requests = requests
-        self._report = report
 
-    async def resolve(self, appender: Appender, cause: HelixError | None) -> None:
-        """Find out what became of the appender's batch and let it go on.
-
-        ``cause`` is the error that its append met; None for a refusal by Redis's id check, after a reconnection, and
-        where the server assigns the sequence.
-        """
+    async def resolve(self, batch: Batch, position: Position) -> Outcome:
+        """Find out what became of a batch; waits before it asks where the append has failed."""
+        if position.cause is not None:
+            if not self._worth_retrying(position.cause, position.failing_for):
+                return Unreachable(position.cause)
+            await asyncio.sleep(pause(position.failures))
         try:
-            if cause is not None and not await self._worth_retrying(appender, cause):
-                appender.pause(cause)
-            elif appender.assisted_batches or appender.collisions >= COLLISIONS:
-                await self._assist(appender)
-            else:
-                await self._look(appender)
+            return await (self._assist(batch, position) if position.assisted else self._look_up(batch, position))
         except HelixError as error:
-            appender.pause(error)
-        except Exception as error:  # noqa: BLE001
-            # A bug here must not leave the writers waiting for ever.
-            trouble = HelixError(f"recovery of stream {appender.stream_id!r} failed: {error!r}")
-            trouble.__cause__ = error
-            appender.pause(trouble)
+            return Unreachable(error)
 
-    async def _worth_retrying(self, appender: Appender, cause: HelixError) -> bool:
-        now = asyncio.get_running_loop().time()
-        if appender.trouble_since is None:
-            appender.trouble_since, appender.failures = now, 0
-        if not is_transient(cause) or now - appender.trouble_since > self._requests.retry_timeout:
-            appender.trouble_since = None
-            return False
-        await asyncio.sleep(pause(appender.failures))
-        appender.failures += 1
-        return True
+    def _worth_retrying(self, cause: HelixError, failing_for: float) -> bool:
+        return is_transient(cause) and failing_for <= self._requests.retry_timeout
 
-    async def _inspect(self, appender: Appender, entry: bytes) -> Inspection | None:
-        keys: StreamKeys = appender.keys
-        generation = appender.topology.generation(appender.stream_id)
-        reply = await self._requests.run(_INSPECT, appender.stream_id, (keys.stream, keys.meta), (entry,))
-        # Taken from before the request: a reconnection in between is looked at again.
-        appender.generation = generation
-        return Inspection(reply) if reply else None
+    async def _inspect(self, position: Position, entry: bytes) -> Inspection | Closed:
+        keys = position.keys
+        generation = self._requests.topology.generation(position.stream_id)
+        reply = await self._requests.run(_INSPECT, position.stream_id, (keys.stream, keys.meta), (entry,))
+        if not reply:
+            return Closed(lambda unsent: StreamDeletedError(position.stream_id, unsent))
+        return Inspection(reply, generation)
 
-    async def _look(self, appender: Appender) -> None:
-        batch = appender.flight
-        if batch is None:
-            return
-        entry = b"%d-%d" % (appender.terms.number, batch.first) if batch.sent else b""
-        found = await self._inspect(appender, entry)
-        if found is not None and batch.sent and found.writer == batch.nonce and found.chunk == batch.body:
-            appender.found(batch.first, publish=True)
-        elif not self._over(appender, found) and found is not None:
-            believed = appender.sequence.last
-            if found.stored < believed:
-                lost = (found.stored + 1, believed)
-                if appender.lost != lost:  # looked at again before anything was stored behind the hole: told once
-                    appender.lost = lost
-                    self._report(AcknowledgedDataLostError(appender.stream_id, *lost))
-            if found.top > believed:
-                if batch.doubtful and found.oldest > batch.first:
-                    appender.abandon(
-                        WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1),
-                        found.top,
-                    )
-                    return
-                appender.moved(found.top)
-            appender.resend()
+    async def _look_up(self, batch: Batch, position: Position) -> Outcome:
+        """Look for the batch in the stream."""
+        entry = b"%d-%d" % (position.terms.current, batch.first) if batch.sent else b""
+        found = await self._inspect(position, entry)
+        if isinstance(found, Closed):
+            return found
+        if batch.sent and found.writer == batch.nonce and found.chunk == batch.body:
+            return Stored(batch.first, found.generation)
+        closed = _closed(position, found)
+        if closed is not None:
+            return closed
+        lost = (found.stored + 1, position.last) if found.stored < position.last else None
+        if found.top > position.last and batch.doubtful and found.oldest > batch.first:
+            return Unknown(found.top, lost)
+        return Resend(max(found.top, position.last), found.generation, lost)
 
-    def _over(self, appender: Appender, found: Inspection | None) -> bool:
-        """Whether nothing more can be written, and then end the appender."""
-        name, terms = appender.stream_id, appender.terms
-        if found is None:
-            appender.die(lambda unsent: StreamDeletedError(name, unsent))
-        elif found.status in {"ended", "failed"}:
-            status = found.status
-            appender.die(lambda unsent: StreamClosedError(name, status, unsent))
-        elif found.epoch != terms.epoch:
-            epoch = found.epoch
-            appender.die(lambda unsent: StreamResetError(epoch, unsent))
-        elif found.term != terms.number:
-            token, fence = terms.token, found.fence
-            if token is not None and fence is not None and token < fence:
-                appender.die(lambda unsent: StaleFencingTokenError(token, fence, unsent))
-            else:
-                appender.die(lambda unsent: StreamFencedError(name, unsent))
-        else:
-            return False
-        return True
-
-    async def _assist(self, appender: Appender) -> None:
-        """Let the server assign the sequence of this batch."""
-        batch = appender.flight
-        if batch is None:
-            return
-        if appender.assisted_batches == 0:
-            appender.assisted_batches = ASSISTED_BATCHES
-            appender.collisions = 0
-        keys = appender.keys
-        # An attempt under an id of ours may still be on its way: the script looks for the nonce from there on.
-        after = batch.first - 1 if batch.sent else appender.sequence.last
-        batch.first, batch.sent = after + 1, True
-        last = appender.sequence.last + batch.count
+    async def _assist(self, batch: Batch, position: Position) -> Outcome:
+        """Let the server assign the sequence of a batch that begins at ``first`` or later."""
         args: list[Any] = [
-            appender.terms.number, batch.count, batch.body, batch.nonce, after,
-            appender.cut(last) or b"", appender.topology.publish, keys.channel, int(batch.doubtful),
+            position.terms.current, batch.count, batch.body, batch.nonce, batch.first - 1, position.trim_below or b"",
+            self._requests.topology.publish, position.keys.channel, int(batch.doubtful),
         ]  # fmt: skip
-        try:
-            topology = appender.topology
-            reply = await topology.call(appender.stream_id, _APPEND.frame((keys.stream, keys.meta), args))
-        except HelixError as error:
-            if not is_transient(error) and not (
-                isinstance(error, StoreResponseError) and error.server_code == "NOSCRIPT"
-            ):
-                raise
-            if is_transient(error):
-                batch.doubtful, args[-1] = True, 1
-            reply = await self._requests.run(_APPEND, appender.stream_id, (keys.stream, keys.meta), args)
-        if reply == b"unknown":
-            lost = WriteOutcomeUnknownError(appender.stream_id, batch.first, batch.first + batch.count - 1)
-            appender.abandon(lost, last)
-        elif reply:
-            appender.assisted_batches -= 1
-            appender.found(int(reply), publish=False)
-        elif not self._over(appender, await self._inspect(appender, b"")):
+        while True:
+            try:
+                reply = await self._append(position, args)
+                found = None if reply else await self._inspect(position, b"")
+            except HelixError as error:
+                return Unreachable(error, doubtful=args[-1] == 1)
+            if reply == b"unknown":
+                return Unknown(position.last + batch.count)
+            if found is None:
+                return Assigned(int(reply))
+            closed = found if isinstance(found, Closed) else _closed(position, found)
+            if closed is not None:
+                return closed
             await asyncio.sleep(0)
-            await self._assist(appender)
+
+    async def _append(self, position: Position, args: list[Any]) -> Any:
+        name, keys = position.stream_id, (position.keys.stream, position.keys.meta)
+        try:
+            return await self._requests.topology.call(name, _APPEND.frame(keys, args))
+        except HelixError as error:
+            if is_transient(error):
+                args[-1] = 1  # it may have been stored: the script looks for the nonce first
+            elif not (isinstance(error, StoreResponseError) and error.server_code == "NOSCRIPT"):
+                raise
+        return await self._requests.run(_APPEND, name, keys, args)
+
+
+def _closed(position: Position, found: Inspection) -> Closed | None:
+    """Why nothing more can be written, if so."""
+    name, terms, status, epoch, fence = position.stream_id, position.terms, found.status, found.epoch, found.fence
+    if status in {"ended", "failed"}:
+        return Closed(lambda unsent: StreamClosedError(name, status, unsent))
+    if epoch != terms.epoch:
+        return Closed(lambda unsent: StreamResetError(epoch, unsent))
+    if found.term != terms.current:
+        token = terms.token
+        if token is not None and fence is not None and token < fence:
+            return Closed(lambda unsent: StaleFencingTokenError(token, fence, unsent))
+        return Closed(lambda unsent: StreamFencedError(name, unsent))
+    return None

@@ -1,4 +1,4 @@
-"""StreamWriter: one agent's way into a stream."""
+"""StreamWriter: what an agent writes a stream with. Encodes chunks and checks their size; the appender sends them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ class StreamWriter:
     a stream, here or in other processes, are interleaved. As an async context manager it flushes and closes when left.
 
     Attributes:
-        stream_id, agent_id, agent_type: as given to ``create_writer``.
+        stream_id, agent_id, agent_type: the arguments of ``create_writer``.
         epoch: the life of the stream that it writes to.
-        stop_requested: an ``asyncio.Event``, set and true when someone called ``request_stop``; ``stop_reason`` tells
-            why.
+        stop_requested: an ``asyncio.Event``, set by ``request_stop``; ``stop_reason`` tells why.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class StreamWriter:
         self.agent_type = agent_type
         self.epoch = appender.terms.epoch
         self._appender = appender
-        self._batch = appender.batch
         self._encoder = codec.ChunkEncoder(agent_id, agent_type)
         self._max_chunk_bytes = max_chunk_bytes
         # JSON needs at most 6 bytes a character; text below this needs no look at its encoded size
@@ -66,12 +64,12 @@ class StreamWriter:
 
     @property
     def stop_requested(self) -> asyncio.Event:
-        """Set when ``request_stop`` was called for the stream; the writer may finish what it is doing."""
+        """Set by ``request_stop`` for the stream; the writer may finish its work."""
         return self._appender.stop_requested
 
     @property
     def stop_reason(self) -> str | None:
-        """What ``request_stop`` was given."""
+        """The reason given to ``request_stop``."""
         return self._appender.stop_reason
 
     @property
@@ -127,27 +125,26 @@ class StreamWriter:
     def send(self, chunk: StreamChunk | dict[str, Any]) -> None:
         """Write a chunk without waiting: it is buffered, in order with all others, and sent within ``linger_ms``.
 
-        ``flush`` tells when it is stored. Where the server cannot be reached for the retry time, and nobody waits for a
-        ``flush`` or ``write``, that is told through ``on("error")``, and what was sent is tried again in the
-        background. What can no longer be stored is reported by the error of ``flush`` or ``close`` and through
-        ``on("error")``, with the chunks in its ``unsent``.
+        ``flush`` waits until it is stored. If the server cannot be reached for the retry time while no ``flush`` or
+        ``write`` waits, ``on("error")`` gets the error, and the chunks are retried in the background. Chunks that can
+        no longer be stored are in ``unsent`` of the error that ``flush`` or ``close`` raises and ``on("error")`` gets.
 
         Raises:
             MalformedChunkError, ChunkTooLargeError, or what ended the stream for this writer; see ``write``.
         """
         data = self._encode(chunk)
         appender = self._appender
-        if appender.dead is not None:
-            appender.check_alive()
-        appender.added(self._batch.add(data))
+        if appender.closed:
+            appender.check_open()
+        appender.send(data)
 
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
         appender = self._appender
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
-        if appender.dead is not None:
-            appender.check_alive()
+        if appender.closed:
+            appender.check_open()
         now = time.time()
         try:
             if len(delta) > self._surely_small:
@@ -159,7 +156,7 @@ class StreamWriter:
             raise MalformedChunkError(None, delta, str(error)) from error
 
     async def drain(self) -> None:
-        """Wait while more than ``max_buffered_bytes`` are not acknowledged yet: for who sends faster than the server.
+        """Wait while more than ``max_buffered_bytes`` are not acknowledged yet. For a sender faster than the server.
 
         Raises:
             The same errors as ``flush``.

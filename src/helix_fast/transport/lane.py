@@ -1,8 +1,9 @@
 """The auto-pipelining connection: what is sent in one turn of the event loop leaves in one write.
 
 All stores and all tasks of a process share one lane per node. Every request has a slot in a queue and every reply is
-given to the slot at its head, so a caller that stopped waiting never shifts another's reply. Blocking and pub/sub
-commands have no place here.
+given to the slot at its head, so a caller that stopped waiting never shifts another's reply. Appenders do not queue
+their batches: they say that they are ready, and the lane asks them for a frame when it writes. So a batch grows until
+then, and while the socket takes nothing. Blocking and pub/sub commands have no place here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ the connection broke (the request may or may not have been executed)."""
 
 
 def settle(future: asyncio.Future[Any], reply: Any) -> None:
-    """Give a reply to whoever may still wait for it."""
+    """Give a reply to a caller, if it still waits."""
     if not future.done():
         future.set_result(reply)
 
@@ -138,10 +139,14 @@ class Lane(Link):
         transport = self._transport
         if transport is None:
             # The connection was lost in this turn of the loop, before what was queued in it could leave.
-            if outbox.frames:
+            if outbox.frames or outbox.ready:
                 self._demand()
             return
-        if self._paused or not outbox.frames:
+        if self._paused:
+            return
+        if outbox.ready:
+            self._pull()
+        if not outbox.frames:
             return
         self._waiting.extend(outbox.slots)
         data = outbox.frames[0] if len(outbox.frames) == 1 else b"".join(outbox.frames)
@@ -154,6 +159,19 @@ class Lane(Link):
         transport.write(data)
         if self._watcher is None:
             self._watch(self._progress, 0)
+
+    def _pull(self) -> None:
+        """Ask the appenders that are ready for their frames."""
+        outbox = self.outbox
+        for appender in outbox.take_ready():
+            try:
+                frame = appender.next_frame()
+            except Exception:  # noqa: BLE001, PERF203
+                # One stream's bug must not keep the others' batches back.
+                logger.exception("an appender failed to make its request")
+            else:
+                if frame is not None:
+                    outbox.add(frame, appender)
 
     def _watch(self, seen: int, quiet: int) -> None:
         """Give the connection up when replies are due and none at all has come for ``timeout`` seconds."""
@@ -226,7 +244,7 @@ class Lane(Link):
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.timeout
         # Looked at now and then: an event would cost every reply of every lane.
-        while (self._waiting or self.outbox.slots) and loop.time() < give_up:  # noqa: ASYNC110
+        while (self._waiting or self.outbox.slots or self.outbox.ready) and loop.time() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await self.close()
 
@@ -244,7 +262,9 @@ class Lane(Link):
         self._flush()
 
     def _broken(self, error: HelixError) -> None:
-        # Requests not yet written fail too: their callers decide whether to repeat them, and when.
+        # Requests not yet written fail too: their callers decide whether to repeat them, and when. Appenders that are
+        # ready find the connection lost, or share the failure: no other write would come to ask them.
+        self._pull()
         slots = [slot for slot, _reply in self._unconfirmed]
         slots += [slot for slot in (*self._waiting, *self.outbox.slots) if slot != self._confirmed]
         self._unconfirmed.clear()

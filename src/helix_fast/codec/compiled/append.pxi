@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The rest is elsewhere."""
+"""The hot half of the append path: outgoing requests, batches, publication. It calls the lane that it is handed."""
 
 
 cpdef enum:                      # read by streams/ too
@@ -7,11 +7,12 @@ cpdef enum:                      # read by streams/ too
 
 @cython.final
 cdef class Outbox:
-    """Requests that wait for the next write, and who gets their replies. Owned by one thread."""
+    """Requests that wait for the next write, and the slots for their replies. Owned by one thread."""
 
     def __cinit__(self):
         self.frames = []
         self.slots = []
+        self.ready = []
 
     cdef bint put(self, object frame, object slot) except -1:
         require_bytes(frame, "frame")
@@ -22,11 +23,17 @@ cdef class Outbox:
         return not self.scheduled
 
     def add(self, frame, slot):
-        """Put one in; see the stub for the contract."""
+        """Add one; whether a write must be scheduled."""
         return self.put(frame, slot)
 
+    def take_ready(self):
+        """The appenders that are ready; they are not any more."""
+        ready = self.ready
+        self.ready = []
+        return ready
+
     def clear(self):
-        """Empty it."""
+        """Drop the requests."""
         self.frames.clear()
         self.slots.clear()
         self.size = 0
@@ -35,7 +42,7 @@ cdef class Outbox:
 @cython.final
 @cython.freelist(64)
 cdef class Write:
-    """One awaited write; see the twin."""
+    """One awaited write: of `count` chunks, `acked` are stored, the last of them at sequence `last`."""
 
     def __cinit__(self):
         self.fresh = True
@@ -58,15 +65,15 @@ cdef class Write:
         self.stored(chunks, last)
 
     def fail(self, error):
-        """Tell the caller, if it still waits."""
+        """Fail the call, if it still waits."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 @cython.final
 @cython.freelist(64)
-cdef class Sealed:
-    """A batch whose bytes are fixed; see the twin."""
+cdef class Batch:
+    """A closed batch. One of a single awaited chunk has its write in `only`, to save a list."""
 
     def __init__(self, bytes body not None, Py_ssize_t count, writes, bytes nonce not None, only=None):
         self.body = body
@@ -88,35 +95,59 @@ cdef class Sealed:
         self.several = writes
 
     def lines(self, *, awaited):
-        """The chunks that were given to an awaited write, or those that were not."""
+        """The chunks of awaited writes, or all others."""
         mine = set()
         for _write, count, end in self.writes:
             mine.update(range(end - count, end))
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
 
 
+cdef enum:      # as in codec/states.py
+    STATE_IDLE, STATE_SUSPENDED, STATE_READY, STATE_IN_FLIGHT, STATE_RECOVERING, STATE_CLOSED
+
+
 @cython.nonecheck(True)
-cdef class StraightAppender:
-    """See the twin. Owned by one thread."""
+cdef class FastAppend:
+    """Fast path of `write()`: with nothing buffered, one chunk goes out as one XADD and is published when acknowledged.
+
+    Batching, retries and recovery are in `streams.appender.Appender`. Owned by one thread.
+    """
 
     def __init__(
-        self, stream_id, topology, framer, terms, last, nonce, max_length, max_count, linger, make_future, call_soon
+        self, stream_id, topology, framer, terms, buffer, nonce, max_length, linger, make_future, call_soon
     ):
         self.stream_id = stream_id
         self.topology = topology
         self.lane = topology.lane_for(stream_id)
         self.framer = framer
         self.terms = terms
-        self.sequence = Sequencer(last)
-        self.trimmed = self.trims = u64(last, "last")
+        self._buffer = buffer
+        self.sequence = buffer.sequence
+        self.open = buffer.open
+        self.batches = buffer.batches
+        self.flushes = buffer.flushes
+        self.max_count = buffer.max_count
+        self.trimmed = self.trims = self.sequence.last
         self.nonce = nonce
         self.max_length = max_length
-        self.max_count = max_count
         self.linger = linger
         self.make_future = make_future
         self.call_soon = call_soon
-        self.batch = Batch()
         self.subscribers = RemoteSubscribers(topology.presence, framer.channel)
+
+    @property
+    def closed(self):
+        """Whether nothing more can be written."""
+        return self.state == STATE_CLOSED
+
+    @property
+    def buffer(self):
+        """The write buffer, which has the batch in flight from now on."""
+        # Until somebody asks, the fast path keeps its batch here: with many streams each object is a cache miss.
+        if self.single is not None:
+            self._buffer.in_flight = self.single
+            self.single = None
+        return self._buffer
 
     cdef int post(self, frame, slot, bint follow) except -1:
         if self.lane is None or self.lane.closed:
@@ -125,40 +156,71 @@ cdef class StraightAppender:
             self.lane.wake()
         return 0
 
+    cdef int join(self, double delay) except -1:
+        cdef Outbox outbox
+        self.state = STATE_READY
+        # An observer wants the context of the task that sends: the lane's is another.
+        if delay or self.lane is None or self.lane.closed or self.topology.observer is not None:
+            self.schedule(delay)
+            return 0
+        outbox = <Outbox?> self.lane.outbox
+        outbox.ready.append(self)
+        if not outbox.scheduled:
+            self.lane.wake()
+        return 0
+
+    cdef int go_on(self) except -1:
+        if self.open.count or self.batches:
+            self.join(0.0)
+        else:
+            self.state = STATE_IDLE
+        return 0
+
     cdef bytes nonce_of_next(self):
         cdef char text[8]
         cdef int place
         if PyBytes_GET_SIZE(self.nonce) != 4:
             raise ValueError("a nonce has 4 characters")
-        self.batches += 1
+        self.numbered += 1
         memcpy(text, PyBytes_AS_STRING(self.nonce), 4)
         for place in range(4):
-            text[7 - place] = helix_hex_digits[(self.batches >> (4 * place)) & 15]
+            text[7 - place] = helix_hex_digits[(self.numbered >> (4 * place)) & 15]
         return PyBytes_FromStringAndSize(text, 8)
 
     def next_nonce(self):
         """8 characters that no other batch has."""
         return self.nonce_of_next()
 
+    def transmit(self, frame):
+        """Send the request of the batch in flight; its reply comes to `__call__`."""
+        # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+        self.post(frame, self, False)
+
+    def enlist(self, double delay):
+        """Have the next batch sent on this turn of the event loop, or `delay` seconds from now."""
+        self.join(delay)
+
+    def advance(self):
+        """Nothing is in flight any more: go on with what waits."""
+        self.go_on()
+
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
-        """Add a `text_delta` that nobody waits for; see the stub for the contract."""
+        """Add a `text_delta` that nobody waits for, of that time (Unix, seconds). Raises as `BatchBuilder.add_text`."""
         cdef Text text
         read_text(&text, delta, "delta")
-        self.batch.append_text(encoder, &text, <uint64_t> (seconds * 1000))
-        if self.batch.size >= MAX_BATCH_BYTES or self.batch.count >= self.max_count:
-            self.seal()
-        if not self.busy and self.scheduled is None:
-            self.schedule()
+        self.open.append_text(encoder, &text, <uint64_t> (seconds * 1000))
+        if self.open.size >= MAX_BATCH_BYTES or self.open.count >= self.max_count:
+            self._buffer.close_batch()
+        if self.state < STATE_READY:
+            self.join(self.linger)
 
     def put(self, chunk, original, owner):
-        """Add one chunk; see the stub for the contract."""
+        """Add one chunk; returns its Write, whose future gets the sequence once the chunk is stored."""
         cdef Write write
-        cdef Sealed batch
+        cdef Batch batch
         if (
-            self.busy or self.linger or self.flight is not None or self.batch.count or self.assisted_batches
-            or self.dead is not None or self.sequence.flying or self.sequence.last == UINT64_MAX
-            or self.queue or self.raised.writes
-            or self.topology.observer is not None
+            self.state != STATE_IDLE or self.linger or self.assisted_batches or self.failed.writes
+            or self.topology.observer is not None or self.sequence.last == UINT64_MAX
             or self.generation != (
                 self.lane.next_generation if self.lane is not None else self.topology.generation(self.stream_id)
             )
@@ -172,7 +234,7 @@ cdef class StraightAppender:
         write.original = original
         write.count = 1
         write.future = self.make_future()
-        batch = Sealed.__new__(Sealed)
+        batch = Batch.__new__(Batch)
         batch.body = chunk
         batch.count = 1
         batch.nonce = self.nonce_of_next()
@@ -180,27 +242,25 @@ cdef class StraightAppender:
         batch.first = self.sequence.last + 1
         batch.sent = True
         self.sequence.flying = 1
-        self.given += 1
-        self.flight = batch
-        self.busy = True
+        self.single = batch
+        self.state = STATE_IN_FLIGHT
         try:
             frame = self.framer.append_frame(
-                self.terms.number, batch.first, batch.first, batch.body, batch.nonce, None
+                self.terms.current, batch.first, batch.first, batch.body, batch.nonce, None
             )
-            # An append does not follow its slot to another node, which may know less: then the stream is looked at.
             self.post(frame, self, False)
         except Exception as error:
-            self.pause(error)
+            self.suspend(error)
         return write
 
-    cdef bint tell(self, uint64_t first, uint64_t last, bytes body) except -1:
+    cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1:
         cdef RemoteSubscribers remote = self.subscribers
         # Not looked up in vain: with many streams the name's bytes would have to come from memory, for each chunk.
         cdef object channel = remote.local.get(remote.channel) if remote.local else None
         if channel is not None:
-            channel.push_entry(stream_entry(self.terms.number, first, last, body))
+            channel.push_entry(stream_entry(self.terms.current, first, last, body))
         if remote.present:
-            frame = self.framer.push_frame(self.terms.number, first, last, body)
+            frame = self.framer.push_frame(self.terms.current, first, last, body)
             remote.pending += 1
             self.post(frame, remote, True)
         elif not self.silent:
@@ -209,8 +269,8 @@ cdef class StraightAppender:
         return channel is not None
 
     def announce(self, first, last, bytes body not None):
-        """Deliver a stored batch: to the readers in this process at once, to others by a publication."""
-        return self.tell(u64(first, "first"), u64(last, "last"), body)
+        """Hand a stored batch to the readers here, and publish it for others. Whether any reader is here."""
+        return self.publish(u64(first, "first"), u64(last, "last"), body)
 
     def notify_catch_up(self):
         """Have the stream's subscribers read its log."""
@@ -219,31 +279,30 @@ cdef class StraightAppender:
 
     def __call__(self, reply):
         """The reply to the batch in flight."""
-        cdef Sealed batch
+        cdef Batch batch
         cdef Write write
         cdef bint here = False
-        if self.flight is None:
-            return
-        batch = self.flight
+        if self.state != STATE_IN_FLIGHT:
+            return      # closed meanwhile: its writers have been told
+        batch = self.single if self.single is not None else <Batch?> self._buffer.in_flight
         if type(reply) is not bytes or batch.only is None or self.flushes or self.observed is not None:
             self.replied(reply)
             return
         write = batch.only
         self.sequence.last += self.sequence.flying
         self.sequence.flying = 0
-        self.collisions = 0
-        self.flight = self.trouble_since = None
-        self.busy = self.in_trouble = False
+        self.trouble = None
         self.trimmed = self.trims
-        self.settled += 1
+        if self.single is None:
+            self._buffer.in_flight = None
+        self.single = None
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
-            here = self.tell(batch.first, batch.first, batch.body)
+            here = self.publish(batch.first, batch.first, batch.body)
         finally:
-            # What listens here comes first, then the writer, which may take its time.
+            # The readers here come first, then the writer, which may take its time.
             if here:
                 self.call_soon(write.settle, 1, batch.first)
             else:
                 write.stored(1, batch.first)
-        if self.queue or self.batch.count:
-            self.pump()
+            self.go_on()

@@ -90,7 +90,7 @@ cdef class ChunkEncoder:
 
 
 @cython.final
-cdef class Batch:
+cdef class BatchBuilder:
     """Builds the body of one stream entry from chunks, newline separated. Owned by one thread at a time."""
 
     def __cinit__(self):

@@ -5,9 +5,9 @@ Its files have the stems of `compiled/`. Without a counterpart here: `escape` (t
 `sums` is the part of `rollup` that both use. Only this module knows all names; the others import what they need.
 """
 
-from .append import MAX_BATCH_BYTES, Outbox, Sealed, StraightAppender, Write
+from .append import MAX_BATCH_BYTES, Batch, FastAppend, Outbox, Write
 from .decode import decode_texts, merge_entries, number_chunks
-from .encode import Batch, ChunkEncoder
+from .encode import BatchBuilder, ChunkEncoder
 from .finite import check_finite
 from .frame import AppendFramer, frame_command, parse_push
 from .lines import join_lines, split_lines
@@ -20,15 +20,15 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "AppendFramer",
     "Batch",
+    "BatchBuilder",
     "ChunkEncoder",
     "ChunkIterator",
+    "FastAppend",
     "Outbox",
     "PushBuffer",
     "RemoteSubscribers",
     "Rollup",
-    "Sealed",
     "Sequencer",
-    "StraightAppender",
     "StreamEntry",
     "Window",
     "Write",

@@ -1,7 +1,7 @@
-"""Sequence bookkeeping of appends, in plain Python: the twin of `compiled/append.pxi`, and the contract of both.
+"""The hot half of the append path in plain Python: outgoing requests, batches, publication.
 
-The compiled classes do the same in fewer steps; nothing is here that an appender does not do for each awaited chunk.
-No I/O, no clock and no event loop: futures, lanes and topologies are handed in.
+It imports no I/O, but calls the lane and settles the futures that it is handed. `compiled/append.pxi` does the same in
+fewer steps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
-from .encode import Batch, ChunkEncoder
+from helix_fast.codec.states import State
+
+from .encode import BatchBuilder, ChunkEncoder
 from .frame import AppendFramer
 from .reader import StreamEntry
 from .sequence import Sequencer
@@ -19,31 +21,35 @@ from .subscribers import RemoteSubscribers
 if TYPE_CHECKING:
     from asyncio import Future
 
+
 MAX_BATCH_BYTES: Final = 64 << 10
+MAX_SEQUENCE: Final = 2**64 - 1
 
 
 @final
 class Outbox:
-    """Requests that wait for the next write, and who gets their replies. Owned by one thread.
+    """Requests that wait for the next write, and the slots for their replies. Owned by one thread.
 
     Attributes:
-        frames, slots: what was put in, in order; a slot is called with the reply, None drops it.
+        frames, slots: the requests, in order; a slot is called with the reply, None drops it.
+        ready: appenders to be asked for their frames by the next write.
         size: bytes of the frames.
-        requests: put in so far.
-        scheduled: the next write is, so that nobody need be told of another frame.
+        requests: how many were ever added.
+        scheduled: the next write is scheduled.
     """
 
-    __slots__ = ("frames", "requests", "scheduled", "size", "slots")
+    __slots__ = ("frames", "ready", "requests", "scheduled", "size", "slots")
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.slots: list[Any] = []
+        self.ready: list[Any] = []
         self.size = 0
         self.requests = 0
         self.scheduled = False
 
     def add(self, frame: bytes, slot: Callable[[Any], None] | None) -> bool:
-        """Put one in; whether a write must be scheduled."""
+        """Add one; whether a write must be scheduled."""
         if type(frame) is not bytes:
             raise TypeError(f"frame must be bytes, not {type(frame).__name__}")
         self.frames.append(frame)
@@ -52,8 +58,13 @@ class Outbox:
         self.requests += 1
         return not self.scheduled
 
+    def take_ready(self) -> list[Any]:
+        """The appenders that are ready; they are not any more."""
+        ready, self.ready = self.ready, []
+        return ready
+
     def clear(self) -> None:
-        """Empty it."""
+        """Drop the requests."""
         self.frames.clear()
         self.slots.clear()
         self.size = 0
@@ -64,10 +75,10 @@ class Write:
     """One awaited write: of ``count`` chunks, ``acked`` are stored; ``last`` is the sequence of the last of them.
 
     Attributes:
-        owner: the writer that was called. original: what it was given: a repeated call is recognised by it.
-        task: that called it, known once it has raised.
-        fresh: its writer has not written anything else since it raised.
-        lost: chunks that were taken back unsent after a failure.
+        owner: the writer that was called. original: its argument, by which a retry is recognised.
+        task: the caller's, known once the call has failed.
+        fresh: its writer has not written anything else since the call failed.
+        lost: chunks that were withdrawn unsent after a failure.
     """
 
     __slots__ = ("acked", "count", "fresh", "future", "last", "lost", "original", "owner", "task")
@@ -91,14 +102,14 @@ class Write:
             self.future.set_result(last)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the caller, if it still waits."""
+        """Fail the call, if it still waits."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 @final
-class Sealed:
-    """A batch whose bytes are fixed. One of a single awaited chunk names its write in ``only``, to save a list.
+class Batch:
+    """A closed batch. One of a single awaited chunk has its write in ``only``, to save a list.
 
     Attributes:
         first: sequence of its first chunk, once it was sent.
@@ -136,31 +147,41 @@ class Sealed:
         self.only, self.several = None, writes
 
     def lines(self, *, awaited: bool) -> list[bytes]:
-        """The chunks that were given to an awaited write, or those that were not."""
+        """The chunks of awaited writes, or all others."""
         mine: set[int] = set()
         for _write, count, end in self.writes:
             mine.update(range(end - count, end))
         return [line for n, line in enumerate(self.body.split(b"\n")) if (n in mine) == awaited]
 
 
-class StraightAppender:
-    """The straight way of an awaited chunk: out as a batch of its own, acknowledged, published. The base of Appender.
+class FastAppend:
+    """Fast path of ``write()``: with nothing buffered, a chunk goes out as one XADD and is published when acknowledged.
 
-    Whatever is not straight is left to the subclass: the methods that raise NotImplementedError here.
+    Batching, retries and recovery are in ``streams.appender.Appender``, which has the methods that are abstract here.
 
     Args:
         stream_id: names the stream.
-        topology: sends; its ``lane_for(stream_id)``, where it has one, takes everything. Its ``presence`` knows the
+        topology: sends; its ``lane_for(stream_id)``, if there is one, takes everything. Its ``presence`` knows the
             subscribers.
         framer: makes the requests.
-        terms: ``number`` is the current term.
-        last: the stream's last sequence.
+        terms: ``current`` is the number of the current term.
+        buffer: a ``streams.write_buffer.WriteBuffer``.
         nonce: 4 characters that tell this appender's batches from others'.
         max_length: chunks that the stream keeps, 0 for all.
-        max_count: chunks of a batch at most, and between two cuts.
-        linger: seconds for which chunks are gathered; with any nothing is straight.
-        make_future: makes what an awaited write waits for.
-        call_soon: calls a function behind all that is about to run: the event loop's.
+        linger: seconds for which chunks are gathered; with any the fast path is not taken.
+        make_future: makes the future of an awaited write.
+        call_soon: the event loop's.
+
+    Attributes:
+        state: a ``codec.states.State``.
+        single: the batch in flight, as long as only the fast path knows it; see ``buffer``.
+        generation: of the connection for which the end of the stream is known.
+        assisted_batches: so many batches are still to get their sequences from the server.
+        failed: a ``FailedWrites``. trouble: of the batch in flight; None: all is well.
+        observed: the span of the last batch, if somebody observes.
+        numbered: counts nonces.
+        trimmed: the last sequence when the stream was last trimmed. trims: the same once the batch in flight is stored.
+        silent: a publication was skipped for lack of remote subscribers, and a count of them requested.
     """
 
     def __init__(
@@ -169,10 +190,9 @@ class StraightAppender:
         topology: Any,
         framer: AppendFramer,
         terms: Any,
-        last: int,
+        buffer: Any,
         nonce: bytes,
         max_length: int,
-        max_count: int,
         linger: float,
         make_future: Callable[[], Any],
         call_soon: Callable[..., Any],
@@ -182,36 +202,41 @@ class StraightAppender:
         self.lane = topology.lane_for(stream_id)
         self.framer = framer
         self.terms = terms
-        self.sequence = Sequencer(last)
-        self.trimmed = self.trims = last
+        self._buffer = buffer
+        self.single: Batch | None = None
+        self.sequence: Sequencer = buffer.sequence
+        self.open: BatchBuilder = buffer.open
+        self.batches: deque[Batch] = buffer.batches
+        self.flushes: deque[Any] = buffer.flushes
+        self.max_count: int = buffer.max_count
+        self.trimmed = self.trims = self.sequence.last
         self.nonce = nonce
         self.max_length = max_length
-        self.max_count = max_count
         self.linger = linger
         self.make_future = make_future
         self.call_soon = call_soon
-        self.batch = Batch()
-        self.busy = False
-        """A batch is under way, or a recovery is."""
-        self.flight: Sealed | None = None
-        """The batch whose fate is open."""
-        self.dead: Callable[[Sequence[bytes]], Any] | None = None
+        self.state: int = State.IDLE
         self.generation = 0
-        self.given = 0
-        self.settled = 0
-        self.batches = 0
         self.assisted_batches = 0
-        self.collisions = 0
-        self.trouble_since: float | None = None
-        self.in_trouble = False
+        self.failed: Any = None
+        self.trouble: Any = None
         self.observed: Any = None
-        self.queue: deque[Sealed] = None  # type: ignore[assignment]
-        self.flushes: deque[tuple[int, Any]] = None  # type: ignore[assignment]
-        self.raised: Any = None
-        self.scheduled: Any = None
+        self.numbered = 0
         self.subscribers = RemoteSubscribers(topology.presence, framer.channel)
         self.silent = False
-        """A publication was skipped for lack of remote subscribers; a count has been requested."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be written."""
+        return self.state == State.CLOSED
+
+    @property
+    def buffer(self) -> Any:
+        """The write buffer, which has the batch in flight from now on."""
+        # Until somebody asks, the fast path keeps its batch here: with many streams each object is a cache miss.
+        if self.single is not None:
+            self._buffer.in_flight, self.single = self.single, None
+        return self._buffer
 
     def _post(self, frame: bytes, slot: Callable[[Any], None], *, follow: bool) -> None:
         if self.lane is None or self.lane.closed:
@@ -223,62 +248,71 @@ class StraightAppender:
         """8 characters that no other batch has."""
         if len(self.nonce) != 4:
             raise ValueError("a nonce has 4 characters")
-        self.batches += 1
-        return self.nonce + b"%04x" % (self.batches & 0xFFFF)
+        self.numbered += 1
+        return self.nonce + b"%04x" % (self.numbered & 0xFFFF)
+
+    def transmit(self, frame: bytes) -> None:
+        """Send the request of the batch in flight; its reply comes to ``__call__``."""
+        # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+        self._post(frame, self, follow=False)
+
+    def enlist(self, delay: float) -> None:
+        """Have the next batch sent on this turn of the event loop, or ``delay`` seconds from now."""
+        self.state = State.READY
+        # An observer wants the context of the task that sends: the lane's is another.
+        if delay or self.lane is None or self.lane.closed or self.topology.observer is not None:
+            self.schedule(delay)
+            return
+        outbox = self.lane.outbox
+        outbox.ready.append(self)
+        if not outbox.scheduled:
+            self.lane.wake()
+
+    def advance(self) -> None:
+        """Nothing is in flight any more: go on with what waits."""
+        if self.batches or self.open.count:
+            self.enlist(0.0)
+        else:
+            self.state = State.IDLE
 
     def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
-        """Add a ``text_delta`` that nobody waits for, of that time (Unix); the batch is sealed when it is full.
-
-        Raises:
-            TypeError, UnicodeEncodeError: ``delta`` is no text; nothing was added.
-        """
-        if self.batch.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
-            self.batch.count >= self.max_count
+        """Add a ``text_delta`` that nobody waits for, of that time (Unix, seconds). Raises as ``BatchBuilder``."""
+        if self.open.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
+            self.open.count >= self.max_count
         ):
-            self.seal()
-        if not self.busy and self.scheduled is None:
-            self.schedule()
+            self._buffer.close_batch()
+        if self.state < State.READY:
+            self.enlist(self.linger)
 
     def put(self, chunk: bytes, original: object, owner: object) -> Write:
-        """Add one chunk; the future of what is returned has its sequence when it is stored. See StreamWriter.write.
-
-        With nothing under way it leaves at once as a batch of its own: the way of a writer that awaits every chunk.
-        """
+        """Add one chunk; returns its Write, whose future gets the sequence once the chunk is stored."""
         topology = self.topology
         if (
-            self.busy
+            self.state != State.IDLE
             or self.linger
-            or self.flight is not None
-            or self.batch.count
             or self.assisted_batches
-            or self.dead is not None
-            or self.queue
-            or self.raised.writes
+            or self.failed.writes
             or topology.observer is not None
+            or self.sequence.last == MAX_SEQUENCE
             or self.generation != topology.generation(self.stream_id)
             or (self.max_length and self.sequence.last + 1 - self.trimmed >= self.max_count)
         ):
             return self.put_many((chunk,), original, owner)
         write = Write(original, 1, self.make_future(), owner)
-        batch = Sealed(chunk, 1, None, self.next_nonce(), write)
+        batch = Batch(chunk, 1, None, self.next_nonce(), write)
         batch.first = first = self.sequence.reserve(1)
         batch.sent = True
-        self.given += 1
-        self.flight = batch
-        self.busy = True
+        self.single = batch
+        self.state = State.IN_FLIGHT
         try:
-            self._post(self.framer.xadd(self.terms.number, first, 1, chunk, batch.nonce), self, follow=False)
+            self.transmit(self.framer.xadd(self.terms.current, first, 1, chunk, batch.nonce))
         except Exception as error:  # noqa: BLE001  the connections are closed
-            self.pause(error)
+            self.suspend(error)
         return write
 
     def announce(self, first: int, last: int, body: bytes) -> bool:
-        """Deliver a stored batch: to the readers in this process at once, to others by a publication.
-
-        Returns:
-            whether there are readers in this process.
-        """
-        remote, number = self.subscribers, self.terms.number
+        """Hand a stored batch to the readers here, and publish it for others. Whether any reader is here."""
+        remote, number = self.subscribers, self.terms.current
         channel = self.topology.presence.local.get(remote.channel)
         if channel is not None:
             channel.push_entry(StreamEntry(number, first, last, body))
@@ -292,37 +326,36 @@ class StraightAppender:
         return channel is not None
 
     def notify_catch_up(self) -> None:
-        """Have the stream's subscribers read its log."""
+        """Tell the stream's subscribers to read the log."""
         self.subscribers.pending += 1
         self._post(self.framer.catch_up_frame, self.subscribers, follow=True)
 
     def __call__(self, reply: Any) -> None:
         """The reply to the batch in flight."""
-        batch = self.flight
-        if batch is None:
+        if self.state != State.IN_FLIGHT:
             return  # closed meanwhile: its writers have been told
+        batch = self.single or self._buffer.in_flight
         write = batch.only
         if type(reply) is not bytes or write is None or self.flushes or self.observed is not None:
             self.replied(reply)
             return
         self.sequence.commit()
-        self.collisions = 0
-        self.flight = self.trouble_since = None
-        self.busy = self.in_trouble = False
+        self.trouble = None
         self.trimmed = self.trims
-        self.settled += 1
+        if self.single is None:
+            self._buffer.in_flight = None
+        self.single = None
         here = False
         # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.
         try:
             here = self.announce(batch.first, batch.first, batch.body)
         finally:
-            # What listens here comes first, then the writer, which may take its time.
+            # The readers here come first, then the writer, which may take its time.
             if here:
                 self.call_soon(write.settle, 1, batch.first)
             else:
                 write.settle(1, batch.first)
-        if self.queue or self.batch.count:
-            self.pump()
+            self.advance()
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
         """Add chunks; the future of what is returned has the sequence of the last when all are stored."""
@@ -332,18 +365,10 @@ class StraightAppender:
         """The reply to a batch that is not of one awaited chunk, or that was refused."""
         raise NotImplementedError
 
-    def seal(self) -> None:
-        """Close the open batch."""
+    def schedule(self, delay: float) -> None:
+        """Have the next batch sent on this turn of the event loop, or ``delay`` seconds from now."""
         raise NotImplementedError
 
-    def schedule(self) -> None:
-        """Have what waits sent on this turn of the event loop, or when it has lingered."""
-        raise NotImplementedError
-
-    def pause(self, error: Any) -> None:
+    def suspend(self, error: Any) -> None:
         """The server cannot be reached."""
-        raise NotImplementedError
-
-    def pump(self) -> None:
-        """Send what waits."""
         raise NotImplementedError

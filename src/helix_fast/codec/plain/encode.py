@@ -51,7 +51,7 @@ class ChunkEncoder:
 
 
 @final
-class Batch:
+class BatchBuilder:
     """Builds the body of one stream entry from chunks, newline separated. Owned by one thread at a time."""
 
     __slots__ = ("_chunks", "_size")

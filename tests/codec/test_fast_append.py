@@ -1,4 +1,4 @@
-"""The straight way of an awaited chunk: both codecs take the same steps, and leave it in the same places."""
+"""The fast path of an awaited chunk: both codecs take the same steps, and leave it in the same places."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helix_fast.codec.states import State
 from tests.codec.twins import TWINS, compared, examples, on_each_twin
 
 
@@ -45,7 +46,7 @@ class Lane:
 
 
 class Presence:
-    """Has the subscribers of this process, and writes down which publishers are to be polled for."""
+    """Knows who listens here, and writes down who is to be asked for."""
 
     def __init__(self, trace: list[Any]) -> None:
         self.local: dict[bytes, Any] = {}
@@ -85,11 +86,28 @@ class Topology:
         self.trace.append(("send", tag, frame, slot is not None, follow))
 
 
+class Buffer:
+    """A write buffer that writes down when its open batch is closed."""
+
+    def __init__(self, codec: ModuleType, trace: list[Any]) -> None:
+        self.sequence = codec.Sequencer(7)
+        self.open = codec.BatchBuilder()
+        self.batches: deque[Any] = deque()
+        self.flushes: deque[Any] = deque()
+        self.in_flight: Any = None
+        self.max_count = 3
+        self.trace = trace
+
+    def close_batch(self) -> None:
+        self.trace.append("close_batch")
+        self.open.take()
+
+
 def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: float = 0.0) -> tuple[Any, list[Any]]:
     """An appender that writes down what it does not do itself, and its trace."""
     trace: list[Any] = []
 
-    class Appender(codec.StraightAppender):  # type: ignore[name-defined,misc]
+    class Appender(codec.FastAppend):  # type: ignore[name-defined,misc]
         def put_many(self, chunks: Any, original: object, owner: object) -> str:
             trace.append(("put_many", chunks, original, owner))
             return "many"
@@ -97,46 +115,40 @@ def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: f
         def replied(self, reply: Any) -> None:
             trace.append(("replied", reply))
 
-        def pause(self, error: Any) -> None:
-            trace.append(("pause", str(error)))
+        def suspend(self, error: Any) -> None:
+            trace.append(("suspend", str(error)))
+            self.state = State.SUSPENDED
 
-        def pump(self) -> None:
-            trace.append("pump")
-
-        def seal(self) -> None:
-            trace.append("seal")
-            self.batch.take()
-
-        def schedule(self) -> None:
-            trace.append("schedule")
-            self.scheduled = True
+        def schedule(self, delay: float) -> None:
+            trace.append(("schedule", delay, self.state))
 
     topology = Topology(Lane(codec, trace) if lane else None, trace)
     appender = Appender(
-        "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(number=5), 7, b"abcd", max_length, 3, linger,
-        lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
+        "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(current=5), Buffer(codec, trace), b"abcd",
+        max_length, linger, lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
     )  # fmt: skip
-    appender.queue, appender.flushes, appender.raised = deque(), deque(), SimpleNamespace(writes=[])
+    appender.failed = SimpleNamespace(writes=[])
     return appender, trace
 
 
 def state_of(appender: Any) -> tuple[Any, ...]:
-    flight = appender.flight
-    sealed = flight and (flight.body, flight.count, flight.first, flight.nonce, flight.sent, flight.writes == [])
+    flight = appender.single or appender._buffer.in_flight  # not by `buffer`, which would change the path
+    batch = flight and (flight.body, flight.count, flight.first, flight.nonce, flight.sent, flight.writes == [])
     lane = appender.lane
-    out = lane and (lane.outbox.frames, [slot is None for slot in lane.outbox.slots], lane.outbox.size)
+    outbox = lane and lane.outbox
+    out = lane and (outbox.frames, [slot is None for slot in outbox.slots], outbox.size, len(outbox.ready))
     return (
-        appender.busy, sealed, appender.sequence.last, appender.given, appender.settled, appender.batches,
-        appender.trimmed, appender.collisions, appender.in_trouble, appender.trouble_since, appender.batch.size, out,
-        appender.silent, appender.subscribers.present, appender.subscribers.pending, appender.subscribers.stale,
+        appender.state, appender.closed, batch, appender.sequence.last, appender.numbered, appender.trimmed,
+        appender.trouble, appender.open.size, out, appender.silent, appender.subscribers.present,
+        appender.subscribers.pending, appender.subscribers.stale,
     )  # fmt: skip
 
 
 REFUSED = ValueError("refused")
 STEPS = [
-    "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "dead", "raised", "queued",
-    "flushed", "assisted", "observer", "observed", "closed", "refuses", "collided", "many", "published", "local",
-    "polled", "unreliable", "catch_up", "assume", "epoch",
+    "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "state", "failed", "queued",
+    "flushed", "assisted", "observer", "observed", "closed", "refuses", "trouble", "many", "advance", "handed over",
+    "heard", "here", "asked", "counts_unreliable", "look", "come", "changed",
 ]  # fmt: skip
 
 
@@ -152,19 +164,22 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         return appender.send_text(codec.ChunkEncoder("a"), "x" * number * 5000, 1.5 + number)
     if name == "taken" and appender.lane:
         appender.lane.outbox.scheduled = False
-        return appender.lane.outbox.clear()
+        appender.lane.outbox.clear()
+        return len(appender.lane.outbox.take_ready())
     if name == "moved":
         appender.generation += number % 2
     elif name == "linger":
         appender.linger = float(number % 2)
-    elif name == "dead":
-        appender.dead = print if number % 2 else None
-    elif name == "raised":
-        appender.raised.writes = [1] * (number % 2)
+    elif name == "state" and not (appender.single or appender._buffer.in_flight):
+        appender.state = [State.IDLE, State.SUSPENDED, State.READY, State.RECOVERING, State.CLOSED][number % 5]
+    elif name == "failed":
+        appender.failed.writes = [1] * (number % 2)
     elif name == "queued":
-        appender.queue = deque([1] * (number % 2))
+        appender.buffer.batches.extend([1] * (number % 2) or appender.buffer.batches.clear() or [])
     elif name == "flushed":
-        appender.flushes = deque([1] * (number % 2))
+        appender.flushes.extend([1] * (number % 2) or appender.flushes.clear() or [])
+    elif name == "advance" and not (appender.single or appender._buffer.in_flight):
+        appender.advance()
     elif name == "assisted":
         appender.assisted_batches = number % 2
     elif name == "observer":
@@ -173,28 +188,30 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.observed = print if number % 2 else None
     elif name == "closed" and appender.lane:
         appender.lane.closed = bool(number % 2)
-    elif name == "published":
+    elif name == "heard":
         return appender.subscribers(number % 3 if number < 8 else ValueError("no right to publish"))
-    elif name == "catch_up":
+    elif name == "look":
         return appender.notify_catch_up()
-    elif name == "epoch":
+    elif name == "changed":
         appender.topology.presence.subscribe_epoch += 1
-    elif name == "assume":
+    elif name == "come":
         appender.subscribers.assume_present()
-    elif name == "polled":
+    elif name == "asked":
         appender.silent = False
-    elif name == "unreliable":
+    elif name == "counts_unreliable":
         appender.topology.presence.counts_unreliable = bool(number % 2)
-    elif name == "local" and number < 3:
+    elif name == "here" and number < 3:
         appender.topology.presence.local.clear()
-    elif name == "local":
+    elif name == "here":
         appender.topology.presence.subscribe(counted=bool(number % 2))
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
-    elif name == "collided":
-        appender.collisions, appender.trouble_since, appender.in_trouble, appender.trims = 1, 2.0, True, number
-    elif name == "many" and appender.flight is None:
-        appender.flight, appender.busy = codec.Sealed(b"a\nb", 2, [], b"abcd0009"), True
+    elif name == "trouble":
+        appender.trouble, appender.trims = "trouble", number
+    elif name == "handed over":
+        return appender.buffer.in_flight is None
+    elif name == "many" and appender.buffer.in_flight is None:
+        appender.buffer.in_flight, appender.state = codec.Batch(b"a\nb", 2, [], b"abcd0009"), State.IN_FLIGHT
     return None
 
 
@@ -233,13 +250,13 @@ def test_a_chunk_goes_out_with_the_next_sequence_and_is_published_once_it_is_sto
     assert appender.put(b"[]", None, None) == "many"  # one batch is in flight at a time
     assert not write.future.done()
     appender(b"5-8")
-    assert (write.future.result, appender.sequence.last, appender.settled) == (8, 8, 1)
+    assert (write.future.result, appender.sequence.last, appender.state) == (8, 8, State.IDLE)
     assert outbox.frames[1:] == [framer.publish(5, 8, 8, b"{}")]
     assert outbox.slots[1:] == [appender.subscribers]
 
 
 @on_each_twin
-def test_without_remote_subscribers_nothing_is_published_and_the_server_is_polled_once(codec) -> None:
+def test_where_nobody_elsewhere_listens_nothing_is_published_and_the_server_is_asked_once(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
     framer, frames = codec.AppendFramer(b"k", b"c"), appender.lane.outbox.frames
     appender.announce(1, 2, b"[]")
@@ -262,22 +279,22 @@ def test_without_remote_subscribers_nothing_is_published_and_the_server_is_polle
 
 
 @on_each_twin
-def test_readers_of_this_process_get_what_is_stored_and_do_not_count_as_remote(codec) -> None:
+def test_listeners_of_this_process_get_what_is_stored_and_count_for_nobody_else(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
     presence = appender.topology.presence
     presence.subscribe(counted=True)
     appender.subscribers(1)
     appender.put(b"{}", None, None)
     appender(b"5-8")
-    # The writer goes on after them.
+    # The writer goes on when they have had their turn.
     assert trace == ["wake", ("push", 5, 8, 8, b"{}"), ("poll_later", "s", True), ("soon", "settle", (1, 8))]
     assert len(appender.lane.outbox.frames) == 1
     appender.subscribers(2)
     assert appender.subscribers.present
-    presence.subscribe(counted=False)  # the server does not count it yet: its one subscriber is another
+    presence.subscribe(counted=False)  # the server does not count it yet: the one that it counts is another's
     appender.subscribers(1)
     assert appender.subscribers.present
-    presence.counts_unreliable = True
+    presence.counts_unreliable = True  # its counts mean nothing
     appender.subscribers(0)
     assert appender.subscribers.present
 
@@ -289,8 +306,9 @@ def test_a_refusal_is_left_to_the_appender_and_keeps_the_batch(codec) -> None:
     refusal = ValueError("no")
     appender(refusal)
     assert trace[-1] == ("replied", refusal)
-    assert (appender.flight.body, appender.flight.first, appender.busy, appender.sequence.last) == (b"{}", 8, True, 7)
-    appender.flight = None
+    flight = appender.buffer.in_flight
+    assert (flight.body, flight.first, appender.state, appender.sequence.last) == (b"{}", 8, State.IN_FLIGHT, 7)
+    appender.state = State.CLOSED
     appender(b"5-8")  # closed meanwhile
     assert trace[-1] == ("replied", refusal)
 
@@ -298,15 +316,15 @@ def test_a_refusal_is_left_to_the_appender_and_keeps_the_batch(codec) -> None:
 @on_each_twin
 def test_a_frame_that_cannot_be_made_leaves_nobody_waiting(codec) -> None:
     appender, trace = appender_of(codec, lane=True)
-    appender.terms.number = -1
+    appender.terms.current = -1
     appender.put(b"{}", "original", "owner")
-    assert trace[-1][0] == "pause"
+    assert trace[-1][0] == "suspend"
     appender, trace = appender_of(codec, lane=True)
     write = appender.put(b"{}", "original", "owner")
-    appender.terms.number = -1
+    appender.terms.current = -1
     with pytest.raises(OverflowError):
         appender(b"5-8")
-    assert (write.future.result, appender.busy, appender.flight) == (8, False, None)
+    assert (write.future.result, appender.state, appender.buffer.in_flight) == (8, State.IDLE, None)
 
 
 @on_each_twin
@@ -325,34 +343,60 @@ def test_an_outbox_takes_bytes(codec, frame) -> None:
 
 
 @on_each_twin
-def test_counts_from_before_a_subscriber_came_mean_nothing(codec) -> None:
+def test_an_appender_is_ready_once_for_all_that_is_added_before_the_lane_writes(codec) -> None:
+    appender, trace = appender_of(codec, lane=True)
+    encoder, outbox = codec.ChunkEncoder("a"), appender.lane.outbox
+    for _ in range(2):
+        appender.send_text(encoder, "x", 1.0)
+    assert (trace, outbox.ready, appender.state) == (["wake"], [appender], State.READY)
+    assert outbox.take_ready() == [appender]
+    assert outbox.ready == []
+    appender.advance()  # it was asked, and what it sent is stored; more has come meanwhile
+    assert outbox.ready == [appender]
+
+
+@on_each_twin
+@pytest.mark.parametrize("why", ["no lane", "closed", "observed", "linger"])
+def test_an_appender_sends_by_itself_where_no_lane_will_ask(codec, why) -> None:
+    appender, trace = appender_of(codec, lane=why != "no lane", linger=0.5 if why == "linger" else 0.0)
+    if why == "closed":
+        appender.lane.closed = True
+    if why == "observed":
+        appender.topology.observer = print
+    appender.send_text(codec.ChunkEncoder("a"), "x", 1.0)
+    assert trace == [("schedule", appender.linger, State.READY)]
+    assert appender.lane is None or appender.lane.outbox.ready == []
+
+
+@on_each_twin
+def test_what_was_counted_before_somebody_came_means_nothing(codec) -> None:
     appender, _trace = appender_of(codec, lane=True)
-    remote = appender.subscribers
+    subscribers = appender.subscribers
     for sequence in (1, 2):
         appender.announce(sequence, sequence, b"{}")
-    remote.assume_present()
+    subscribers.assume_present()
     appender.notify_catch_up()
-    remote(0)
-    remote(ValueError("no"))
-    assert remote.present
-    assert (remote.pending, remote.stale) == (1, 0)
-    remote(0)  # the reply to the word to catch up: the subscriber has left
-    assert not remote.present
+    subscribers(0)
+    subscribers(ValueError("no"))
+    assert subscribers.present
+    assert (subscribers.pending, subscribers.stale) == (1, 0)
+    subscribers(0)  # the reply to the look: nobody is there any more
+    assert not subscribers.present
 
 
 @on_each_twin
 def test_a_count_from_about_the_time_when_this_process_was_counted_means_nothing(codec) -> None:
     appender, _trace = appender_of(codec, lane=True)
-    remote, presence = appender.subscribers, appender.topology.presence
+    subscribers, presence = appender.subscribers, appender.topology.presence
     for sequence in (1, 2, 3):
         appender.announce(sequence, sequence, b"{}")
     presence.subscribe(counted=True)
     presence.subscribe_epoch += 1
-    remote(1)  # another process, and this one was not counted yet; or this process
-    remote(1)
-    assert remote.present
-    remote(1)
-    assert remote.present
+    subscribers(1)  # somebody else, and this process was not counted yet: or this process
+    subscribers(1)
+    assert subscribers.present
+    subscribers(1)
+    assert subscribers.present
     appender.announce(4, 4, b"{}")
-    remote(1)  # asked after that: this process alone
-    assert not remote.present
+    subscribers(1)  # asked after that: this process alone
+    assert not subscribers.present
