@@ -22,4 +22,4 @@ async def test_renewal_ends_with_the_block(lock_manager: Any) -> None:
 
     await steady(renewed)
     assert asyncio.all_tasks() == before
-    assert not lock_manager._holds
+    assert not lock_manager._holds._renewing

@@ -34,6 +34,7 @@ class LeaseRenewer:
         self._ttl = ttl
         self._report = report
         self._due: dict[Appender, float] = {}
+        self._renewals: dict[Appender, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()  # of the event loop that runs the task
         self._next = 0.0
@@ -47,9 +48,11 @@ class LeaseRenewer:
                 self._wake.set()
             self._start()
 
-    def remove(self, appender: Appender) -> None:
-        """Stop renewing for an appender."""
+    async def remove(self, appender: Appender) -> None:
+        """Stop renewing for an appender. Afterwards no renewal is under way that would take up its lease again."""
         self._due.pop(appender, None)
+        if appender in self._renewals:
+            await asyncio.wait([self._renewals[appender]])
 
     def renew_now(self, appender: Appender) -> None:
         """Renew for an appender at once, because a stop request may have been missed."""
@@ -64,6 +67,7 @@ class LeaseRenewer:
     async def renew(self, appender: Appender) -> None:
         """Renew the lease and the TTLs of one stream, and pass a stop flag on to its writers."""
         keys = appender.keys
+        under_way = self._renewals[appender] = asyncio.get_running_loop().create_future()
         try:
             reply = await self._requests.run(
                 _RENEW,
@@ -74,6 +78,9 @@ class LeaseRenewer:
         except HelixError as error:
             self._report(error)
             return
+        finally:
+            under_way.set_result(None)
+            self._renewals.pop(appender, None)
         if reply and reply[0] == b"1":
             appender.stop(reply[1].decode())
 

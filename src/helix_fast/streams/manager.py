@@ -182,9 +182,9 @@ class RedisStreamManager(RedisStore):
         appender.writers -= 1
         if appender.writers:
             return
-        self._leases.remove(appender)
         if self._appenders.get(appender.stream_id) is appender:
             del self._appenders[appender.stream_id]
+        await self._leases.remove(appender)
         alive = not appender.closed
         await appender.close()
         if appender.lease_ms and alive and not self._requests.closed:

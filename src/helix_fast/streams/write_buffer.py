@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from helix_fast import codec
-from helix_fast.codec import Batch, Write
-from helix_fast.codec.plain.append import MAX_BATCH_BYTES
+from helix_fast.codec import MAX_BATCH_BYTES, Batch, Write
 from helix_fast.errors import HelixError
 
 if TYPE_CHECKING:

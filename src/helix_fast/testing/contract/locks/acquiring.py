@@ -368,7 +368,7 @@ class TestClosing:
 
 
 @every_subclass
-async def test_a_str_of_a_subclass_is_its_text(lock_manager: LockManager, name: str) -> None:
+async def test_a_str_of_a_subclass_as_lock_is_its_text(lock_manager: LockManager, name: str) -> None:
     lock = await taken(lock_manager, name, owner=name, ttl_ms=LONG)
     assert await lock_manager.acquire(plain(name)) is None
     holder = await lock_manager.get_holder(plain(name))

@@ -237,7 +237,7 @@ async def test_writers_and_appends_share_one_stream(storage: ResumableStorage, s
 
 
 @every_subclass
-async def test_a_str_of_a_subclass_is_its_text(storage: ResumableStorage, name: str) -> None:
+async def test_a_str_of_a_subclass_as_id_of_a_log_is_its_text(storage: ResumableStorage, name: str) -> None:
     await storage.create(name)
     await storage.append(name, {"type": "text_delta", "delta": name}, 1)
     (found,) = await storage.read_from(plain(name))

@@ -149,7 +149,7 @@ async def test_any_json_survives(state_store: Any, custom: dict[str, Any], said:
 
 
 @every_subclass
-async def test_a_str_of_a_subclass_is_its_text(state_store: StateStore, name: str) -> None:
+async def test_a_str_of_a_subclass_as_session_id_is_its_text(state_store: StateStore, name: str) -> None:
     await state_store.create_session(name, agent_type=name, initial_state={"by": name})
     state = await state_store.load_state(plain(name))
     assert state is not None

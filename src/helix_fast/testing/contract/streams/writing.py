@@ -323,7 +323,7 @@ async def test_a_closed_manager_says_so(streams: StreamManager) -> None:
 
 
 @every_subclass
-async def test_a_str_of_a_subclass_is_its_text(streams: StreamManager, name: str) -> None:
+async def test_a_str_of_a_subclass_as_stream_id_is_its_text(streams: StreamManager, name: str) -> None:
     async with await streams.create_writer(name, name) as writer:
         assert await writer.write({"type": "text_delta", "delta": name}) == 1
         writer.send_text(name)

@@ -244,7 +244,7 @@ def test_usage_settings_that_make_no_sense_are_refused(
 
 
 @every_subclass
-async def test_a_str_of_a_subclass_is_its_text(usage_store: UsageStore, name: str) -> None:
+async def test_a_str_of_a_subclass_in_an_entry_is_its_text(usage_store: UsageStore, name: str) -> None:
     assert await usage_store.record_entry(tokens(name, id=name, model=name)) is True
     assert await usage_store.record_entry(tokens(plain(name), id=plain(name))) is False
     assert await usage_store.record_tokens(name, name, prompt=1, completion=2, run_id=name) is True
