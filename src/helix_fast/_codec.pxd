@@ -8,8 +8,8 @@ decide no policy (no retry, no timeout).
     (reader)
 
 Neither kind does I/O or reads a clock, and there is no mutable C state outside these objects.
-Free threading: ChunkEncoder and AppendFramer are immutable. BatchBuilder and Rollup guard their memory with the object's
-critical section; BatchBuilder runs no Python code and allocates nothing by Python inside it. Sequencer and Window hold
+Free threading: ChunkEncoder and AppendFramer are immutable. BatchBuilder and Rollup guard their memory with the
+object's critical section; BatchBuilder runs no Python code and allocates nothing by Python inside it. Sequencer and Window hold
 numbers only: no race can free memory. The hot classes belong to the thread of their event loop.
 """
 

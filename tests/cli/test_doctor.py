@@ -66,9 +66,16 @@ def test_doctor_without_a_server_tells_why() -> None:
     assert "stream" not in found
 
 
-def test_doctor_goes_on_where_the_server_does_not_tell_what_it_is() -> None:
-    found = findings("--url", "memory://")
+async def test_doctor_goes_on_where_the_server_does_not_tell_what_it_is(fresh_server: ServerProcess) -> None:
+    async with connect(fresh_server.url) as helix:
+        await helix.state._requests.command("", b"ACL", b"SETUSER", *documented_rights(), "-info")
+    found = findings("--url", fresh_server.url.replace("//", "//helix:password@", 1))
     assert (found["server"]["level"], found["stream"]["level"]) == ("warning", "ok")
+
+
+def test_doctor_examines_a_server_in_memory() -> None:
+    found = findings("--url", "memory://")
+    assert (found["server"]["level"], found["stream"]["level"]) == ("ok", "ok")
 
 
 def test_doctor_tries_every_command_that_the_documented_user_has() -> None:
