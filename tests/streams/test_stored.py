@@ -121,7 +121,7 @@ async def test_whoever_begins_to_listen_is_counted_and_told_to_look(streams: Red
     if streams._requests.topology.presence.counts_unreliable:
         pytest.skip("a cluster without sharded pub/sub counts no listeners: it publishes everything")
     streams._requests.topology.presence.poll_seconds = 1.0
-    word = "SSUBSCRIBE" if await streams.publish_word() == b"SPUBLISH" else "SUBSCRIBE"
+    word = "SSUBSCRIBE" if await streams._requests.publish_command() == b"SPUBLISH" else "SUBSCRIBE"
     await writer.write(number(1))
     await until(lambda: not writer._appender.subscribers.present, what="the answer that nobody listens")
     await writer.write(number(2))

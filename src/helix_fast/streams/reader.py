@@ -110,6 +110,7 @@ class StreamReader(_Reader[StreamChunk]):
         StreamDeletedError: it was deleted or expired, or the server came back without it.
         SequenceGapError: chunks in between were lost by the server, or trimmed before they were read.
         MalformedChunkError: bytes that are no chunk; the next step goes on behind them.
+        MalformedStreamError: what is stored is no stream of ours.
         StoreConnectionError: the server could not be reached for the retry time; the next step tries again.
         ReaderBusyError: another task waits for the next chunk.
     """
