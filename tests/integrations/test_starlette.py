@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +18,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
-from helix_fast.integrations.starlette import EventStream, event_stream
+from helix_fast.integrations.starlette import WRITE_BYTES, event_stream
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
 
 SECONDS = 30
 END = "event: end\ndata: {}"
+RETRY = "retry: 500"
 
 
 class Connection:
@@ -62,7 +65,8 @@ class Connection:
 
     @property
     def events(self) -> list[str]:
-        return self.text.split("\n\n")[:-1]
+        """What came, without the default ``retry:`` at its beginning."""
+        return [event for event in self.text.split("\n\n")[:-1] if event != RETRY]
 
     def hang_up(self) -> None:
         self._gone.set()
@@ -89,7 +93,21 @@ def delta(event: str) -> str:
 
 
 def identifier(event: str) -> str:
-    return event.splitlines()[0].removeprefix("id: ")
+    first = event.splitlines()[0]
+    assert first.startswith("id: ")
+    return first.removeprefix("id: ")
+
+
+def data(event: str) -> Any:
+    return json.loads(event.splitlines()[-1].removeprefix("data: "))
+
+
+def named(event: str) -> str:
+    return event.splitlines()[1].removeprefix("event: ")
+
+
+async def trim(helix: Helix, keep: int) -> None:
+    await helix.state._requests.command("", b"XTRIM", b"helix:stream:{s}", b"MAXLEN", keep)
 
 
 def reading(helix: Helix) -> int:
@@ -175,27 +193,55 @@ async def test_failed_stream_ends_with_why(helix: Helix) -> None:
     assert "out of tokens" in told["message"]
 
 
-async def test_client_of_an_earlier_life_is_told_to_begin_anew_and_forgets_its_id(helix: Helix) -> None:
+async def test_client_of_an_earlier_life_is_told_and_begins_anew(helix: Helix) -> None:
     await write(helix, "a")
     live = Connection(helix.streams, "/s")
     await until(lambda: len(live.events) == 1)
-    await helix.streams.reset_stream("s")
-    later = Connection(helix.streams, "/s", last=identifier(live.events[0]))
-    for reset in ((await live.all())[-1], *await later.all()):
-        identity, name, data = reset.splitlines()
-        assert (identity, name) == ("id", "event: reset")
-        assert json.loads(data.removeprefix("data: "))["code"] == "stream_reset"
-
-
-async def test_client_behind_what_is_kept_begins_anew_or_skips(helix: Helix) -> None:
-    await write(helix, "a", "b", "c")
-    await helix.state._requests.command("", b"XTRIM", b"helix:stream:{s}", b"MAXLEN", b"1")
+    old = identifier(live.events[0])
+    epoch = await helix.streams.reset_stream("s")
+    later = Connection(helix.streams, "/s", last=old)
+    page = Connection(helix.streams, "/s", start=old)
+    await write(helix, "b")
     await helix.streams.end_stream("s")
-    (reset,) = await Connection(helix.streams, "/s", last="1").all()
-    assert "event: reset" in reset
-    assert "sequence_gap" in reset
-    third, end = await Connection(helix.streams, "/s", last="1", on_gap="skip").all()
+    for events in ((await live.all())[1:], await later.all(), await page.all()):
+        reset, second, end = events
+        assert (identifier(reset), named(reset), data(reset)["code"]) == (f"{epoch}:0", "reset", "stream_reset")
+        assert (identifier(second), delta(second), end) == (f"{epoch}:2", "b", END)
+    # an id that a page of before keeps in its URL must not bring it back to the reset for ever
+    (second, _end) = await Connection(helix.streams, "/s", start=old, last=identifier(reset)).all()
+    assert delta(second) == "b"
+
+
+@pytest.mark.parametrize("last", ["", "1"])
+async def test_client_behind_what_is_kept_is_told_from_where_it_goes_on_or_skips(helix: Helix, last: str) -> None:
+    await write(helix, "a", "b", "c")
+    await trim(helix, 1)
+    await helix.streams.end_stream("s")
+    info = await helix.streams.get_info("s")
+    assert info is not None
+    reset, third, end = await Connection(helix.streams, "/s", last=last).all()
+    assert (identifier(reset), named(reset)) == (f"{info.epoch}:2", "reset")
+    assert (data(reset)["code"], data(reset)["firstSequence"]) == ("sequence_gap", 3)
     assert (delta(third), end) == ("c", END)
+    for position in (identifier(reset), identifier(third)):
+        again = await Connection(helix.streams, "/s", last=position).all()
+        assert again == [third, end][-len(again) :], "no second reset"
+    third, end = await Connection(helix.streams, "/s", last=last, on_gap="skip").all()
+    assert (delta(third), end) == ("c", END)
+
+
+async def test_hole_in_the_log_is_passed_once(helix: Helix) -> None:
+    """A reader from 0 meets it each time: sent back there, it would never get behind it."""
+    for sequence in (1, 2, 5, 6):
+        fields = (b"chunk", b'{"type":"text_delta","delta":"%d"}' % sequence, b"sequence", sequence)
+        await helix.state._requests.command("", b"XADD", b"helix:stream:{s}", b"*", *fields)
+    await helix.streams.end_stream("s")
+    first, second, reset, *rest, end = await Connection(helix.streams, "/s").all()
+    assert [delta(event) for event in (first, second, *rest)] == ["1", "2", "5", "6"]
+    assert (data(reset)["firstSequence"], end) == (5, END)
+    assert [identifier(event) for event in (first, second, reset, *rest)] == ["1", "2", "4", "5", "6"], "no epoch"
+    fifth, _sixth, _end = await Connection(helix.streams, "/s", last="4").all()
+    assert delta(fifth) == "5"
 
 
 async def test_bytes_that_are_no_chunk_do_not_hold_the_rest_up(helix: Helix) -> None:
@@ -213,17 +259,34 @@ async def test_bytes_that_are_no_chunk_do_not_hold_the_rest_up(helix: Helix) -> 
     assert "event: malformed" in malformed
 
 
-async def test_what_cannot_be_answered_has_its_status(helix: Helix, fault_proxy: FaultProxy) -> None:
-    for path, last, status in (("/none", "", 404), ("/s", "nonsense", 400), ("/a{b}", "", 400), ("/s", "e:x", 400)):
-        connection = Connection(helix.streams, path, last=last)
-        await connection.all()
-        assert connection.status == status, path
+@pytest.mark.parametrize(("path", "last"), [("/s", "nonsense"), ("/a{b}", ""), ("/s", "e:x"), ("/s", "9" * 20)])
+async def test_request_that_makes_no_sense_is_refused(helix: Helix, path: str, last: str) -> None:
+    connection = Connection(helix.streams, path, last=last)
+    await connection.all()
+    assert connection.status == 400
+
+
+async def test_what_may_pass_sends_the_client_back_without_an_error(helix: Helix, fault_proxy: FaultProxy) -> None:
+    """At any status but 200 a browser's EventSource gives up for good."""
     fault_proxy.refuse()
-    async with RedisStreamManager(fault_proxy.url) as streams:
-        connection = Connection(streams, "/s")
-        await connection.all()
-    assert (connection.status, connection.headers["retry-after"]) == (503, "1")
-    assert "proxy" not in connection.text
+    async with RedisStreamManager(fault_proxy.url) as away:
+        unreachable = Connection(away, "/s")
+        missing = Connection(helix.streams, "/none", wait_ms=10)
+        for connection in (unreachable, missing):
+            assert await connection.all() == []
+            assert (connection.status, connection.text, connection.complete) == (200, RETRY + "\n\n", True)
+    closed = Connection(away, "/s")
+    assert (await closed.all(), closed.status) == ([], 200)
+
+
+async def test_client_that_is_first_waits_for_its_stream(helix: Helix) -> None:
+    connection = Connection(helix.streams, "/s", heartbeat_ms=5)
+    await until(lambda: ": heartbeat" in connection.text)
+    await write(helix, "a")
+    await until(lambda: "delta" in connection.text)
+    connection.hang_up()
+    await connection.all()
+    assert reading(helix) == 0
 
 
 async def test_server_that_is_lost_ends_the_response_without_an_event(server_url: str, fault_proxy: FaultProxy) -> None:
@@ -243,11 +306,27 @@ async def test_head_has_the_headers_and_no_reader(helix: Helix) -> None:
     connection = Connection(helix.streams, "/s", method="HEAD")
     assert await connection.all() == []
     assert (connection.status, connection.complete) == (200, True)
-    reader = await helix.streams.create_resumable_reader("s")
-    assert reader is not None
-    response = EventStream(reader, heartbeat=15)
-    await response(connection.scope, connection._receive, connection._send)
-    assert not [stored async for stored in reader]
+    assert reading(helix) == 0
+
+
+async def test_a_long_page_is_sent_in_parts(helix: Helix) -> None:
+    sizes: list[int] = []
+
+    async def send(message: Any) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        for _ in range(100):
+            writer.send_text("x" * 10_000)
+    await helix.streams.end_stream("s")
+    connection = Connection(helix.streams, "/s")
+    assert len(await connection.all()) == 101
+    await connection.app(connection.scope, receive, send)
+    assert sum(sizes) > 1_000_000
+    assert max(sizes) < WRITE_BYTES + 11_000
 
 
 async def test_streams_in_memory_are_served_as_well() -> None:
@@ -260,7 +339,7 @@ async def test_streams_in_memory_are_served_as_well() -> None:
 
 
 async def test_options_that_make_no_sense_are_refused(helix: Helix) -> None:
-    for options in ({"heartbeat_ms": 0}, {"on_gap": "ignore"}, {"retry_ms": -1}):
+    for options in ({"heartbeat_ms": 0}, {"on_gap": "ignore"}, {"retry_ms": -1}, {"wait_ms": -1}):
         with pytest.raises(InvalidArgumentError):
             await Connection(helix.streams, "/s", **options).all()
 
@@ -269,3 +348,46 @@ def test_missing_starlette_is_told_with_what_to_install() -> None:
     code = "import sys; sys.modules['starlette'] = None; import helix_fast.integrations.starlette"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'helix-fast[starlette]'" in done.stderr
+
+
+SERVED = """
+import asyncio, contextlib, os
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+from helix_fast import connect
+from helix_fast.integrations.starlette import event_stream
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    async with connect(os.environ["HELIX_URL"]) as app.state.helix:
+        yield
+
+async def events(request):
+    return await event_stream(request, request.app.state.helix.streams, "s")
+
+app = Starlette(routes=[Route("/", events)], lifespan=lifespan)
+uvicorn.run(app, uds=os.environ["SOCKET"], log_level="warning")
+"""
+
+
+@pytest.mark.slow
+async def test_uvicorn_does_not_wait_for_clients_that_listen(helix: Helix, server_url: str, short_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    await write(helix, "a")
+    socket = short_path / "http.sock"
+    environment = {**os.environ, "HELIX_URL": server_url, "SOCKET": str(socket)}
+    server = subprocess.Popen([sys.executable, "-c", SERVED], env=environment, stderr=subprocess.PIPE)
+    try:
+        await until(socket.exists, seconds=SECONDS)
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert b"data" in await asyncio.wait_for(reader.readuntil(b'"delta"'), SECONDS)
+        server.terminate()
+        # without a timeout for shutdowns uvicorn would wait for this client
+        assert (await asyncio.wait_for(reader.read(), SECONDS)).endswith(b"0\r\n\r\n"), "the response is complete"
+        _, errors = await asyncio.to_thread(server.communicate, None, SECONDS)
+        assert errors == b""
+        writer.close()
+    finally:
+        server.kill()
