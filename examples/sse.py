@@ -70,7 +70,7 @@ async def ask(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """`GET /chats/{chat}/events`: everything after `Last-Event-ID`, then live. It may be asked for before the answer."""
+    """`GET /chats/{chat}/events`: everything after `Last-Event-ID`, then live. It may come before the question."""
     return await event_stream(request, request.app.state.helix.streams, request.path_params["chat"])
 
 

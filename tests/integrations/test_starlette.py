@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,45 @@ async def test_a_long_page_is_sent_in_parts(helix: Helix) -> None:
     await connection.app(connection.scope, receive, send)
     assert sum(sizes) > 1_000_000
     assert max(sizes) < WRITE_BYTES + 11_000
+
+
+async def test_clients_that_never_read_hold_little_and_leave_nothing(helix: Helix) -> None:
+    """Their log has full batches of 64 KiB, a page of which took 6 to 14 MB for each of them."""
+    clients, held = 20, 512 << 10
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        for _ in range(100_000):
+            writer.send_text("token ")
+    info = await helix.streams.get_info("s")
+    assert info is not None
+    sent = 0
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        if message.get("body", RETRY.encode()).startswith(b"id: "):
+            sent += 1
+            await asyncio.Event().wait()
+
+    async def serve() -> None:
+        connection = Connection(helix.streams, "/s")
+        connection.task.cancel()
+        await connection.app(connection.scope, connection._receive, send)
+
+    await helix.streams.end_stream("s")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        serving = [asyncio.ensure_future(serve()) for _ in range(clients)]
+        await until(lambda: sent == clients)
+        assert tracemalloc.get_traced_memory()[0] - before < clients * held
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        del serving, task
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < held
+    finally:
+        tracemalloc.stop()
+    assert reading(helix) == 0
 
 
 async def test_streams_in_memory_are_served_as_well() -> None:

@@ -321,7 +321,7 @@ async def test_following_reports_what_ended_it(server_url: str) -> None:
 async def test_pages_get_through_a_link_that_breaks_every_few_kilobytes(
     server_url: str, fault_proxy: FaultProxy
 ) -> None:
-    """A page is 64 entries or 256 KiB at first: too much for such a link, however often it is requested."""
+    """A page is 64 entries or 128 KiB at first: too much for such a link, however often it is requested."""
 
     async def keep_breaking() -> None:
         while True:

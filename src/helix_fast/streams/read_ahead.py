@@ -13,7 +13,7 @@ from helix_fast.transport.lane import settle
 
 FIRST_PAGE: Final = 64
 MAX_PAGE: Final = 1024
-PAGE_BYTES: Final = 256 << 10
+PAGE_BYTES: Final = 128 << 10
 
 
 class PageSize:

@@ -141,4 +141,7 @@ class ResumableReader(_Reader[StoredChunk]):
             except StopAsyncIteration:
                 return ()
         begin, self._index = self._index, self._error_at
-        return self._items[begin : self._error_at]
+        batch = self._items[begin : self._error_at]
+        if self._index == len(self._chunks):
+            self._take((self._first + self._index, [], False))  # the caller alone holds them now
+        return batch
