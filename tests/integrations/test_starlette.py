@@ -3,117 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import os
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
-from helix_fast.integrations.starlette import WRITE_BYTES, event_stream
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-
-SECONDS = 30
-END = "event: end\ndata: {}"
-RETRY = "retry: 500"
-
-
-class Connection:
-    """One request to an ASGI app, as a server makes it; what comes is there as it comes."""
-
-    def __init__(self, streams: RedisStreamManager, path: str, *, last: str = "", method: str = "GET", **options: Any):
-        async def events(request: Request) -> Response:
-            return await event_stream(request, streams, request.path_params["stream"], **options)
-
-        self.app = Starlette(routes=[Route("/{stream}", events)])
-        self.scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1", "method": method,
-            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
-            "client": ("test", 1), "server": ("test", 80),
-            "headers": [(b"last-event-id", last.encode())] if last else [],
-        }  # fmt: skip
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.text = ""
-        self.complete = False
-        self.broken = False  # whether sending raises, as a server does whose client has gone
-        self._gone = asyncio.Event()
-        self.task = asyncio.ensure_future(self.app(self.scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Any) -> None:
-        if self.broken:
-            raise OSError("the client has gone")
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            self.text += message.get("body", b"").decode()
-            self.complete = not message.get("more_body", False)
-
-    @property
-    def events(self) -> list[str]:
-        """What came, without the default ``retry:`` at its beginning."""
-        return [event for event in self.text.split("\n\n")[:-1] if event != RETRY]
-
-    def hang_up(self) -> None:
-        self._gone.set()
-
-    async def all(self) -> list[str]:
-        await asyncio.wait_for(self.task, SECONDS)
-        return self.events
+from tests.support.sse import END, RETRY, Connection, data, delta, identifier, named, reading, trim, write
 
 
 @pytest.fixture
 async def helix(server_url: str) -> AsyncIterator[Helix]:
     async with connect(server_url) as stores:
         yield stores
-
-
-async def write(helix: Helix, *deltas: str, stream: str = "s") -> None:
-    async with await helix.streams.create_writer(stream, "agent") as writer:
-        for delta in deltas:
-            await writer.write({"type": "text_delta", "delta": delta})
-
-
-def delta(event: str) -> str:
-    return str(json.loads(event.splitlines()[1].removeprefix("data: "))["delta"])
-
-
-def identifier(event: str) -> str:
-    first = event.splitlines()[0]
-    assert first.startswith("id: ")
-    return first.removeprefix("id: ")
-
-
-def data(event: str) -> Any:
-    return json.loads(event.splitlines()[-1].removeprefix("data: "))
-
-
-def named(event: str) -> str:
-    return event.splitlines()[1].removeprefix("event: ")
-
-
-async def trim(helix: Helix, keep: int) -> None:
-    await helix.state._requests.command("", b"XTRIM", b"helix:stream:{s}", b"MAXLEN", keep)
-
-
-def reading(helix: Helix) -> int:
-    return sum(cursor.reading for cursor in helix.streams._cursors)
 
 
 async def test_each_chunk_is_an_event_with_its_position_and_the_end_has_a_name(helix: Helix) -> None:
@@ -311,65 +217,6 @@ async def test_head_has_the_headers_and_no_reader(helix: Helix) -> None:
     assert reading(helix) == 0
 
 
-async def test_a_long_page_is_sent_in_parts(helix: Helix) -> None:
-    sizes: list[int] = []
-
-    async def send(message: Any) -> None:
-        sizes.append(len(message.get("body", b"")))
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    async with await helix.streams.create_writer("s", "agent") as writer:
-        for _ in range(100):
-            writer.send_text("x" * 10_000)
-    await helix.streams.end_stream("s")
-    connection = Connection(helix.streams, "/s")
-    assert len(await connection.all()) == 101
-    await connection.app(connection.scope, receive, send)
-    assert sum(sizes) > 1_000_000
-    assert max(sizes) < WRITE_BYTES + 11_000
-
-
-async def test_clients_that_never_read_hold_little_and_leave_nothing(helix: Helix) -> None:
-    """Their log has full batches of 64 KiB, a page of which took 6 to 14 MB for each of them."""
-    clients, held = 20, 512 << 10
-    async with await helix.streams.create_writer("s", "agent") as writer:
-        for _ in range(100_000):
-            writer.send_text("token ")
-    info = await helix.streams.get_info("s")
-    assert info is not None
-    sent = 0
-
-    async def send(message: Any) -> None:
-        nonlocal sent
-        if message.get("body", RETRY.encode()).startswith(b"id: "):
-            sent += 1
-            await asyncio.Event().wait()
-
-    async def serve() -> None:
-        connection = Connection(helix.streams, "/s")
-        connection.task.cancel()
-        await connection.app(connection.scope, connection._receive, send)
-
-    await helix.streams.end_stream("s")
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        serving = [asyncio.ensure_future(serve()) for _ in range(clients)]
-        await until(lambda: sent == clients)
-        assert tracemalloc.get_traced_memory()[0] - before < clients * held
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        del serving, task
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < held
-    finally:
-        tracemalloc.stop()
-    assert reading(helix) == 0
-
-
 async def test_streams_in_memory_are_served_as_well() -> None:
     async with InMemoryStreamManager() as streams:
         async with await streams.create_writer("s", "agent") as writer:
@@ -389,46 +236,3 @@ def test_missing_starlette_is_told_with_what_to_install() -> None:
     code = "import sys; sys.modules['starlette'] = None; import helix_fast.integrations.starlette"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'helix-fast[starlette]'" in done.stderr
-
-
-SERVED = """
-import asyncio, contextlib, os
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Route
-from helix_fast import connect
-from helix_fast.integrations.starlette import event_stream
-
-@contextlib.asynccontextmanager
-async def lifespan(app):
-    async with connect(os.environ["HELIX_URL"]) as app.state.helix:
-        yield
-
-async def events(request):
-    return await event_stream(request, request.app.state.helix.streams, "s")
-
-app = Starlette(routes=[Route("/", events)], lifespan=lifespan)
-uvicorn.run(app, uds=os.environ["SOCKET"], log_level="warning")
-"""
-
-
-@pytest.mark.slow
-async def test_uvicorn_does_not_wait_for_clients_that_listen(helix: Helix, server_url: str, short_path: Path) -> None:
-    pytest.importorskip("uvicorn")
-    await write(helix, "a")
-    socket = short_path / "http.sock"
-    environment = {**os.environ, "HELIX_URL": server_url, "SOCKET": str(socket)}
-    server = subprocess.Popen([sys.executable, "-c", SERVED], env=environment, stderr=subprocess.PIPE)
-    try:
-        await until(socket.exists, seconds=SECONDS)
-        reader, writer = await asyncio.open_unix_connection(str(socket))
-        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        assert b"data" in await asyncio.wait_for(reader.readuntil(b'"delta"'), SECONDS)
-        server.terminate()
-        # without a timeout for shutdowns uvicorn would wait for this client
-        assert (await asyncio.wait_for(reader.read(), SECONDS)).endswith(b"0\r\n\r\n"), "the response is complete"
-        _, errors = await asyncio.to_thread(server.communicate, None, SECONDS)
-        assert errors == b""
-        writer.close()
-    finally:
-        server.kill()
