@@ -63,8 +63,6 @@ async def ask(request: Request) -> Response:
         return JSONResponse({"error": "this chat has its question"}, status_code=409)
     except InvalidArgumentError as error:
         return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
-    # Created here, so that the stream exists before the client reads it.
-    await helix.resumable.create(chat)
     task = asyncio.get_running_loop().create_task(answer(helix, chat, question))
     running.add(task)  # a task without a reference may be garbage-collected
     task.add_done_callback(running.discard)
@@ -72,7 +70,7 @@ async def ask(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """`GET /chats/{chat}/events`: everything after `Last-Event-ID`, then live."""
+    """`GET /chats/{chat}/events`: everything after `Last-Event-ID`, then live. It may come before the question."""
     return await event_stream(request, request.app.state.helix.streams, request.path_params["chat"])
 
 

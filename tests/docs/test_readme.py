@@ -24,6 +24,15 @@ def test_example_prints_what_the_readme_shows() -> None:
         assert [line.rstrip() for line in done.stdout.splitlines()] == printed.splitlines()
 
 
+def test_examples_pass_mypy_strict_as_they_stand(tmp_path: Path) -> None:
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)):
+        program = tmp_path / f"example_{number}.py"
+        program.write_text(code, "utf-8")
+        mypy = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", str(program)]
+        done = subprocess.run(mypy, capture_output=True, text=True, timeout=100, check=False, cwd=README.parent)
+        assert done.returncode == 0, done.stdout
+
+
 def test_every_command_is_named_and_every_link_leads_somewhere() -> None:
     from helix_fast.cli.app import app
 

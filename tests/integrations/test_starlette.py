@@ -7,93 +7,19 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
-from helix_fast.integrations.starlette import EventStream, event_stream
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
-
-SECONDS = 30
-END = "event: end\ndata: {}"
-
-
-class Connection:
-    """One request to an ASGI app, as a server makes it; what comes is there as it comes."""
-
-    def __init__(self, streams: RedisStreamManager, path: str, *, last: str = "", method: str = "GET", **options: Any):
-        async def events(request: Request) -> Response:
-            return await event_stream(request, streams, request.path_params["stream"], **options)
-
-        self.app = Starlette(routes=[Route("/{stream}", events)])
-        self.scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1", "method": method,
-            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
-            "client": ("test", 1), "server": ("test", 80),
-            "headers": [(b"last-event-id", last.encode())] if last else [],
-        }  # fmt: skip
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.text = ""
-        self.complete = False
-        self.broken = False  # whether sending raises, as a server does whose client has gone
-        self._gone = asyncio.Event()
-        self.task = asyncio.ensure_future(self.app(self.scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Any) -> None:
-        if self.broken:
-            raise OSError("the client has gone")
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            self.text += message.get("body", b"").decode()
-            self.complete = not message.get("more_body", False)
-
-    @property
-    def events(self) -> list[str]:
-        return self.text.split("\n\n")[:-1]
-
-    def hang_up(self) -> None:
-        self._gone.set()
-
-    async def all(self) -> list[str]:
-        await asyncio.wait_for(self.task, SECONDS)
-        return self.events
+from tests.support.sse import END, RETRY, Connection, data, delta, identifier, named, reading, trim, write
 
 
 @pytest.fixture
 async def helix(server_url: str) -> AsyncIterator[Helix]:
     async with connect(server_url) as stores:
         yield stores
-
-
-async def write(helix: Helix, *deltas: str, stream: str = "s") -> None:
-    async with await helix.streams.create_writer(stream, "agent") as writer:
-        for delta in deltas:
-            await writer.write({"type": "text_delta", "delta": delta})
-
-
-def delta(event: str) -> str:
-    return str(json.loads(event.splitlines()[1].removeprefix("data: "))["delta"])
-
-
-def identifier(event: str) -> str:
-    return event.splitlines()[0].removeprefix("id: ")
-
-
-def reading(helix: Helix) -> int:
-    return sum(cursor.reading for cursor in helix.streams._cursors)
 
 
 async def test_each_chunk_is_an_event_with_its_position_and_the_end_has_a_name(helix: Helix) -> None:
@@ -175,27 +101,55 @@ async def test_failed_stream_ends_with_why(helix: Helix) -> None:
     assert "out of tokens" in told["message"]
 
 
-async def test_client_of_an_earlier_life_is_told_to_begin_anew_and_forgets_its_id(helix: Helix) -> None:
+async def test_client_of_an_earlier_life_is_told_and_begins_anew(helix: Helix) -> None:
     await write(helix, "a")
     live = Connection(helix.streams, "/s")
     await until(lambda: len(live.events) == 1)
-    await helix.streams.reset_stream("s")
-    later = Connection(helix.streams, "/s", last=identifier(live.events[0]))
-    for reset in ((await live.all())[-1], *await later.all()):
-        identity, name, data = reset.splitlines()
-        assert (identity, name) == ("id", "event: reset")
-        assert json.loads(data.removeprefix("data: "))["code"] == "stream_reset"
-
-
-async def test_client_behind_what_is_kept_begins_anew_or_skips(helix: Helix) -> None:
-    await write(helix, "a", "b", "c")
-    await helix.state._requests.command("", b"XTRIM", b"helix:stream:{s}", b"MAXLEN", b"1")
+    old = identifier(live.events[0])
+    epoch = await helix.streams.reset_stream("s")
+    later = Connection(helix.streams, "/s", last=old)
+    page = Connection(helix.streams, "/s", start=old)
+    await write(helix, "b")
     await helix.streams.end_stream("s")
-    (reset,) = await Connection(helix.streams, "/s", last="1").all()
-    assert "event: reset" in reset
-    assert "sequence_gap" in reset
-    third, end = await Connection(helix.streams, "/s", last="1", on_gap="skip").all()
+    for events in ((await live.all())[1:], await later.all(), await page.all()):
+        reset, second, end = events
+        assert (identifier(reset), named(reset), data(reset)["code"]) == (f"{epoch}:0", "reset", "stream_reset")
+        assert (identifier(second), delta(second), end) == (f"{epoch}:2", "b", END)
+    # an id that a page of before keeps in its URL must not bring it back to the reset for ever
+    (second, _end) = await Connection(helix.streams, "/s", start=old, last=identifier(reset)).all()
+    assert delta(second) == "b"
+
+
+@pytest.mark.parametrize("last", ["", "1"])
+async def test_client_behind_what_is_kept_is_told_from_where_it_goes_on_or_skips(helix: Helix, last: str) -> None:
+    await write(helix, "a", "b", "c")
+    await trim(helix, 1)
+    await helix.streams.end_stream("s")
+    info = await helix.streams.get_info("s")
+    assert info is not None
+    reset, third, end = await Connection(helix.streams, "/s", last=last).all()
+    assert (identifier(reset), named(reset)) == (f"{info.epoch}:2", "reset")
+    assert (data(reset)["code"], data(reset)["firstSequence"]) == ("sequence_gap", 3)
     assert (delta(third), end) == ("c", END)
+    for position in (identifier(reset), identifier(third)):
+        again = await Connection(helix.streams, "/s", last=position).all()
+        assert again == [third, end][-len(again) :], "no second reset"
+    third, end = await Connection(helix.streams, "/s", last=last, on_gap="skip").all()
+    assert (delta(third), end) == ("c", END)
+
+
+async def test_hole_in_the_log_is_passed_once(helix: Helix) -> None:
+    """A reader from 0 meets it each time: sent back there, it would never get behind it."""
+    for sequence in (1, 2, 5, 6):
+        fields = (b"chunk", b'{"type":"text_delta","delta":"%d"}' % sequence, b"sequence", sequence)
+        await helix.state._requests.command("", b"XADD", b"helix:stream:{s}", b"*", *fields)
+    await helix.streams.end_stream("s")
+    first, second, reset, *rest, end = await Connection(helix.streams, "/s").all()
+    assert [delta(event) for event in (first, second, *rest)] == ["1", "2", "5", "6"]
+    assert (data(reset)["firstSequence"], end) == (5, END)
+    assert [identifier(event) for event in (first, second, reset, *rest)] == ["1", "2", "4", "5", "6"], "no epoch"
+    fifth, _sixth, _end = await Connection(helix.streams, "/s", last="4").all()
+    assert delta(fifth) == "5"
 
 
 async def test_bytes_that_are_no_chunk_do_not_hold_the_rest_up(helix: Helix) -> None:
@@ -213,17 +167,34 @@ async def test_bytes_that_are_no_chunk_do_not_hold_the_rest_up(helix: Helix) -> 
     assert "event: malformed" in malformed
 
 
-async def test_what_cannot_be_answered_has_its_status(helix: Helix, fault_proxy: FaultProxy) -> None:
-    for path, last, status in (("/none", "", 404), ("/s", "nonsense", 400), ("/a{b}", "", 400), ("/s", "e:x", 400)):
-        connection = Connection(helix.streams, path, last=last)
-        await connection.all()
-        assert connection.status == status, path
+@pytest.mark.parametrize(("path", "last"), [("/s", "nonsense"), ("/a{b}", ""), ("/s", "e:x"), ("/s", "9" * 20)])
+async def test_request_that_makes_no_sense_is_refused(helix: Helix, path: str, last: str) -> None:
+    connection = Connection(helix.streams, path, last=last)
+    await connection.all()
+    assert connection.status == 400
+
+
+async def test_what_may_pass_sends_the_client_back_without_an_error(helix: Helix, fault_proxy: FaultProxy) -> None:
+    """At any status but 200 a browser's EventSource gives up for good."""
     fault_proxy.refuse()
-    async with RedisStreamManager(fault_proxy.url) as streams:
-        connection = Connection(streams, "/s")
-        await connection.all()
-    assert (connection.status, connection.headers["retry-after"]) == (503, "1")
-    assert "proxy" not in connection.text
+    async with RedisStreamManager(fault_proxy.url) as away:
+        unreachable = Connection(away, "/s")
+        missing = Connection(helix.streams, "/none", wait_ms=10)
+        for connection in (unreachable, missing):
+            assert await connection.all() == []
+            assert (connection.status, connection.text, connection.complete) == (200, RETRY + "\n\n", True)
+    closed = Connection(away, "/s")
+    assert (await closed.all(), closed.status) == ([], 200)
+
+
+async def test_client_that_is_first_waits_for_its_stream(helix: Helix) -> None:
+    connection = Connection(helix.streams, "/s", heartbeat_ms=5)
+    await until(lambda: ": heartbeat" in connection.text)
+    await write(helix, "a")
+    await until(lambda: "delta" in connection.text)
+    connection.hang_up()
+    await connection.all()
+    assert reading(helix) == 0
 
 
 async def test_server_that_is_lost_ends_the_response_without_an_event(server_url: str, fault_proxy: FaultProxy) -> None:
@@ -243,11 +214,7 @@ async def test_head_has_the_headers_and_no_reader(helix: Helix) -> None:
     connection = Connection(helix.streams, "/s", method="HEAD")
     assert await connection.all() == []
     assert (connection.status, connection.complete) == (200, True)
-    reader = await helix.streams.create_resumable_reader("s")
-    assert reader is not None
-    response = EventStream(reader, heartbeat=15)
-    await response(connection.scope, connection._receive, connection._send)
-    assert not [stored async for stored in reader]
+    assert reading(helix) == 0
 
 
 async def test_streams_in_memory_are_served_as_well() -> None:
@@ -260,7 +227,7 @@ async def test_streams_in_memory_are_served_as_well() -> None:
 
 
 async def test_options_that_make_no_sense_are_refused(helix: Helix) -> None:
-    for options in ({"heartbeat_ms": 0}, {"on_gap": "ignore"}, {"retry_ms": -1}):
+    for options in ({"heartbeat_ms": 0}, {"on_gap": "ignore"}, {"retry_ms": -1}, {"wait_ms": -1}):
         with pytest.raises(InvalidArgumentError):
             await Connection(helix.streams, "/s", **options).all()
 

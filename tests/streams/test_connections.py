@@ -10,7 +10,7 @@ import pytest
 from helix_fast import connect
 from helix_fast.codec.plain import reader as plain_reader
 from helix_fast.keys import StreamKeys
-from helix_fast.streams import cursor as cursors
+from helix_fast.streams.read_ahead import MAX_PAGE
 from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import StreamStore, delta, deltas, follow, storage, text
 
@@ -130,7 +130,7 @@ async def test_slow_reader_holds_little_and_slows_nobody(server_url: str, size: 
         assert slow._cursor.last == 1
         for n in range(count):
             assert delta((await slow.__anext__()).chunk) == f"{n}{body}"
-            assert len(slow._chunks) <= cursors.MAX_PAGE * 2
+            assert len(slow._chunks) <= MAX_PAGE * 2
         await writing.end_stream("s")
         assert len(await fast.done()) == count + 1
         assert await slow.read_batch() == ()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from helix_fast import connect
 from helix_fast.errors import ProducerLostError, StreamClosedError, StreamDeletedError, StreamFailedError
 from helix_fast.keys import StreamKeys
 from helix_fast.testing.servers import ServerProcess
@@ -315,3 +316,31 @@ async def test_following_reports_what_ended_it(server_url: str) -> None:
         await reader.done()
         assert isinstance(reader.error, StreamFailedError)
         assert reader.error.error == "why"
+
+
+async def test_pages_get_through_a_link_that_breaks_every_few_kilobytes(
+    server_url: str, fault_proxy: FaultProxy
+) -> None:
+    """A page is 64 entries or 128 KiB at first: too much for such a link, however often it is requested."""
+
+    async def keep_breaking() -> None:
+        while True:
+            if fault_proxy._budget["reply"] is None:
+                fault_proxy.cut_after_reply_bytes(6000)
+            await asyncio.sleep(0.001)
+
+    async with (
+        storage(server_url) as writing,
+        connect(fault_proxy.url, retry_timeout=30) as reading,
+    ):
+        writer = await writing.create_writer("s", "agent")
+        for n in range(150):
+            await writer.write(text(f"{n}{'x' * 1000}"))
+        await writing.end_stream("s")
+        breaking = asyncio.ensure_future(keep_breaking())
+        try:
+            found = [stored async for stored in reading.streams.read("s")]
+        finally:
+            breaking.cancel()
+        assert [stored.sequence for stored in found] == list(range(1, 151))
+        assert fault_proxy.accepted > 20

@@ -44,6 +44,17 @@ class MalformedChunkError(StreamError, ValueError):
         self.data = data
 
 
+class MalformedStreamError(StreamError, ValueError):
+    """What is stored under a stream's key is no stream of ours; ``key`` names the key."""
+
+    code = "malformed_stream"
+    default_hint = "something else writes to this key; docs/wire-format.md says what a stream is"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+
+
 class ChunkTooLargeError(StreamError, ValueError):
     """An encoded chunk is larger than ``max_chunk_bytes``; nothing was sent."""
 

@@ -142,13 +142,33 @@ class StreamManager(Store, Protocol):
     ) -> StreamWriter:
         """Open a stream for writing; create it if it does not exist."""
 
-    async def create_reader(self, stream_id: str) -> StreamReader | None:
+    def read(
+        self,
+        stream_id: str,
+        *,
+        from_sequence: int = 0,
+        epoch: str | None = None,
+        wait_ms: float | None = None,
+        on_gap: str = "raise",
+    ) -> ResumableReader:
+        """A reader that opens with its first step, which raises StreamNotFoundError if the stream does not exist."""
+
+    async def create_reader(self, stream_id: str, *, wait_ms: float | None = None) -> StreamReader | None:
         """A reader that begins with the first chunk still kept; None if the stream does not exist."""
 
     async def create_resumable_reader(
-        self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
+        self,
+        stream_id: str,
+        *,
+        from_sequence: int = 0,
+        epoch: str | None = None,
+        on_gap: str = "raise",
+        wait_ms: float | None = None,
     ) -> ResumableReader | None:
         """A reader of everything after ``from_sequence``; None if the stream does not exist."""
+
+    async def exists(self, stream_id: str) -> bool:
+        """Whether there is such a stream."""
 
     async def end_stream(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
         """End a stream."""

@@ -260,7 +260,7 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
     """
     try:
         return cast("StreamChunk", _decode_known(data))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         fields = _decode_object(data)
@@ -277,7 +277,7 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
     extra = {name: value for name, value in fields.items() if name not in names}
     try:
         chunk = msgspec.convert(known, struct)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise MalformedChunkError(sequence, data, str(error)) from error
     if extra:
         chunk.extra = extra
@@ -347,7 +347,7 @@ def decode_lines(body: bytes, last: int, after: int) -> Decoded:
         chunks = _decode_known_list(array)
         if len(chunks) == count:  # a line that holds "{},{}" is no chunk, though it makes a fine array
             return first, cast("list[StreamChunk | MalformedChunkError]", chunks), False
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     first, lines = codec.split_lines(body, last, after)
     found = [_decode_or_error(line, sequence) for sequence, line in enumerate(lines, first)]

@@ -8,18 +8,23 @@ push counts, and when the log must be read first, is the rule of ``codec.PushBuf
 from __future__ import annotations
 
 import asyncio
-import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from helix_fast import codec
 from helix_fast.clock import iso_now
 from helix_fast.errors import (
     HelixError,
+    MalformedStreamError,
     ProducerLostError,
     SequenceGapError,
     StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
     StreamDeletedError,
     StreamFailedError,
+    StreamNotFoundError,
     StreamResetError,
 )
 from helix_fast.keys import StreamKeys
@@ -29,13 +34,13 @@ from helix_fast.transport.topology import Topology
 
 from .chunks import Decoded, LineDecoder
 from .control import LISTEN, message
-from .entries import chunk_fields
-from .read_ahead import ReadAhead
+from .entries import EntryRun, check_foreign, stored_number, stored_text
+from .read_ahead import PAGE_BYTES, PageSize, ReadAhead
+from .silence import FIRST_PAUSE, Silence
 
 _READ: Final = script("streams", "stream_read")
-MIN_PAGE: Final = 64
-MAX_PAGE: Final = 1024
-PAGE_BYTES: Final = 256 << 10
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between two looks for a stream that does not exist yet. Its first chunk is pushed, its creation is not."""
 
 
 class CursorContext(NamedTuple):
@@ -48,6 +53,8 @@ class CursorContext(NamedTuple):
     """Channel on which a reader announces itself to the processes that write."""
     block_timeout: float
     """Seconds of silence after which a cursor reads the log."""
+    report: Callable[[HelixError], object]
+    """Takes errors that end no reading."""
 
 
 class StreamCursor:
@@ -60,6 +67,7 @@ class StreamCursor:
         after: sequence after which to begin.
         epoch: of that position, or None.
         skip_gaps: go on after a hole in place of raising SequenceGapError.
+        wait: seconds to wait for the stream to exist.
 
     Attributes:
         pushes: the entries that were pushed and not taken yet; also the position.
@@ -75,6 +83,7 @@ class StreamCursor:
         after: int = 0,
         epoch: str | None,
         skip_gaps: bool,
+        wait: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()  # kept: asking for it asks the kernel, before Python 3.12
         self.stream_id = stream_id
@@ -90,14 +99,15 @@ class StreamCursor:
         self._context = context
         self._keys = keys
         self._after = after
+        self._wait = wait
         self._read_ahead = ReadAhead(context.requests, stream_id, keys.stream)
         self._opened = False
-        self._page = MIN_PAGE
+        self._page = PageSize()
         self._far = False  # the last page was full: the end of the log is not near
         self._at_end = False  # the last page ended where the log ended
         self._subscribed = False
-        self._waiting_since = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._misplaced = False  # an entry without a sequence was reported
+        self._silence = Silence(self._loop, self.pushes, context.block_timeout)
 
     @property
     def last(self) -> int:
@@ -126,9 +136,32 @@ class StreamCursor:
         Raises:
             StreamResetError, SequenceGapError: see ``ResumableReader``.
         """
-        decoded = await self._read()
+        decoded = await self._first_page()
         if self._at_end and self.reading:
             await self._subscribe()
+        return decoded
+
+    async def _first_page(self) -> Decoded | None:
+        decoded = await self._read()
+        if decoded is not None or not self._wait:
+            return decoded
+        give_up = self._loop.time() + self._wait
+        pause = FIRST_PAUSE
+        try:
+            await self._subscribe()
+            while (decoded := await self._read()) is None and self.reading:
+                left = give_up - self._loop.time()
+                if left <= 0:
+                    break
+                if self.pushes.idle():
+                    await asyncio.wait((self.wait_for_push(),), timeout=min(left, pause))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                self.pushes.mark_stale()  # also drops the pushes: the page will contain them
+        finally:
+            if decoded is None:
+                await self.close(keep_end=True)
+        if self.error is not None:
+            raise self.error
         return decoded
 
     async def next(self) -> Decoded | None:
@@ -137,6 +170,7 @@ class StreamCursor:
         Raises:
             SequenceGapError, StreamResetError, StreamFailedError, ProducerLostError, StreamDeletedError: see
                 ``ResumableReader``; it raises the same again when called again.
+            StreamNotFoundError: the first call, of a cursor that was not opened before: there is no such stream.
             StoreConnectionError: the server could not be reached for the retry time; call again to go on.
         """
         pushes = self.pushes
@@ -149,10 +183,14 @@ class StreamCursor:
             if self.ended:
                 await self.close(keep_end=True)
                 return None
-            if not pushes.live and self._at_end:
+            if not self._opened:
+                decoded = await self._first_page()
+                if decoded is None and not self.closed:
+                    raise StreamNotFoundError(self.stream_id)
+            elif not pushes.live and self._at_end:
                 await self._subscribe()
                 continue
-            if not pushes.live or pushes.stale:
+            elif not pushes.live or pushes.stale:
                 decoded = await self._read()
                 if decoded is None:
                     self._fail(StreamDeletedError(self.stream_id))
@@ -166,12 +204,9 @@ class StreamCursor:
 
     def wait_for_push(self) -> asyncio.Future[None]:
         """A future that is done when something happens: a push, a lost subscription, too long a silence, the end."""
-        loop = self._loop
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter: asyncio.Future[None] = self._loop.create_future()
         self.pushes.waiter = waiter
-        self._waiting_since = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(self._context.block_timeout, _tick, weakref.ref(self))
+        self._silence.begin()
         return waiter
 
     async def stored(self) -> Decoded | None:
@@ -190,41 +225,50 @@ class StreamCursor:
         try:
             if self._far and (decoded := await self._read_far()) is not None:
                 return decoded
-            page = self._page
             publish = await self._context.requests.publish_command()
             announce = self.pushes.begin_read()
-            reply = await self._request(page, publish, announce=announce)
+            reply = await self._context.requests.retrying(
+                partial(self._request, publish, announce=announce), self.stream_id
+            )
         except BaseException:
             self.pushes.fail_read(announce)
             raise
         if not reply:
             return None
         if reply[0] == b"reset":
-            raise self._fail(StreamResetError(reply[1].decode()))
-        _kind, epoch, base, _status, entries = reply
+            raise self._fail(StreamResetError(reply[1].decode(errors="replace")))
+        _kind, epoch, base, status, error, more, entries = reply
         if not self._opened:
-            self._begin(epoch.decode(), int(base))
+            self._begin(epoch, base)
         decoded = self._merge(entries)
-        if len(entries) >= page:
+        if more:
             self.pushes.mark_stale()
             self._far = True
-            self._resize(page, sum(len(fields[1]) for _entry, fields in entries))
+            self._page.fit(len(entries), sum(len(fields[1]) for _entry, fields in entries))
         elif not self.pushes.stale:
             self._at_end = True
+            if self.reading:
+                self._end_by_status(status, error)
         return decoded
 
-    async def _request(self, page: int, publish: bytes, *, announce: bool) -> Any:
+    async def _request(self, publish: bytes, *, announce: bool) -> Any:
+        """One attempt to get a page. After a failure the next one asks for less: a bad link passes small replies."""
         context, keys = self._context, self._keys
         listen = message(LISTEN, context.topology.presence.name, self.stream_id) if announce else b""
-        return await context.requests.run(
-            _READ,
-            self.stream_id,
-            (keys.stream, keys.meta, keys.lease),
-            (
-                self.last, self.pushes.entry_id, self.epoch, page, context.ttl, iso_now(),
-                publish, keys.channel, context.control, listen,
-            ),
+        arguments = (
+            self.last, self.pushes.entry_id, self.epoch, self._page.count, context.ttl, iso_now(),
+            publish, keys.channel, context.control, listen, PAGE_BYTES,
         )  # fmt: skip
+        try:
+            return await context.requests.run(
+                _READ, self.stream_id, (keys.stream, keys.meta, keys.lease), arguments, retry_timeout=0
+            )
+        except StoreConnectionError:
+            self._page.shrink()
+            raise
+        except StoreResponseError as error:
+            check_foreign(keys.stream, error)
+            raise
 
     async def _read_far(self) -> Decoded | None:
         """A page by plain XRANGE, a third of the script's cost to the server; None if it begins with anything else.
@@ -233,15 +277,18 @@ class StreamCursor:
         hole: then the script reads the page anew.
         """
         self._far = False
-        page, pushes = self._page, self.pushes
+        page, pushes = self._page.count, self.pushes
         entries = await self._read_ahead.read(pushes.entry_id, page)
+        if entries is None:
+            self._page.shrink()
+            return None
         seen = self.last
         taken, last, body = codec.merge_entries(entries, seen)
         if not taken:
             return None
-        self._resize(taken, len(body))
+        self._page.fit(taken, len(body))
         if taken == page:
-            await self._read_ahead.prefetch(entries[-1][0], self._page)
+            await self._read_ahead.prefetch(entries[-1][0], self._page.count)
         pushes.mark_stale()
         self._far = taken == page
         self._advance_to(entries[taken - 1][0], last)
@@ -251,18 +298,17 @@ class StreamCursor:
         self.pushes.entry_id = entry_id
         self.pushes.window = codec.Window(last)
 
-    def _resize(self, entries: int, size: int) -> None:
-        """Choose the next page's length by the size of so many entries."""
-        self._page = max(MIN_PAGE, min(MAX_PAGE, PAGE_BYTES * entries // max(1, size)))
-
-    def _begin(self, epoch: str, base: int) -> None:
+    def _begin(self, epoch: bytes, base: bytes) -> None:
+        name, first = stored_text(self._keys.meta, "epoch", epoch), stored_number(self._keys.meta, "base", base)
         if self._after == 0:
-            self.pushes.window = codec.Window(base)
-        elif self._after < base:
+            self.pushes.window = codec.Window(first)
+        elif self._after < first:
             # Sequences never go back, so a position below the epoch's first one is of an older epoch.
-            raise self._fail(StreamResetError(epoch))
-        self.epoch = epoch
+            raise self._fail(StreamResetError(name))
+        self.epoch = name
         self._opened = True
+        if not name:
+            self._silence.look_soon()
 
     def _fail(self, error: HelixError) -> HelixError:
         self.error = error
@@ -283,72 +329,41 @@ class StreamCursor:
     def _merge(self, entries: list[list[Any]]) -> Decoded:
         """Decode the entries of a page as one run of chunks. A hole ends the page: the run before it comes first."""
         pushes = self.pushes
-        after = last = self.last
-        bodies: list[bytes] = []
-        at = 0
-        while at < len(entries):
-            taken, last, usual = codec.merge_entries(entries[at:], last)
-            if taken:
-                bodies.append(usual)
-                at += taken
-                pushes.entry_id = entries[at - 1][0]
-                continue
-            entry_id, fields = entries[at]
-            at += 1
-            body, sequence, foreign = chunk_fields(fields)
-            count = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
-            first = sequence - count + 1
-            if first > last + 1:
-                if bodies:
-                    pushes.mark_stale()  # the hole comes up when this entry is read again
-                    break
-                if not self.skip_gaps:
-                    raise self._fail(SequenceGapError(last, first))
-                after = last = first - 1
-            pushes.entry_id = entry_id
-            if body is None:
-                if self._ends(fields):
-                    break
-            elif sequence > last:
-                if first <= last and (bodies or first < 1):
-                    # Another store's overlapping entry: only its new chunks count.
-                    body = b"\n".join(body.split(b"\n")[last - sequence :])
-                # an empty body is a line as well, though no chunk
-                bodies.append((body.replace(b"\n", b" ") if foreign else body) or b" ")
-                last = sequence
-        if last > self.last:
-            pushes.window = codec.Window(last)
-        return self.decoder.decode(b"\n".join(bodies), last, after) if bodies else (last + 1, [], False)
+        try:
+            run = EntryRun(entries, self.last, skip_gaps=self.skip_gaps)
+        except SequenceGapError as gap:
+            raise self._fail(gap) from None
+        pushes.entry_id = run.entry_id or pushes.entry_id
+        if run.cut:
+            pushes.mark_stale()  # the hole comes up when its entry is read again
+        if run.foreign:
+            self._silence.look_soon()
+        if run.misplaced and not self._misplaced:
+            self._misplaced = True
+            key, entry = self._keys.stream.decode(), run.misplaced.decode()
+            self._context.report(MalformedStreamError(key, f"entry {entry} has no sequence, and is not read"))
+        if run.ended:
+            self._stop_ended()
+        elif run.error is not None:
+            self._fail(run.error)
+        if run.last > self.last:
+            pushes.window = codec.Window(run.last)
+        return self.decoder.decode(run.body, run.last, run.after) if run.body else (run.last + 1, [], False)
 
-    def _ends(self, fields: list[bytes]) -> bool:
-        """Whether an entry without chunks ends the stream; then remember how."""
-        values = dict(zip(fields[::2], fields[1::2], strict=False))
-        kind = values.get(b"event", b"")
-        error = values.get(b"error", b"").decode(errors="replace")
-        if kind == b"ended":
-            self.ended = True
-            self.pushes.stop()
-        elif kind == b"failed":
-            self._fail(StreamFailedError(error))
-        elif kind == b"lost":
-            self._fail(ProducerLostError(error))
-        else:
-            return False
-        return True
+    def _end_by_status(self, status: bytes, error: bytes) -> None:
+        """The log has no end. A store of another kind may have written one to the meta hash alone."""
+        if status == b"ended":
+            self._stop_ended()
+        elif status == b"failed":
+            self._fail(StreamFailedError(error.decode(errors="replace")))
+        elif status == b"lost":
+            self._fail(ProducerLostError(error.decode(errors="replace")))
+
+    def _stop_ended(self) -> None:
+        self.ended = True
+        self.pushes.stop()
 
     # the end
-
-    def tick(self) -> None:
-        """A block timeout has passed since the timer was set. After a silence as long as that, the log is read."""
-        self._timer = None
-        if not self.waiting or self.closed:
-            return
-        loop = self._loop
-        left = self._waiting_since + self._context.block_timeout - loop.time()
-        if left <= 0.001:
-            self.pushes.mark_stale()
-        else:
-            self._timer = loop.call_later(left, _tick, weakref.ref(self))
 
     def abort(self) -> None:
         """The manager is closed."""
@@ -360,16 +375,8 @@ class StreamCursor:
         if not keep_end:
             self.closed = True
         self.pushes.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._silence.stop()
         if self._subscribed:
             self._subscribed = False
             if not self._context.requests.closed:
                 self._context.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self.pushes)
-
-
-def _tick(reference: weakref.ref[StreamCursor]) -> None:
-    cursor = reference()
-    if cursor is not None:
-        cursor.tick()

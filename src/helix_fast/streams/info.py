@@ -7,56 +7,69 @@ from typing import Any
 import msgspec
 
 from helix_fast.clock import ms_from_iso
+from helix_fast.errors import MalformedStreamError
+from helix_fast.keys import StreamKeys
 
-from .entries import sequence_of
+from .entries import chunk_fields, sequence_of, stored_text
 from .schema import StreamInfo
 
 
-def read_info(stream_id: str, reply: list[Any]) -> StreamInfo:
-    """The StreamInfo of a reply: meta hash, first entry, newest entries, lease in ms, time of the server in ms."""
+def read_info(stream_id: str, keys: StreamKeys, reply: list[Any]) -> StreamInfo:
+    """The StreamInfo of a reply: meta hash, first entry, newest entries, lease in ms, time of the server in ms.
+
+    Raises:
+        MalformedStreamError: a field of the meta hash is not what this library would write.
+    """
     meta, first, newest, lease, now = reply
-    fields = {name.decode(): value for name, value in zip(meta[::2], meta[1::2], strict=False)}
+    fields: dict[bytes, bytes] = dict(zip(meta[::2], meta[1::2], strict=False))
+
+    def text(name: str) -> str | None:
+        value = fields.get(name.encode())
+        return None if value is None else stored_text(keys.meta, name, value)
+
     last = sequence_of(newest[0][1])
-    chunk_count = 0
-    first_sequence = last + 1
-    first_values = dict(zip(first[1][::2], first[1][1::2], strict=False))
-    if first_values:
-        end = sequence_of(first[1])
-        body = first_values.get(b"chunk")
-        lines = 0 if body is None else body.count(b"\n") + 1 if b"writer" in first_values else 1
-        first_sequence = end - lines + 1
-        chunk_count = last - first_sequence + 1
-    created = ms_from_iso(fields["createdAt"].decode()) if "createdAt" in fields else None
-    updated = ms_from_iso(fields["updatedAt"].decode()) if "updatedAt" in fields else None
+    body, end, foreign = chunk_fields(first[1])
+    lines = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
+    first_sequence = end - lines + 1
+    updated = ms_from_iso(text("updatedAt") or "")
     for _entry, pairs in newest:
-        stamp = _timestamp(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"chunk"))
+        stamp = _timestamp(pairs)
         if stamp is not None:
             updated = max(updated or 0, stamp)
-    error = fields.get("error")
-    output = fields.get("output")
     return StreamInfo(
         stream_id=stream_id,
-        status=fields.get("status", b"active").decode(),
-        epoch=fields.get("epoch", b"").decode(),
+        status=text("status") or "active",
+        epoch=text("epoch") or "",
         first_sequence=first_sequence,
         last_sequence=last,
-        chunk_count=chunk_count,
-        output=msgspec.json.decode(output) if output else None,
-        error=None if error is None else error.decode(errors="replace"),
-        stop_requested=fields.get("stop") == b"1",
-        stop_reason=fields["stopReason"].decode() if fields.get("stopReason") else None,
+        chunk_count=max(0, last - first_sequence + 1),
+        output=_output(keys, fields.get(b"output")),
+        error=fields[b"error"].decode(errors="replace") if b"error" in fields else None,
+        stop_requested=fields.get(b"stop") == b"1",
+        stop_reason=text("stopReason") or None,
         lease_expires_at=int(now) + lease if lease > 0 else None,
-        created_at=created,
+        created_at=ms_from_iso(text("createdAt") or ""),
         updated_at=updated,
     )
 
 
-def _timestamp(body: bytes | None) -> int | None:
+def _output(keys: StreamKeys, value: bytes | None) -> Any:
+    if not value:
+        return None
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedStreamError(keys.meta.decode(), f"output is no JSON: {error}") from error
+
+
+def _timestamp(fields: list[bytes]) -> int | None:
+    """The timestamp of the last chunk in an entry; None if that is no chunk, or has none."""
+    body, _sequence, foreign = chunk_fields(fields)
     if body is None:
         return None
     try:
-        value = msgspec.json.decode(body.rpartition(b"\n")[2])
-    except msgspec.DecodeError:
+        value = msgspec.json.decode(body if foreign else body.rpartition(b"\n")[2])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     stamp = value.get("timestamp") if isinstance(value, dict) else None
     return stamp if isinstance(stamp, int) and not isinstance(stamp, bool) else None

@@ -1,4 +1,7 @@
-"""RedisStreamManager: opens writers and readers of streams, and ends, pauses, resets and deletes streams."""
+"""RedisStreamManager: opens, ends, pauses, resets and deletes streams. One file: the methods that users call.
+
+Opening a writer or a reader only wires up its collaborators; what is longer than that is in those.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
 from helix_fast.clock import iso_now
-from helix_fast.errors import HelixError, InvalidArgumentError, StreamClosedError
-from helix_fast.keys import StreamKeys, check_id, stream_control
+from helix_fast.errors import HelixError, InvalidArgumentError, StoreResponseError, StreamClosedError
+from helix_fast.keys import StreamKeys, stream_control
 from helix_fast.lua import script
 from helix_fast.replies import check_stream_reply
 from helix_fast.store import ConnectionOptions, RedisStore
@@ -20,6 +23,7 @@ from helix_fast.store import ConnectionOptions, RedisStore
 from .appender import Appender
 from .control import ControlChannel, message
 from .cursor import CursorContext, StreamCursor
+from .entries import check_foreign
 from .info import read_info
 from .lease_renewal import LeaseRenewer
 from .reader import ResumableReader, StreamReader
@@ -86,7 +90,7 @@ class RedisStreamManager(RedisStore):
         self._producer = secrets.token_urlsafe(3).encode()
         self._leases = LeaseRenewer(requests, self._producer, self.ttl, report)
         self._cursor_context = CursorContext(
-            requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence
+            requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
         )
         self._control = ControlChannel(requests, self.key_prefix, self._appenders, self._leases.renew_now)
 
@@ -197,24 +201,57 @@ class RedisStreamManager(RedisStore):
 
     # readers
 
-    async def create_reader(self, stream_id: str) -> StreamReader | None:
-        """A reader that begins with the first chunk still kept; None if the stream does not exist.
+    def read(
+        self,
+        stream_id: str,
+        *,
+        from_sequence: int = 0,
+        epoch: str | None = None,
+        wait_ms: float | None = None,
+        on_gap: str = "raise",
+    ) -> ResumableReader:
+        """The chunks after ``from_sequence``, then live, until the stream ends. Nothing is sent before the first step.
+
+        ```python
+        async for chunk, sequence, _epoch in helix.streams.read("run-1", wait_ms=10_000):
+            print(sequence, chunk)
+        ```
+
+        Args:
+            wait_ms: milliseconds to wait for a stream that does not exist yet; None or 0: not at all.
+            from_sequence, epoch, on_gap: see ``create_resumable_reader``.
 
         Raises:
-            InvalidIdError, StoreConnectionError; while iterating see StreamReader.
+            InvalidIdError, InvalidArgumentError. While iterating: StreamNotFoundError if the stream does not exist,
+                SequenceGapError and StreamResetError as ``create_resumable_reader``, and the errors of StreamReader.
         """
-        cursor = StreamCursor(
-            self._cursor_context, stream_id, StreamKeys(self.key_prefix, stream_id), epoch=None, skip_gaps=True
-        )
+        cursor = self._cursor(stream_id, from_sequence, epoch, on_gap, wait_ms)
+        return ResumableReader(cursor, (from_sequence + 1, [], False))
+
+    async def create_reader(self, stream_id: str, *, wait_ms: float | None = None) -> StreamReader | None:
+        """A reader that begins with the first chunk still kept; None if the stream does not exist.
+
+        None cannot say what is missing in an ``async with``: where a missing stream is an error, use ``read``.
+
+        Args:
+            wait_ms: milliseconds to wait for a stream that does not exist yet; None or 0: not at all.
+
+        Raises:
+            InvalidIdError, InvalidArgumentError, StoreConnectionError; while iterating see StreamReader.
+        """
+        cursor = self._cursor(stream_id, 0, None, "skip", wait_ms)
         page = await cursor.open()
-        if page is None:
-            return None
         cursor.skip_gaps = False
-        self._cursors.add(cursor)
-        return StreamReader(cursor, page)
+        return None if page is None else StreamReader(cursor, page)
 
     async def create_resumable_reader(
-        self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
+        self,
+        stream_id: str,
+        *,
+        from_sequence: int = 0,
+        epoch: str | None = None,
+        on_gap: str = "raise",
+        wait_ms: float | None = None,
     ) -> ResumableReader | None:
         """A reader of everything after ``from_sequence``; None if the stream does not exist.
 
@@ -222,26 +259,37 @@ class RedisStreamManager(RedisStore):
             from_sequence: the last sequence seen; 0 for the beginning of the epoch.
             epoch: the epoch of that position, if known: it tells a position from before a reset.
             on_gap: ``"raise"``, or ``"skip"`` to go on with the first chunk still kept.
+            wait_ms: milliseconds to wait for a stream that does not exist yet; None or 0: not at all.
 
         Raises:
             SequenceGapError: chunks after ``from_sequence`` are no longer kept.
             StreamResetError: the position is of another epoch.
             InvalidIdError, InvalidArgumentError, StoreConnectionError; while iterating see StreamReader.
         """
+        cursor = self._cursor(stream_id, from_sequence, epoch, on_gap, wait_ms)
+        page = await cursor.open()
+        return None if page is None else ResumableReader(cursor, page)
+
+    def _cursor(
+        self, stream_id: str, after: int, epoch: str | None, on_gap: str, wait_ms: float | None
+    ) -> StreamCursor:
         keys = StreamKeys(self.key_prefix, stream_id)
-        arguments.integer(from_sequence, "from_sequence")
+        arguments.integer(after, "from_sequence")
         if epoch is not None:
             arguments.text(epoch, "epoch")
         if on_gap not in {"raise", "skip"}:
             raise InvalidArgumentError(f"on_gap must be 'raise' or 'skip', not {on_gap!r}")
+        wait = arguments.milliseconds(wait_ms or 0, "wait_ms")
         cursor = StreamCursor(
-            self._cursor_context, stream_id, keys, after=from_sequence, epoch=epoch, skip_gaps=on_gap == "skip"
+            self._cursor_context, stream_id, keys, after=after, epoch=epoch, skip_gaps=on_gap == "skip", wait=wait
         )
-        page = await cursor.open()
-        if page is None:
-            return None
         self._cursors.add(cursor)
-        return ResumableReader(cursor, page)
+        return cursor
+
+    async def exists(self, stream_id: str) -> bool:
+        """Whether there is such a stream, ended ones included. Raises InvalidIdError, StoreConnectionError."""
+        keys = StreamKeys(self.key_prefix, stream_id)
+        return bool(await self._requests.command(stream_id, b"EXISTS", keys.stream))
 
     # the stream itself
 
@@ -344,10 +392,18 @@ class RedisStreamManager(RedisStore):
         return bool(await self._requests.run(_DELETE, stream_id, (keys.stream, keys.meta, keys.lease), args))
 
     async def get_info(self, stream_id: str) -> StreamInfo | None:
-        """Status, epoch, sequences and lease of a stream, all of the same moment; None if it does not exist."""
-        keys = StreamKeys(self.key_prefix, check_id(stream_id, "stream_id"))
-        reply = await self._requests.run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
-        return read_info(stream_id, reply) if reply else None
+        """Status, epoch, sequences and lease of a stream, all of the same moment; None if it does not exist.
+
+        Raises:
+            MalformedStreamError: what is stored is no stream of ours. InvalidIdError, StoreConnectionError.
+        """
+        keys = StreamKeys(self.key_prefix, stream_id)
+        try:
+            reply = await self._requests.run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
+        except StoreResponseError as error:
+            check_foreign(keys.stream, error)
+            raise
+        return read_info(stream_id, keys, reply) if reply else None
 
     async def close(self) -> None:
         """Close the store, its readers and its writers. Chunks that were sent and not flushed may be lost."""

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from helix_fast import codec
 from helix_fast.errors import HelixError
 from helix_fast.requests import Requests
 from helix_fast.transport.lane import settle
 
+FIRST_PAGE: Final = 64
+MAX_PAGE: Final = 1024
+PAGE_BYTES: Final = 128 << 10
+
+
+class PageSize:
+    """How many entries the next page has: PAGE_BYTES of them, as far as the link has let such pages pass.
+
+    Attributes:
+        count: the entries.
+    """
+
+    __slots__ = ("_limit", "count")
+
+    def __init__(self) -> None:
+        self.count = FIRST_PAGE
+        self._limit = MAX_PAGE
+
+    def fit(self, entries: int, size: int) -> None:
+        """A page of so many entries and bytes has arrived."""
+        self._limit = min(MAX_PAGE, 2 * self._limit)
+        self.count = max(1, min(self._limit, PAGE_BYTES * entries // max(1, size)))
+
+    def shrink(self) -> None:
+        """A page has not arrived: the next one is half as long."""
+        self.count = self._limit = max(1, self.count // 2)
+
 
 class ReadAhead:
     """The entries after one entry, a page at a time; while one page is decoded the server reads the next.
 
     Args:
-        store: sends the requests.
+        requests: sends the requests.
         stream_id: names the stream.
         key: of its log.
     """
@@ -42,20 +69,21 @@ class ReadAhead:
         self._page, self._prefetched = (entry_id, count), reply
         await asyncio.sleep(0)
 
-    async def read(self, entry_id: bytes, count: int) -> list[list[Any]]:
+    async def read(self, entry_id: bytes, count: int) -> list[list[Any]] | None:
         """The next ``count`` entries after ``entry_id``, or fewer at the end of the log, in the form of XRANGE.
 
-        Raises:
-            StoreConnectionError: the server could not be reached for the retry time.
+        None after any failure: it is not repeated here, since a shorter page may pass where this one did not.
         """
         prefetched, self._prefetched = self._prefetched, None
         if prefetched is not None and self._page == (entry_id, count):
             entries = await prefetched
-            if isinstance(entries, list):
-                return entries
-            # An error does not matter: the page is requested again, with retries.
-        found: list[list[Any]] = await self._requests.command(self._stream_id, *self._command(entry_id, count))
-        return found
+        else:
+            request = self._requests.topology.call(self._stream_id, codec.frame_command(self._command(entry_id, count)))
+            try:
+                entries = await self._requests.observed(request, self._stream_id, "XRANGE")
+            except HelixError:
+                return None
+        return entries if isinstance(entries, list) else None
 
     def _command(self, entry_id: bytes, count: int) -> tuple[bytes | int, ...]:
         return b"XRANGE", self._key, b"(" + entry_id, b"+", b"COUNT", count

@@ -110,6 +110,7 @@ class StreamReader(_Reader[StreamChunk]):
         StreamDeletedError: it was deleted or expired, or the server came back without it.
         SequenceGapError: chunks in between were lost by the server, or trimmed before they were read.
         MalformedChunkError: bytes that are no chunk; the next step goes on behind them.
+        MalformedStreamError: what is stored is no stream of ours.
         StoreConnectionError: the server could not be reached for the retry time; the next step tries again.
         ReaderBusyError: another task waits for the next chunk.
     """
@@ -140,4 +141,7 @@ class ResumableReader(_Reader[StoredChunk]):
             except StopAsyncIteration:
                 return ()
         begin, self._index = self._index, self._error_at
-        return self._items[begin : self._error_at]
+        batch = self._items[begin : self._error_at]
+        if self._index == len(self._chunks):
+            self._take((self._first + self._index, [], False))  # the caller alone holds them now
+        return batch

@@ -19,17 +19,18 @@ from helix_fast.errors import (
     MalformedChunkError,
     StoreClosedError,
     StoreConnectionError,
+    StoreResponseError,
     StreamNotFoundError,
 )
 from helix_fast.keys import StreamKeys, check_id
-from helix_fast.lua import script
+from helix_fast.lua import Argument, Script, script
 from helix_fast.replies import check_stream_reply
 from helix_fast.store import ConnectionOptions, RedisStore
 from helix_fast.transport.lane import settle
 
 from .chunks import StreamChunk, encode_chunk
 from .cursor import StreamCursor
-from .entries import sequence_of
+from .entries import check_foreign, sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo
 from .write_buffer import batch_limit
@@ -97,16 +98,13 @@ class RedisResumableStorage(RedisStore):
 
         Raises:
             StreamClosedError: it has ended or failed.
+            MalformedStreamError: what is stored is no stream of ours.
             StaleFencingTokenError, InvalidIdError, StoreConnectionError.
         """
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
-        reply = await self._requests.run(
-            _OPEN,
-            stream_id,
-            (keys.stream, keys.meta, keys.lease),
-            (b"", token, 0, self._manager.ttl, await self._requests.publish_command(), keys.channel),
-        )
+        publish = await self._requests.publish_command()
+        reply = await self._run(_OPEN, stream_id, keys, (b"", token, 0, self._manager.ttl, publish, keys.channel))
         check_stream_reply(stream_id, reply, token)
         info = await self._manager.get_info(stream_id)
         if info is None:
@@ -122,7 +120,7 @@ class RedisResumableStorage(RedisStore):
 
         Raises:
             SequenceConflictError: ``sequence`` is not the stream's next one.
-            StreamNotFoundError, StreamClosedError, StaleFencingTokenError.
+            StreamNotFoundError, StreamClosedError, StaleFencingTokenError, MalformedStreamError.
             MalformedChunkError, ChunkTooLargeError, InvalidArgumentError: nothing was sent.
         """
         await self.append_many(stream_id, (chunk,), sequence, fencing_token=fencing_token)
@@ -149,22 +147,17 @@ class RedisResumableStorage(RedisStore):
         keep = self._manager.max_stream_length
         longest = batch_limit(keep)
         publish = await self._requests.publish_command()
-        reply = await self._requests.run(
-            _PUT,
-            stream_id,
-            (keys.stream, keys.meta, keys.lease),
-            (
-                first_sequence,
-                token,
-                self._manager.ttl,
-                keep,
-                longest,
-                publish,
-                keys.channel,
-                *_entries(encoded, longest),
-            ),
-        )
+        entries = _entries(encoded, longest)
+        head = (first_sequence, token, self._manager.ttl, keep, longest, publish, keys.channel)
+        reply = await self._run(_PUT, stream_id, keys, (*head, *entries))
         check_stream_reply(stream_id, reply, token, first_sequence)
+
+    async def _run(self, script: Script, stream_id: str, keys: StreamKeys, args: Sequence[Argument]) -> Any:
+        try:
+            return await self._requests.run(script, stream_id, (keys.stream, keys.meta, keys.lease), args)
+        except StoreResponseError as error:
+            check_foreign(keys.stream, error)
+            raise
 
     def _encode(self, chunk: StreamChunk | dict[str, Any], sequence: int) -> bytes:
         try:
@@ -184,6 +177,7 @@ class RedisResumableStorage(RedisStore):
             SequenceGapError: some of them are no longer kept.
             StreamResetError: the stream was reset after ``from_sequence``.
             MalformedChunkError: bytes that are no chunk.
+            MalformedStreamError: what is stored is no stream of ours.
             InvalidIdError, InvalidArgumentError, StoreConnectionError.
         """
         keys = StreamKeys(self.key_prefix, stream_id)

@@ -11,17 +11,24 @@
 -- ARGV[8] channel   of pushes to readers
 -- ARGV[9] control   channel on which the writers' processes listen
 -- ARGV[10] joined   what they are told, '' for nothing: that this reader has joined the channel of pushes
+-- ARGV[11] size      bytes of entries after which the page ends
 --
--- Reply: false where there is no stream | {'reset', epoch} | {'page', epoch, base, status, entries}
+-- Reply: false where there is no stream | {'reset', epoch}
+--   | {'page', epoch, base, status, error, 1 where the log goes on behind the page or false, entries}
+-- The status is 'lost' where the producer's loss was found and could not be written behind the log's top.
 -- A producer whose lease ran out without an end is marked here, by the first who looks; so is a hole that a failover or a
 -- restart left, so that the sequences in it are not given away again to chunks that this reader would take for seen.
 
 -- include stream_field
 
+local function number(text) -- decimal text as other readers understand it: foreign entries may have anything there
+  return text and #text < 17 and string.match(text, '^%d+$') or '0'
+end
+
 local function begin(fields) -- sequence of an entry's first chunk
   local last, lines, body, ours = 0, 0, nil, false
   for i = 1, #fields, 2 do
-    if fields[i] == 'sequence' then last = tonumber(fields[i + 1]) or 0 end
+    if fields[i] == 'sequence' then last = tonumber(number(fields[i + 1])) end
     if fields[i] == 'chunk' then body = fields[i + 1] end
     if fields[i] == 'writer' then ours = true end
   end
@@ -32,7 +39,7 @@ end
 -- Before the page is read: what is appended behind it is pushed, or its writer has heard of this
 if ARGV[10] ~= '' then redis.pcall('PUBLISH', ARGV[9], ARGV[10]) end -- who may not publish may still read
 
-local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term')
+local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term', 'error')
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if not top then return false end
 if ARGV[3] ~= '' and known[1] and known[1] ~= ARGV[3] then return {'reset', known[1]} end
@@ -42,23 +49,25 @@ if ARGV[2] ~= '' and known[6] == string.match(ARGV[2], '^%d+') then
   local term, first = string.match(top[1], '^(%d+)-(%d+)$')
   local seen = tonumber(string.match(ARGV[2], '%d+$'))
   if tonumber(term) < tonumber(known[6]) or term == known[6] and tonumber(first) < seen then
-    redis.call('XADD', KEYS[1], known[6] .. '-' .. ARGV[1], 'sequence', ARGV[1], 'event', 'hole', 'after', field(top[2], 'sequence') or '0')
+    redis.call('XADD', KEYS[1], known[6] .. '-' .. ARGV[1], 'sequence', ARGV[1], 'event', 'hole', 'after',
+      number(field(top[2], 'sequence')))
     top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   end
 end
 
 -- 2. A lost producer
 if known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 then
-  local last = field(top[2], 'sequence') or '0'
-  redis.call('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', 'lost', 'error', 'the producer was lost')
-  redis.call('HSET', KEYS[2], 'status', 'failed', 'error', 'the producer was lost', 'updatedAt', ARGV[6])
+  local last, reason = number(field(top[2], 'sequence')), 'the producer was lost'
+  -- refused behind an entry of another store whose id is the largest there is
+  local added = redis.pcall('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', 'lost', 'error', reason)
+  redis.call('HSET', KEYS[2], 'status', 'failed', 'error', reason, 'updatedAt', ARGV[6])
   redis.call('HDEL', KEYS[2], 'leases')
   if tonumber(ARGV[5]) > 0 then
     redis.call('EXPIRE', KEYS[1], ARGV[5])
     redis.call('EXPIRE', KEYS[2], ARGV[5])
   end
   redis.call(ARGV[7], ARGV[8], '!')
-  known[3] = 'failed'
+  known[3], known[7] = type(added) == 'table' and added.err and 'lost' or 'failed', reason
 end
 
 -- 3. Where to begin: the entry that holds the sequence begins at or before it, in the term that had begun by then
@@ -86,4 +95,16 @@ elseif known[4] and tonumber(ARGV[1]) > 0 then
     end
   end
 end
-return {'page', known[1] or '', known[2] or '0', known[3] or 'active', redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[4])}
+
+-- 4. The page, cut where it has enough bytes: entries of 64 KiB would make it as long as a reader cannot hold
+local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[4])
+local count, size = #entries, 0
+local more = count == tonumber(ARGV[4])
+for i = 1, count do
+  if size > tonumber(ARGV[11]) then
+    more, entries[i] = true, nil
+  else
+    for _, value in ipairs(entries[i][2]) do size = size + #value end
+  end
+end
+return {'page', known[1] or '', known[2] or '0', known[3] or 'active', known[7] or '', more, entries}

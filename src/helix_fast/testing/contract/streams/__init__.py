@@ -5,6 +5,7 @@ from __future__ import annotations
 from .fencing import *
 from .lifecycle import *
 from .listening import *
+from .opening import *
 from .reading import *
 from .trimming import *
 from .writing import *

@@ -1,0 +1,128 @@
+"""Server-sent events where clients do not read, or the web server shuts down."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helix_fast import Helix, connect
+from helix_fast.integrations.starlette import WRITE_BYTES
+from helix_fast.testing.waiting import until
+from tests.support.sse import RETRY, SECONDS, Connection, reading, write
+
+
+@pytest.fixture
+async def helix(server_url: str) -> AsyncIterator[Helix]:
+    async with connect(server_url) as stores:
+        yield stores
+
+
+async def test_a_long_page_is_sent_in_parts(helix: Helix) -> None:
+    sizes: list[int] = []
+
+    async def send(message: Any) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        for _ in range(100):
+            writer.send_text("x" * 10_000)
+    await helix.streams.end_stream("s")
+    connection = Connection(helix.streams, "/s")
+    assert len(await connection.all()) == 101
+    await connection.app(connection.scope, receive, send)
+    assert sum(sizes) > 1_000_000
+    assert max(sizes) < WRITE_BYTES + 11_000
+
+
+async def test_clients_that_never_read_hold_little_and_leave_nothing(helix: Helix) -> None:
+    """Their log has full batches of 64 KiB, a page of which took 6 to 14 MB for each of them."""
+    clients, held = 20, 512 << 10
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        for _ in range(100_000):
+            writer.send_text("token ")
+    info = await helix.streams.get_info("s")
+    assert info is not None
+    sent = 0
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        if message.get("body", RETRY.encode()).startswith(b"id: "):
+            sent += 1
+            await asyncio.Event().wait()
+
+    async def serve() -> None:
+        connection = Connection(helix.streams, "/s")
+        connection.task.cancel()
+        await connection.app(connection.scope, connection._receive, send)
+
+    await helix.streams.end_stream("s")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        serving = [asyncio.ensure_future(serve()) for _ in range(clients)]
+        await until(lambda: sent == clients)
+        assert tracemalloc.get_traced_memory()[0] - before < clients * held
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        del serving, task
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < held
+    finally:
+        tracemalloc.stop()
+    assert reading(helix) == 0
+
+
+SERVED = """
+import asyncio, contextlib, os
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+from helix_fast import connect
+from helix_fast.integrations.starlette import event_stream
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    async with connect(os.environ["HELIX_URL"]) as app.state.helix:
+        yield
+
+async def events(request):
+    return await event_stream(request, request.app.state.helix.streams, "s")
+
+app = Starlette(routes=[Route("/", events)], lifespan=lifespan)
+uvicorn.run(app, uds=os.environ["SOCKET"], log_level="warning")
+"""
+
+
+@pytest.mark.slow
+async def test_uvicorn_does_not_wait_for_clients_that_listen(helix: Helix, server_url: str, short_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    await write(helix, "a")
+    socket = short_path / "http.sock"
+    environment = {**os.environ, "HELIX_URL": server_url, "SOCKET": str(socket)}
+    server = subprocess.Popen([sys.executable, "-c", SERVED], env=environment, stderr=subprocess.PIPE)
+    try:
+        await until(socket.exists, seconds=SECONDS)
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert b"data" in await asyncio.wait_for(reader.readuntil(b'"delta"'), SECONDS)
+        server.terminate()
+        # without a timeout for shutdowns uvicorn would wait for this client
+        assert (await asyncio.wait_for(reader.read(), SECONDS)).endswith(b"0\r\n\r\n"), "the response is complete"
+        _, errors = await asyncio.to_thread(server.communicate, None, SECONDS)
+        assert errors == b""
+        writer.close()
+    finally:
+        server.kill()
