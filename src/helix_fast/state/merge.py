@@ -99,6 +99,11 @@ def changes_of(values: Mapping[str, Any], replacements: Sequence[str], deletes: 
     return changes
 
 
+def staged_head(staged: StagedChanges) -> bytes:
+    """The bytes with which the stored form of this tool call's changes begins, and of no other's."""
+    return encode_json({"toolCallId": staged.tool_call_id}, "staged changes")[:-1] + b","
+
+
 def staged_line(staged: StagedChanges) -> bytes:
     """The stored form of staged changes: JSON in which all values are strings, so that scripts can decode it."""
     operation: Any

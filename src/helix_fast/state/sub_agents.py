@@ -73,7 +73,7 @@ class SubAgents:
     async def all(self, session_id: str) -> list[SubAgentRef]:
         """All references, the oldest first."""
         keys = self._session.keys(session_id)
-        reply = await self._session.run("state_subagents", session_id, keys)
+        reply = await self._session.read("state_subagents", session_id, keys)
         if reply is None:
             raise SessionNotFoundError(session_id)
-        return decode_refs(pairs(reply).values(), keys.subagents.decode())
+        return decode_refs(pairs(reply[1]).values(), keys.subagents.decode())
