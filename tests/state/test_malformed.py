@@ -301,3 +301,34 @@ async def test_staged_changes_that_are_none(store: RedisStateStore, rubbish: str
     with pytest.raises(MalformedStateError):
         await store.promote_staging("s", "step")
     assert await store.load_state("s") == before
+
+
+LONE = '{"text":"cut \\ud83d","\\uDE00":["\\ud83d\\ude00","\\\\ud83d","\\ud83d\\ud83d\\ude00"]}'
+READ = {"text": "cut \ufffd", "\ufffd": ["😀", "\\ud83d", "\ufffd😀"]}
+
+
+async def test_lone_surrogates_of_a_foreign_writer_are_read_as_the_replacement_character(
+    store: RedisStateStore,
+) -> None:
+    await store._requests.command("s", "LSET", f"{KEY}:messages:1", 1, LONE)
+    await store._requests.command("s", "HSET", KEY, "output", LONE, "metadata", LONE, "extra", LONE)
+    await store._requests.command("s", "HSET", f"{KEY}:custom", "k", LONE, "list", f"[{LONE}]")
+    ref = f'{{"subSessionId":"q","agentType":"w","result":{LONE}}}'
+    await store._requests.command("s", "HSET", f"{KEY}:subagents", "q", ref)
+    made = await store.create_checkpoint("s", metadata={})
+    await store.merge_custom_state("s", MergeChanges({"list": [1]}))
+    checkpoint = await store.get_checkpoint("s", made.id)
+    assert checkpoint is not None
+    for state in (await store.load_state("s"), checkpoint.state):
+        assert state is not None
+        assert [state.messages[1], state.output, state.metadata, state.extra, state.custom_state["k"]] == [READ] * 5
+        assert state.sub_agent_refs[0].result == READ
+    assert (await store.get_messages("s")).messages == [{"n": 0}, READ]
+    patches = [{"op": "test", "path": "/list", "value": [READ, 1]}, {"op": "add", "path": "/list/-", "value": 2}]
+    await store.stage_changes("s", "step", StagedChanges("t", patches, None, 1))
+    await store.promote_staging("s", "step")
+    state = await store.load_state("s")
+    assert state is not None
+    assert state.custom_state["list"] == [READ, 1, 2]
+    await store.save_state("s", state)
+    assert await store.pop_messages("s") == [READ]

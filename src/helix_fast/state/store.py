@@ -1,4 +1,4 @@
-"""RedisStateStore. One file: the public face of the state store, each method with its contract. The parts do the work."""
+"""RedisStateStore. One file: the public face of the state store, each method with its whole contract."""
 
 from __future__ import annotations
 
@@ -226,6 +226,10 @@ class RedisStateStore(RedisStore):
         self, session_id: str, changes: MergeChanges | Mapping[str, Any], *, fencing_token: int | None = None
     ) -> MergeResult:
         """Merge changes into the top level of the custom state.
+
+        Args:
+            changes: a MergeChanges; a dict of values; or a dict that has no names but those of a MergeChanges in wire
+                form, ``values``, ``arrayReplacements`` and ``deletes``.
 
         ``deletes`` come first. Then arrays extend the stored array, or replace it if ``array_replacements`` names them,
         and all other values are set. An array that meets a stored value which is no array replaces it, with a warning.

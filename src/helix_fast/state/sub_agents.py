@@ -19,7 +19,7 @@ from helix_fast.lua import Argument
 
 from .fields import decode_ref, decode_refs, encode_ref, encode_refs, pairs
 from .requests import CONFLICTS, SessionRequests, back_off
-from .schema import SubAgentRef, SubAgentRefUpdate, from_wire, to_wire
+from .schema import SubAgentRef, SubAgentRefUpdate, from_wire, refuse_snake_case, to_wire
 
 
 class SubAgents:
@@ -43,6 +43,7 @@ class SubAgents:
     ) -> None:
         """Change fields of a reference: read it, and swap it for the changed one if it is still the same."""
         keys = self._session.keys(session_id)
+        refuse_snake_case(SubAgentRefUpdate, update, "sub-agent ref update")
         wire = to_wire(update) if isinstance(update, (SubAgentRefUpdate, SubAgentRef)) else update
         try:
             checked = from_wire(SubAgentRefUpdate, wire, "sub-agent ref update")

@@ -327,3 +327,48 @@ async def test_a_stale_holder_cannot_promote(state_store: Any) -> None:
     with pytest.raises(StaleFencingTokenError):
         await state_store.promote_staging("s", "step", fencing_token=4)
     assert (await state_store.promote_staging("s", "step", fencing_token=6)).applied == 1
+
+
+def nested(depth: int) -> Any:
+    value: Any = "deep"
+    for level in range(depth):
+        value = [value] if level % 2 else {"in": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [300, 400, 450, 500, 510])
+async def test_a_deep_state_is_patched_as_any_other(state_store: Any, depth: int) -> None:
+    deep = nested(depth)
+    await state_store.create_session("s", agent_type="a", initial_state={"deep": deep})
+    patches = [
+        {"op": "test", "path": "/deep", "value": nested(depth)},
+        {"op": "copy", "from": "/deep", "path": "/copied"},
+        {"op": "add", "path": "/added", "value": nested(depth - 3)},
+    ]
+    if depth > 508:  # the patches are an array of objects
+        del patches[0]
+    await state_store.stage_changes("s", "step", staged("t", 1, None, patches))
+    assert (await state_store.promote_staging("s", "step")).applied == 1
+    found = await custom(state_store)
+    assert found.keys() == {"deep", "copied", "added"}
+    for name, levels in (("deep", depth), ("copied", depth), ("added", depth - 3)):
+        assert depth_of(found[name]) == levels
+
+
+def depth_of(value: Any) -> int:
+    depth = 0
+    while isinstance(value, (dict, list)):
+        depth += 1
+        value = value["in"] if isinstance(value, dict) else value[0]
+    assert value == "deep"
+    return depth
+
+
+async def test_a_patch_that_makes_a_state_too_deep_is_refused(state_store: Any) -> None:
+    await state_store.create_session("s", agent_type="a", initial_state={"deep": nested(400)})
+    patches = [{"op": "replace", "path": "/deep" + "/0/in" * 200, "value": nested(400)}]
+    await state_store.stage_changes("s", "step", staged("t", 1, None, patches))
+    with pytest.raises(PatchError):
+        await state_store.promote_staging("s", "step")
+    assert depth_of((await custom(state_store))["deep"]) == 400
+    assert await state_store.discard_staging("s", "step") == 1
