@@ -301,7 +301,7 @@ async def test_counts_by_a_providers_names_are_refused_and_read_by_from_response
         ({"kind": "tokens", "model": "m", "tokens": {"prompt": 1}, "run_id": "r"}, "'runId'"),
     ],
 )
-async def test_a_name_in_snake_case_is_refused_with_the_name_that_is_meant(
+async def test_an_entrys_name_in_snake_case_is_refused_with_the_name_that_is_meant(
     usage_store: UsageStore, fields: dict[str, Any], meant: str
 ) -> None:
     with pytest.raises(MalformedEntryError) as caught:
@@ -310,7 +310,7 @@ async def test_a_name_in_snake_case_is_refused_with_the_name_that_is_meant(
     assert not await usage_store.exists("s")
 
 
-async def test_other_names_in_snake_case_are_data(usage_store: UsageStore) -> None:
+async def test_an_entrys_other_names_in_snake_case_are_data(usage_store: UsageStore) -> None:
     fields = {"kind": "of a later version", "sessionId": "s", "stepCount": 0, "timestamp": 5, "duration_ms": 5}
     assert await usage_store.record_entry(fields)
     assert await usage_store.record_entry({"kind": "tool", "sessionId": "s", "toolName": "t", "my_own": 1})
