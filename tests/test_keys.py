@@ -18,9 +18,9 @@ from helix_fast.keys import (
     UsageKeys,
     check_id,
     check_prefix,
+    index_shard,
     stream_control,
     usage_index,
-    usage_shard,
 )
 
 GOOD_IDS = st.text(st.characters(exclude_characters="{}", exclude_categories=("C", "Z")), min_size=1, max_size=100)
@@ -90,4 +90,4 @@ def test_the_index_of_usage_has_its_shards() -> None:
     names = {usage_index("helix", shard) for shard in range(INDEX_SHARDS)}
     assert len(names) == INDEX_SHARDS == 64
     assert usage_index("helix", 7) == b"helix:usage:sessions:{07}"
-    assert len({usage_shard(f"session-{n}") for n in range(5000)}) == 64
+    assert len({index_shard(f"session-{n}") for n in range(5000)}) == 64

@@ -70,20 +70,22 @@ from .locks.schema import (
 )
 from .state.schema import (
     AgentState,
-    AgentStateSchema,
     Checkpoint,
     CheckpointPage,
     MergeChanges,
     MergeResult,
     MessagePage,
     PromoteResult,
-    SafeParseResult,
     StagedChanges,
     SubAgentRef,
     SubAgentRefUpdate,
 )
 from .state.store import (
     RedisStateStore,
+)
+from .state.validation import (
+    AgentStateSchema,
+    SafeParseResult,
 )
 from .streams.chunks import (
     CheckpointCreatedChunk,

@@ -126,8 +126,13 @@ class UsageKeys:
         self.totals: bytes = f"{prefix}:usage:totals:{tag}".encode()
 
 
-def usage_shard(session_id: str) -> int:
-    """The shard of the index that lists a session: by CRC-32, equal in every process and language."""
+def session_index(prefix: str, shard: int) -> bytes:
+    """One shard of the index of sessions; its own hash tag spreads the shards over a cluster."""
+    return f"{prefix}sessions:{{{shard:02d}}}".encode()
+
+
+def index_shard(session_id: str) -> int:
+    """The shard of an index that lists a session: by CRC-32, equal in every process and language."""
     return zlib.crc32(session_id.encode()) % INDEX_SHARDS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 
@@ -20,6 +21,11 @@ class Point(msgspec.Struct, rename="camel"):
     more: object = None
 
 
+@dataclasses.dataclass
+class Row:
+    cells: object
+
+
 class Reading(float):
     __slots__ = ()
 
@@ -35,6 +41,9 @@ class Reading(float):
         (Point(1.0, [Point(NAN)]), "more[0].x_axis"),
         ({"ok": 1.0, "": NAN}, "value"),
         ([[], {}, [Reading(INF)]], "[2][0]"),
+        ({"set": {NAN}}, "set[0]"),
+        ([frozenset([INF])], "[0][0]"),
+        ({"row": Row([Row(NAN)])}, "row.cells[0].cells"),
     ],
 )
 def test_path_of_what_is_not_finite_is_named(codec, value, path) -> None:
@@ -58,7 +67,7 @@ def test_keys_that_are_no_str_are_refused(codec, value, path) -> None:
 
 @on_each_twin
 @pytest.mark.parametrize(
-    "value", [None, True, 10**400, "nan", b"x", 1e308, 5e-324, -0.0, {}, [], (), Point(), object(), {1.5, NAN}]
+    "value", [None, True, 10**400, "nan", b"x", 1e308, 5e-324, -0.0, {}, [], (), Point(), object(), {1.5}, Row({1.5})]
 )
 def test_everything_else_passes(codec, value) -> None:
     assert codec.check_finite(value) is None

@@ -62,6 +62,8 @@ OPERATIONS: dict[str, tuple[int, Callable[[RedisStateStore, str, str], Awaitable
     "messages": (1, lambda s, n, c: s.get_messages(n)),
     "count": (1, lambda s, n, c: s.get_message_count(n)),
     "truncate": (1, lambda s, n, c: s.truncate_messages(n, 2)),
+    "pop": (1, lambda s, n, c: s.pop_messages(n, 2)),
+    "touch": (1, lambda s, n, c: s.touch(n)),
     "merge": (1, lambda s, n, c: s.merge_custom_state(n, MergeChanges({"notes": [1], "x": 1}))),
     "add refs": (1, lambda s, n, c: s.add_sub_agent_refs(n, [SubAgentRef("p", "w")])),
     "update ref": (2, lambda s, n, c: s.update_sub_agent_ref(n, SubAgentRefUpdate("q", status="x"))),

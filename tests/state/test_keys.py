@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from helix_fast.errors import MalformedStateError
+from helix_fast.keys import index_shard, session_index
 from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
 from helix_fast.state.store import RedisStateStore
 
@@ -26,7 +28,7 @@ async def store(server_url: str) -> AsyncIterator[RedisStateStore]:
         yield made
 
 
-async def keys(store: RedisStateStore, pattern: str = "*") -> set[str]:
+async def keys(store: RedisStateStore, pattern: str = "helix:session:*") -> set[str]:
     return {key.decode() for key in await store._requests.command("s", "KEYS", pattern)}
 
 
@@ -92,6 +94,8 @@ WRITES = {
     "add refs": lambda s, c: s.add_sub_agent_refs("s", [SubAgentRef("p", "w")]),
     "update ref": lambda s, c: s.update_sub_agent_ref("s", SubAgentRefUpdate("q", status="x")),
     "checkpoint": lambda s, c: s.create_checkpoint("s"),
+    "pop": lambda s, c: s.pop_messages("s"),
+    "touch": lambda s, c: s.touch("s"),
     "restore": lambda s, c: s.restore_checkpoint("s", c),
     "drop checkpoints": lambda s, c: s.delete_checkpoints("s"),
     "stage": lambda s, c: s.stage_changes("s", "three", StagedChanges("t", [], {"k": [1]}, 1)),
@@ -140,6 +144,66 @@ async def test_reading_renews_nothing(store: RedisStateStore) -> None:
     await store.get_staged_changes("s", "one")
     await store.get_sub_agent_refs("s")
     assert max((await lives(store)).values()) <= 100_000
+
+
+async def ttls(store: RedisStateStore) -> set[int]:
+    """The TTLs of the session's keys, in whole thousands of seconds."""
+    return {round(ttl / 1e6) for key, ttl in (await lives(store)).items() if ":operations:" not in key}
+
+
+async def test_a_session_keeps_the_ttl_that_it_was_given(server_url: str, store: RedisStateStore) -> None:
+    checkpoint = await full(store)
+    async with RedisStateStore(server_url, ttl=None) as other:
+        assert await other.touch("s", ttl=50_000)
+        for each in (store, other):
+            await each.restore_checkpoint("s", checkpoint)
+            await each.save_state("s", AgentState("s", "a", messages=messages(3, 7)))
+            assert await ttls(each) == {50}
+        assert await store.touch("s", ttl=9_000)
+        assert await store.touch("s")
+        assert await ttls(store) == {9}
+        assert await store.touch("s", ttl=0)
+        await store.update_status("s", "x")
+        assert set((await lives(store)).values()) & {-1}
+        assert await other.delete_session("s")
+        await store.create_session("s", agent_type="a")
+        assert await ttls(store) == {1}
+
+
+async def test_a_deleted_session_leaves_its_fencing_token_for_a_day(store: RedisStateStore) -> None:
+    await store.create_session("s", agent_type="a", fencing_token=2**62)
+    await store.delete_session("s")
+    assert await store._requests.command("s", "GET", f"{KEY}:fence") == str(2**62).encode()
+    assert 86_000 < await store._requests.command("s", "TTL", f"{KEY}:fence") <= 86_400
+
+
+async def test_what_is_gone_is_taken_out_of_the_index(store: RedisStateStore) -> None:
+    index = session_index("helix:", index_shard("s"))
+
+    async def in_index() -> list[bytes]:
+        found: list[bytes] = await store._requests.command("s", "ZRANGE", index, 0, -1)
+        return found
+
+    await store.create_session("s", agent_type="a")
+    assert await in_index() == [b"s"]
+    assert 0 < await store._requests.command("s", "TTL", index) <= 1101
+    await store._requests.command("s", "DEL", KEY)  # evicted
+    assert await store.list_sessions() == []
+    assert await in_index() == []
+    await store.create_session("s", agent_type="a")
+    assert await store.list_sessions() == ["s"]
+    await store._requests.command("s", "DEL", index)  # evicted
+    await store.save_state("s", AgentState("s", "a"))
+    assert await store.list_sessions() == ["s"]
+    await store.delete_session("s")
+    assert await in_index() == []
+
+
+async def test_an_index_that_is_another_thing_stops_writes_before_they_write(store: RedisStateStore) -> None:
+    await store._requests.command("s", "SET", session_index("helix:", index_shard("s")), "text")
+    with pytest.raises(MalformedStateError):
+        await store.create_session("s", agent_type="a")
+    assert await keys(store) == set()
 
 
 async def test_an_expired_session_is_gone_whole(server_url: str) -> None:
@@ -248,6 +312,9 @@ async def test_what_an_evicted_session_left_behind_is_not_taken_for_a_new_one(st
     await full(store)
     await store._requests.command("s", "DEL", KEY)
     assert await store.load_state("s") is None
+    assert (await store.list_checkpoints("s")).total == 0
+    assert await store.get_latest_checkpoint("s") is None
+    assert await store.get_staged_changes("s", "one") == []
     await store.create_session("s", agent_type="new")
     state = await store.load_state("s")
     assert state is not None

@@ -79,6 +79,63 @@ async def test_a_state_that_is_none_is_refused_whole(
     assert (caught.value.key, caught.value.field) == (key, field)
 
 
+READS = {
+    "messages": lambda s: s.get_messages("s"),
+    "count": lambda s: s.get_message_count("s"),
+    "checkpoints": lambda s: s.list_checkpoints("s"),
+    "refs": lambda s: s.get_sub_agent_refs("s"),
+    "staged": lambda s: s.get_staged_changes("s", "step"),
+}
+HALVES: list[tuple[tuple[Any, ...], str]] = [
+    (("DEL", f"{KEY}:messages:1"), "messages"),
+    (("LPOP", f"{KEY}:messages:1"), "messages"),
+    (("HDEL", KEY, "sessionId"), "sessionId"),
+    (("HSET", KEY, "sessionId", "other"), "sessionId"),
+    (("HDEL", KEY, "version"), "version"),
+    (("HSET", KEY, "version", "x"), "version"),
+    (("HDEL", KEY, "generation"), "generation"),
+    (("HSET", KEY, "generation", "2"), "messages"),
+    (("HDEL", KEY, "messageCount"), "messageCount"),
+    (("HSET", KEY, "messageCount", "-2"), "messageCount"),
+]
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize(("command", "field"), HALVES, ids=[repr(each[0][1:])[15:75] for each in HALVES])
+async def test_nothing_is_answered_from_half_a_session(
+    store: RedisStateStore, name: str, command: tuple[Any, ...], field: str
+) -> None:
+    await store._requests.command("s", *command)
+    with pytest.raises(MalformedStateError) as caught:
+        await READS[name](store)
+    assert (caught.value.key, caught.value.field) == (KEY, field)
+    with pytest.raises(MalformedStateError):
+        await store.load_state("s")
+
+
+@pytest.mark.parametrize("name", ["append", "truncate", "pop", "checkpoint"])
+async def test_a_lost_conversation_is_not_written_on(store: RedisStateStore, name: str) -> None:
+    await store._requests.command("s", "DEL", f"{KEY}:messages:1")
+    before = await store._requests.command("s", "HGETALL", KEY)
+    with pytest.raises(MalformedStateError) as caught:
+        await WRITES[name](store)
+    assert caught.value.field == "messages"
+    assert await store._requests.command("s", "HGETALL", KEY) == before
+    assert not await store._requests.command("s", "EXISTS", f"{KEY}:messages:1")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+async def test_a_whole_save_mends_a_lost_conversation(store: RedisStateStore, count: int) -> None:
+    for lost in (("DEL", f"{KEY}:messages:1"), ("HSET", KEY, "messageCount", "1")):
+        await store._requests.command("s", *lost)
+        said = [{"n": n} for n in range(count)]
+        await store.save_state("s", AgentState("s", "a", messages=list(said)))
+        state = await store.load_state("s")
+        assert state is not None
+        assert state.messages == said
+        assert (await store.get_messages("s")).messages == said
+
+
 async def test_a_foreign_writer_may_write_json_in_its_own_way(store: RedisStateStore) -> None:
     await store._requests.command("s", "LSET", f"{KEY}:messages:1", 1, ' { "n" : 1.0 , "u" : "\\u00e9" } ')
     await store._requests.command("s", "HSET", f"{KEY}:custom", "k", " [ 1 , 2 ] ", "e", "[ ]", "o", ' {"a" : [ ]} ')
@@ -119,6 +176,8 @@ WRITES = {
     "steps": lambda s: s.increment_step_count("s"),
     "append": lambda s: s.append_messages("s", [{"n": 2}]),
     "truncate": lambda s: s.truncate_messages("s", 1),
+    "pop": lambda s: s.pop_messages("s"),
+    "touch": lambda s: s.touch("s"),
     "merge": lambda s: s.merge_custom_state("s", MergeChanges({"k": [1]})),
     "refs": lambda s: s.add_sub_agent_refs("s", [SubAgentRef("p", "w")]),
     "checkpoint": lambda s: s.create_checkpoint("s"),
@@ -242,3 +301,34 @@ async def test_staged_changes_that_are_none(store: RedisStateStore, rubbish: str
     with pytest.raises(MalformedStateError):
         await store.promote_staging("s", "step")
     assert await store.load_state("s") == before
+
+
+LONE = '{"text":"cut \\ud83d","\\uDE00":["\\ud83d\\ude00","\\\\ud83d","\\ud83d\\ud83d\\ude00"]}'
+READ = {"text": "cut \ufffd", "\ufffd": ["😀", "\\ud83d", "\ufffd😀"]}
+
+
+async def test_lone_surrogates_of_a_foreign_writer_are_read_as_the_replacement_character(
+    store: RedisStateStore,
+) -> None:
+    await store._requests.command("s", "LSET", f"{KEY}:messages:1", 1, LONE)
+    await store._requests.command("s", "HSET", KEY, "output", LONE, "metadata", LONE, "extra", LONE)
+    await store._requests.command("s", "HSET", f"{KEY}:custom", "k", LONE, "list", f"[{LONE}]")
+    ref = f'{{"subSessionId":"q","agentType":"w","result":{LONE}}}'
+    await store._requests.command("s", "HSET", f"{KEY}:subagents", "q", ref)
+    made = await store.create_checkpoint("s", metadata={})
+    await store.merge_custom_state("s", MergeChanges({"list": [1]}))
+    checkpoint = await store.get_checkpoint("s", made.id)
+    assert checkpoint is not None
+    for state in (await store.load_state("s"), checkpoint.state):
+        assert state is not None
+        assert [state.messages[1], state.output, state.metadata, state.extra, state.custom_state["k"]] == [READ] * 5
+        assert state.sub_agent_refs[0].result == READ
+    assert (await store.get_messages("s")).messages == [{"n": 0}, READ]
+    patches = [{"op": "test", "path": "/list", "value": [READ, 1]}, {"op": "add", "path": "/list/-", "value": 2}]
+    await store.stage_changes("s", "step", StagedChanges("t", patches, None, 1))
+    await store.promote_staging("s", "step")
+    state = await store.load_state("s")
+    assert state is not None
+    assert state.custom_state["list"] == [READ, 1, 2]
+    await store.save_state("s", state)
+    assert await store.pop_messages("s") == [READ]

@@ -11,7 +11,6 @@ import pytest
 from helix_fast.errors import CheckpointStateError, InvalidArgumentError, MalformedStateError
 from helix_fast.state.schema import (
     AgentState,
-    AgentStateSchema,
     Checkpoint,
     SubAgentRef,
     SubAgentRefUpdate,
@@ -20,6 +19,7 @@ from helix_fast.state.schema import (
     from_wire,
     to_wire,
 )
+from helix_fast.state.validation import AgentStateSchema
 
 WIRE: dict[str, Any] = {
     "sessionId": "s",
@@ -112,6 +112,89 @@ def test_what_is_no_state_is_refused_and_the_field_named(data: Any, field: str) 
     assert (result.error.key, result.error.field) == ("state", field)
     with pytest.raises(MalformedStateError):
         AgentStateSchema.parse(data)
+
+
+class Odd(dict[str, Any]):
+    """A mapping whose methods do not work."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+
+def deep(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"in": value}
+    return value
+
+
+def state_with(**fields: Any) -> AgentState:
+    made = AgentState("s", "a")
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+UNSAVABLE: list[tuple[Any, str]] = [
+    ({**WIRE, "sessionId": "a{b"}, "sessionId"),
+    ({**WIRE, "sessionId": "x" * 513}, "sessionId"),
+    ({**WIRE, "sessionId": "\ud800"}, "sessionId"),
+    ({**WIRE, "agentType": "\ud800"}, "agentType"),
+    ({**WIRE, "status": "\ud800"}, "status"),
+    ({**WIRE, "error": "\ud800"}, "error"),
+    ({**WIRE, "parentSessionId": "\ud800"}, "parentSessionId"),
+    ({**WIRE, "stepCount": "\ud800"}, "$"),
+    ({**WIRE, "stepCount": 10**5000}, "stepCount"),
+    ({**WIRE, "createdAt": "\ud800"}, "$"),
+    ({**WIRE, "createdAt": -1}, "createdAt"),
+    ({**WIRE, "customState": {"\ud800": 1}}, "customState"),
+    ({**WIRE, "customState": {"k": {"a": "\ud800"}}}, "customState.k"),
+    ({**WIRE, "customState": {1: 2}}, "$"),
+    ({**WIRE, "customState": {"k": float("nan")}}, "customState.k"),
+    ({**WIRE, "customState": deep(900)}, "customState.in"),
+    ({**WIRE, "output": object()}, "output"),
+    ({**WIRE, "metadata": {"a": {1}, "b": object()}}, "metadata"),
+    ({**WIRE, "messages": [{}, {"a": float("inf")}]}, "messages[1]"),
+    ({**WIRE, "future": float("nan")}, "extra"),
+    ({"sessionId": "s", "agentType": "a", "custom_state": {}}, "$"),
+    ({**WIRE, "subAgentRefs": [{"subSessionId": "q{", "agentType": "w"}]}, "$"),
+    ({**WIRE, "subAgentRefs": [WIRE["subAgentRefs"][0]] * 2}, "$"),
+    ({**WIRE, "\ud800": 1}, "extra"),
+    (json.dumps({"sessionId": "s", "agentType": "a", "custom_state": {}}), "$"),
+    (Odd(WIRE), "$"),
+    (Odd, "$"),
+    (AgentState, "$"),
+    (state_with(extra=5), "extra"),
+    (state_with(session_id=5), "sessionId"),
+    (state_with(custom_state=5), "customState"),
+    (state_with(messages=[deep(900)]), "messages[0]"),
+    (state_with(sub_agent_refs=[Odd()]), "subSessionId"),
+    (state_with(sub_agent_refs=5), "subAgentRefs"),
+    (state_with(agent_type=deep(900)), "agentType"),
+]
+
+
+@pytest.mark.parametrize(("data", "field"), UNSAVABLE, ids=range(len(UNSAVABLE)))
+async def test_what_can_never_be_saved_is_no_state(data: Any, field: str) -> None:
+    result = AgentStateSchema.safe_parse(data)
+    assert (result.success, result.data) == (False, None)
+    assert isinstance(result.error, MalformedStateError)
+    assert result.error.field == field, result.error
+
+
+def test_a_name_in_snake_case_is_told_from_the_one_that_is_meant() -> None:
+    result = AgentStateSchema.safe_parse({"sessionId": "s", "agentType": "a", "custom_state": {}})
+    assert "'customState'" in str(result.error)
+    state = state_with(extra={"custom_state": "of a foreign writer"})
+    assert AgentStateSchema.parse(state) == state
+
+
+def test_lone_surrogates_in_json_text_are_replaced() -> None:
+    text = json.dumps({"sessionId": "s", "agentType": "a", "customState": {"k": "cut \ud83d", "\ude00": "🎉\\ud83d"}})
+    assert AgentStateSchema.parse(text).custom_state == {"k": "cut \ufffd", "\ufffd": "🎉\\ud83d"}
 
 
 def test_safe_parse_of_a_state_has_no_error() -> None:

@@ -287,3 +287,59 @@ def test_a_reader_that_knows_a_part_of_an_entry_gets_the_rest() -> None:
             assert [chunk.delta for chunk in chunks if isinstance(chunk, TextDeltaChunk)] == [
                 str(sequence) for sequence in range(seen + 1, 11)
             ]
+
+
+LONE = rb'"cut \ud83d","more":["\uDE00","\ud83d\ude00","\\ud83d"]'
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        rb'{"type":"text_delta","delta":%b}',
+        rb'{"type":"text_delta","delta":%b,"agentId":"a","timestamp":1}',
+        rb'{"type":"custom","eventName":%b}',
+        rb'{"type":"of a later version","said":%b}',
+    ],
+)
+def test_lone_surrogates_of_a_foreign_writer_are_read_as_the_replacement_character(wire: bytes) -> None:
+    data = wire % LONE
+    expected = decode_chunk(wire % rb'"cut \ufffd","more":["\ufffd","\ud83d\ude00","\\ud83d"]')
+    assert decode_chunk(data) == expected
+    before = b'{"type":"text_delta","delta":"x","agentId":"a","timestamp":1}'
+    for decode in (LineDecoder().decode, decode_lines):
+        first, chunks, faulty = decode(before + b"\n" + data + b"\n" + before, 3, 0)
+        assert (first, faulty) == (1, False)
+        assert chunks == [decode_chunk(before), expected, decode_chunk(before)]
+
+
+def test_what_is_no_json_besides_a_lone_surrogate_is_named_with_its_own_bytes() -> None:
+    data = rb'{"type":"text_delta","delta":"\ud83d"'
+    with pytest.raises(MalformedChunkError) as caught:
+        decode_chunk(data, 7)
+    assert (caught.value.sequence, caught.value.data) == (7, data)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "meant"),
+    [
+        ({"type": "tool_start", "tool_call_id": "c", "toolName": "t"}, "toolCallId"),
+        ({"type": "text_delta", "delta": "x", "agent_id": "a"}, "agentId"),
+        ({"type": "custom", "event_name": "e"}, "eventName"),
+    ],
+)
+def test_a_name_in_snake_case_is_refused_with_the_name_that_is_meant(chunk: dict[str, Any], meant: str) -> None:
+    with pytest.raises(MalformedChunkError, match=meant):
+        encode_chunk(chunk)
+
+
+def test_other_names_in_snake_case_are_data() -> None:
+    for chunk in (
+        {"type": "of a later version", "tool_call_id": "c"},
+        {"type": "custom", "eventName": "e", "my_own": 1, "data": {"event_name": 1}},
+    ):
+        assert json.loads(encode_chunk(chunk)) == chunk
+
+
+def test_a_value_that_cannot_be_written_is_named_by_its_path() -> None:
+    with pytest.raises(MalformedChunkError, match=r"data\.a\[1\]: "):
+        encode_chunk({"type": "custom", "eventName": "e", "data": {"a": [1, object()]}})

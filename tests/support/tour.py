@@ -134,7 +134,8 @@ async def _state(helix: Helix) -> None:
     assert await state.increment_step_count("tour") == 1
     assert await state.increment_resume_count("tour") == 1
     merge = {"list": [3]}
-    await state.stage_changes("tour", "step", StagedChanges("call", [], merge, 1))
+    for _ in range(2):
+        await state.stage_changes("tour", "step", StagedChanges("call", [], merge, 1))
     assert len(await state.get_staged_changes("tour", "step")) == 1
     assert (await state.promote_staging("tour", "step")).applied == 1
     await state.stage_changes("tour", "other", StagedChanges("call", [], merge, 1))
@@ -155,8 +156,13 @@ async def _state(helix: Helix) -> None:
     assert (await state.restore_checkpoint("tour", first.id)).messages == [{"n": n} for n in range(5)]
     await state.append_messages("tour", [{"n": 5}])
     await state.restore_checkpoint("tour", first.id)
+    assert await state.pop_messages("tour", 2) == [{"n": 3}, {"n": 4}]
     assert await state.delete_checkpoints("tour", keep_last=1) == 1
-    assert await state.delete_session("tour")
+    assert await state.touch("tour", ttl=1000)
+    await state.create_session("gone", agent_type="a")
+    await state._requests.command("gone", "DEL", "helix:session:{gone}")
+    assert await state.list_sessions(limit=10) == ["tour"]
+    assert await state.delete_session("tour", fencing_token=1)
 
 
 async def _usage(helix: Helix) -> None:

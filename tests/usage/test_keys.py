@@ -14,7 +14,7 @@ import pytest
 
 from helix_fast import connect
 from helix_fast.errors import HelixError, MalformedEntryError, StoreResponseError
-from helix_fast.keys import UsageKeys, usage_index, usage_shard
+from helix_fast.keys import UsageKeys, index_shard, usage_index
 from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
 from helix_fast.usage.schema import TokenUsage
 from helix_fast.usage.store import RedisUsageStore
@@ -54,7 +54,7 @@ async def test_every_key_has_a_time_to_live_and_each_write_renews_it(store: Redi
     deleted = UsageKeys("helix", "gone").deleted
     assert all(0 < left <= (60_000 if name == deleted else 1_000_000) for name, left in keys.items())
     session = UsageKeys("helix", "s")
-    names = [session.entries, session.ids, usage_index("helix", usage_shard("s"))]
+    names = [session.entries, session.ids, usage_index("helix", index_shard("s"))]
     for name in names:
         await store._requests.command("", "PEXPIRE", name, 5000)
     await store.record_entry(tokens())
@@ -69,12 +69,12 @@ async def test_without_a_ttl_usage_stays(server_url: str, store: RedisUsageStore
         assert set((await all_keys(store)).values()) == {-1}
     # The index lists a session that stays: a store with a TTL does not take that away.
     await store.record_entry(tokens())
-    assert (await all_keys(store))[usage_index("helix", usage_shard("s"))] == -1
+    assert (await all_keys(store))[usage_index("helix", index_shard("s"))] == -1
 
 
 async def test_expired_sessions_leave_the_index_by_themselves(server_url: str, store: RedisUsageStore) -> None:
-    shard = usage_shard("s")
-    mate = next(name for n in range(10_000) if usage_shard(name := f"mate-{n}") == shard)
+    shard = index_shard("s")
+    mate = next(name for n in range(10_000) if index_shard(name := f"mate-{n}") == shard)
     async with RedisUsageStore(server_url, ttl_seconds=1) as short:
         await short.record_entry(tokens())
         await store.record_entry(tokens(mate))
@@ -201,7 +201,7 @@ async def test_sub_sessions_that_cannot_be_keys_are_missing(store: RedisUsageSto
 @pytest.mark.parametrize("which", ["entries", "ids", "index"])
 async def test_a_key_of_another_type_leaves_nothing_half_written(store: RedisUsageStore, which: str) -> None:
     session = UsageKeys("helix", "s")
-    names = {"entries": session.entries, "ids": session.ids, "index": usage_index("helix", usage_shard("s"))}
+    names = {"entries": session.entries, "ids": session.ids, "index": usage_index("helix", index_shard("s"))}
     await store._requests.command("", "SET", names[which], "x")
     with pytest.raises(StoreResponseError, match="WRONGTYPE"):
         await store.record_entries([tokens(), tokens()])
@@ -230,7 +230,7 @@ async def clustered(cluster_url: str) -> AsyncIterator[RedisUsageStore]:
 
 
 async def listed(store: RedisUsageStore, session: str) -> bool:
-    shard = usage_shard(session)
+    shard = index_shard(session)
     return await store._requests.command(f"{shard:02d}", "ZSCORE", usage_index("helix", shard), session) is not None
 
 
@@ -302,7 +302,7 @@ async def test_sessions_that_other_programs_list_are_found(store: RedisUsageStor
 async def test_a_session_of_another_program_outlives_those_of_ours(server_url: str, store: RedisUsageStore) -> None:
     async with RedisUsageStore(server_url, ttl_seconds=1) as short:
         await short.record_entry(tokens("a"))
-    mate = next(name for n in range(10_000) if usage_shard(name := f"mate-{n}") == usage_shard("a"))
+    mate = next(name for n in range(10_000) if index_shard(name := f"mate-{n}") == index_shard("a"))
     await record_as_others_do(store, mate)
     for _ in range(2000):
         if not await store.exists("a"):

@@ -46,6 +46,15 @@ __all__ = [
 AnyEntry = Union[UsageEntry, dict[str, Any]]  # noqa: UP007  evaluated at run time on Python 3.10
 
 
+class SessionIds(Protocol):
+    """A page of session ids; ``cursor`` is that of the next page, None at the end."""
+
+    cursor: str | None
+
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+
+
 class StateStore(Store, Protocol):
     """Sessions: state, conversation, checkpoints, staged changes."""
 
@@ -91,6 +100,12 @@ class StateStore(Store, Protocol):
     async def delete(self, session_id: str, *, fencing_token: int | None = None) -> bool:
         """Delete everything of a session, as ``delete_session``."""
 
+    async def touch(self, session_id: str, *, ttl: int | None = None, fencing_token: int | None = None) -> bool:
+        """Renew a session's TTL, or give it one of its own; whether it exists."""
+
+    async def list_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIds:
+        """Ids of the sessions."""
+
     async def update_status(self, session_id: str, status: str, *, fencing_token: int | None = None) -> None:
         """Set the status."""
 
@@ -132,6 +147,16 @@ class StateStore(Store, Protocol):
 
     async def truncate_messages(self, session_id: str, count: int, *, fencing_token: int | None = None) -> None:
         """Keep only the oldest ``count`` messages."""
+
+    async def pop_messages(
+        self,
+        session_id: str,
+        count: int = 1,
+        *,
+        expected_version: int | None = None,
+        fencing_token: int | None = None,
+    ) -> list[Any]:
+        """Take the newest messages off the conversation; these, the oldest first."""
 
     async def merge_custom_state(
         self, session_id: str, changes: MergeChanges | Mapping[str, Any], *, fencing_token: int | None = None
@@ -197,15 +222,6 @@ class StateStore(Store, Protocol):
 
     async def discard_staging(self, session_id: str, step_id: str, *, fencing_token: int | None = None) -> int:
         """Delete the staged changes of a step; their number."""
-
-
-class SessionIds(Protocol):
-    """A page of session ids; ``cursor`` is that of the next page, None at the end."""
-
-    cursor: str | None
-
-    def __iter__(self) -> Iterator[str]: ...
-    def __len__(self) -> int: ...
 
 
 class UsageStore(Store, Protocol):

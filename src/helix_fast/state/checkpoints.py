@@ -61,7 +61,10 @@ class Checkpoints:
         keys = self._session.keys(session_id)
         arguments.integer(limit, "limit", 1, MAX_PAGE)
         before = "" if cursor is None else _read_cursor(cursor, session_id)
-        total, headers = await self._session.run("checkpoint_list", session_id, keys, [limit, before])
+        reply = await self._session.read("checkpoint_list", session_id, keys, [limit, before])
+        if reply is None:
+            return CheckpointPage([], None, False, 0)
+        total, headers = reply[1:]
         items = [_decode_header(header, keys) for header in headers[:limit]]
         more = len(headers) > limit
         return CheckpointPage(items, _make_cursor(items[-1].ordinal, session_id) if more else None, more, total)

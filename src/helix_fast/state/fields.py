@@ -109,7 +109,7 @@ def encode_messages(messages: Any) -> list[bytes]:
     """
     if not isinstance(messages, (list, tuple)):
         raise InvalidArgumentError(f"messages must be a list, not {type(messages).__name__}")
-    encoded = [encode_json(message, "message") for message in messages]
+    encoded = [encode_json(message, f"messages[{index}]") for index, message in enumerate(messages)]
     for index, data in enumerate(encoded):
         if data[:1] != b"{":
             raise InvalidArgumentError(f"messages[{index}] is no object")

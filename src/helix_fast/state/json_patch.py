@@ -11,6 +11,7 @@ from typing import Any, Final
 from helix_fast.errors import PatchError
 
 _MISSING: Final = object()
+_MAX_DEPTH: Final = 2 * 512  # a value of the greatest depth that is encoded, put into another
 
 
 def apply_patch(document: Any, patch: Sequence[Mapping[str, Any]]) -> Any:
@@ -163,19 +164,41 @@ def _remove(document: Any, path: Sequence[str]) -> Any:
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(member) for key, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copy(member) for member in value]
-    return value
+    """A deep copy. Not recursive: a patch may put a value as deep as the encoder goes into another such value."""
+    top = [value]
+    pending: list[tuple[Any, int]] = [(top, 0)]
+    while pending:
+        into, depth = pending.pop()
+        for key, member in into.items() if isinstance(into, dict) else enumerate(into):
+            if isinstance(member, Mapping):
+                copied: Any = dict(member)
+            elif isinstance(member, (list, tuple)):
+                copied = list(member)
+            else:
+                continue
+            if depth > _MAX_DEPTH:
+                raise PatchError(f"nested deeper than {_MAX_DEPTH} levels")
+            into[key] = copied  # of a key that is there: the loop may go on
+            pending.append((copied, depth + 1))
+    return top[0]
 
 
 def _equal(a: Any, b: Any) -> bool:
     """Equality of JSON values: numbers by value, and a boolean is no number (in Python, True == 1)."""
-    if isinstance(a, dict):
-        return isinstance(b, Mapping) and a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list):
-        return isinstance(b, (list, tuple)) and len(a) == len(b) and all(map(_equal, a, b))
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    return bool(a == b)
+    pending = [(a, b)]
+    while pending:
+        a, b = pending.pop()
+        if isinstance(a, dict):
+            if not isinstance(b, Mapping) or a.keys() != b.keys():
+                return False
+            pending += [(a[key], b[key]) for key in a]
+        elif isinstance(a, list):
+            if not isinstance(b, (list, tuple)) or len(a) != len(b):
+                return False
+            pending += zip(a, b, strict=True)
+        elif isinstance(a, bool) or isinstance(b, bool):
+            if a is not b:
+                return False
+        elif a != b:
+            return False
+    return True

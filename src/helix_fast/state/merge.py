@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from helix_fast.arguments import shown
 from helix_fast.errors import InvalidArgumentError, MalformedStateError, PatchError
 
 from .json_patch import apply_patch
-from .schema import MergeChanges, StagedChanges, decode_json, encode_json, encode_text, from_wire
+from .schema import MergeChanges, StagedChanges, decode_json, encode_json, encode_text, from_wire, refuse_snake_case
 
 G = TypeVar("G", MergeChanges, StagedChanges)
 _ABSENT: Final = object()
@@ -28,11 +29,17 @@ class Change(NamedTuple):
 
 
 def as_merge_changes(changes: MergeChanges | Mapping[str, Any]) -> MergeChanges:
-    """A caller's changes as a checked struct.
+    """A caller's changes as a checked struct. A dict is in wire form if it has no names but those of MergeChanges.
+
+    Any other dict holds the values themselves.
 
     Raises:
         InvalidArgumentError: no valid changes.
     """
+    if isinstance(changes, Mapping):
+        wire, python = set(MergeChanges.__struct_encode_fields__), set(MergeChanges.__struct_fields__)
+        if not changes.keys() <= wire | python:
+            changes = MergeChanges(dict(changes))
     return _given(MergeChanges, changes, "changes")
 
 
@@ -70,16 +77,17 @@ def _given(struct: type[G], value: Any, what: str) -> G:
     for name in ("arrayReplacements", "deletes"):
         if isinstance(value.get(name), (set, frozenset)):
             value = {**value, name: sorted(value[name])}
+    refuse_snake_case(struct, value, what)
     unknown = value.keys() - set(struct.__struct_encode_fields__)
     if unknown:
-        raise InvalidArgumentError(f"{what}: no field {min(map(str, unknown))!r}")
+        raise InvalidArgumentError(f"{what}: no field {min(map(shown, unknown))}")
     try:
         result: G = from_wire(struct, value, what)
     except MalformedStateError as error:
         raise InvalidArgumentError(str(error)) from error
     for name in (*result.array_replacements, *result.deletes):
         if not isinstance(name, str):
-            raise InvalidArgumentError(f"{what}: a name must be a str, not {name!r}")
+            raise InvalidArgumentError(f"{what}: a name must be a str, not {shown(name)}")
     return result
 
 
@@ -97,6 +105,11 @@ def changes_of(values: Mapping[str, Any], replacements: Sequence[str], deletes: 
             kind = "replace" if name in replacements else "extend"
         changes.append(Change(kind, name, data))
     return changes
+
+
+def staged_head(staged: StagedChanges) -> bytes:
+    """The bytes with which the stored form of this tool call's changes begins, and of no other's."""
+    return encode_json({"toolCallId": staged.tool_call_id}, "staged changes")[:-1] + b","
 
 
 def staged_line(staged: StagedChanges) -> bytes:
@@ -207,7 +220,10 @@ def compute(custom: dict[str, Any], staged: Sequence[StagedChanges]) -> tuple[li
             merging.patch(one.patches, one.tool_call_id)
         else:
             merging.merge(changes_of(one.merge_changes, one.array_replacements, one.deletes), one.tool_call_id)
-    after = {name: encode_json(value, name) for name, value in merging.custom.items()}
+    try:
+        after = {name: encode_json(value, name) for name, value in merging.custom.items()}
+    except InvalidArgumentError as error:  # each change is JSON, but not what the patches made of them: it is too deep
+        raise PatchError(f"the patched state cannot be stored: {error}") from error
     changes = [Change("delete", name, b"") for name in before if name not in after]
     changes += [Change("replace", name, data) for name, data in after.items() if before.get(name) != data]
     return changes, merging.warnings

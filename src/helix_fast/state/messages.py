@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from helix_fast import arguments
-from helix_fast.errors import MalformedStateError, SessionNotFoundError
+from helix_fast.errors import SessionNotFoundError
+from helix_fast.keys import SessionKeys
+from helix_fast.lua import Argument
 
 from .fields import decode_messages, encode_messages, without_thinking
 from .log import KnownLogs
@@ -37,10 +39,7 @@ class Messages:
         arguments.integer(offset, "offset")
         arguments.integer(limit, "limit", 1, MAX_PAGE)
         args = (offset, limit, "1" if newest_first else "0")
-        reply = await self._session.run("state_messages", session_id, keys, args)
-        if reply is None:
-            raise SessionNotFoundError(session_id)
-        total, stored = reply
+        total, stored = await self._read(session_id, keys, args)
         messages = decode_messages(stored, f"{keys.hash.decode()}:messages")
         if newest_first:
             messages.reverse()
@@ -50,13 +49,14 @@ class Messages:
 
     async def count(self, session_id: str) -> int:
         """The number of messages."""
-        keys = self._session.keys(session_id)
-        known, count = await self._session.command(session_id, "HMGET", keys.hash, "sessionId", "messageCount")
-        if known is None and count is None:
+        total, _ = await self._read(session_id, self._session.keys(session_id), (0, 0, "0"))
+        return total
+
+    async def _read(self, session_id: str, keys: SessionKeys, args: Sequence[Argument]) -> tuple[int, list[bytes]]:
+        reply = await self._session.read("state_messages", session_id, keys, args)
+        if reply is None:
             raise SessionNotFoundError(session_id)
-        if count is None or not count.isdigit():
-            raise MalformedStateError(keys.hash.decode(), "messageCount", f"{count!r} is no count")
-        return int(count)
+        return reply[1], reply[2]
 
     async def truncate(self, session_id: str, count: int, fencing_token: int | None) -> None:
         """Keep the oldest messages."""
@@ -64,3 +64,16 @@ class Messages:
         keys = self._session.keys(session_id)
         reply = await self._session.write("state_truncate", session_id, keys, args, fencing_token)
         self._logs.remember_reply(session_id, reply[1], reply[2])
+
+    async def pop(
+        self, session_id: str, count: int, expected_version: int | None, fencing_token: int | None
+    ) -> list[Any]:
+        """Take the newest messages off; returns them, the oldest first."""
+        args: list[Argument] = [arguments.integer(count, "count", 1, MAX_PAGE)]
+        args.append("" if expected_version is None else arguments.integer(expected_version, "expected_version"))
+        keys = self._session.keys(session_id)
+        reply = await self._session.write(
+            "state_pop", session_id, keys, args, fencing_token, expected=expected_version or 0
+        )
+        self._logs.remember_reply(session_id, reply[1], reply[2])
+        return decode_messages(reply[3:], f"{keys.hash.decode()}:messages")

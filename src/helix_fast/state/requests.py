@@ -15,6 +15,8 @@ from helix_fast.lua import Argument, script
 from helix_fast.replies import check_session_reply
 from helix_fast.requests import Requests
 
+from .index import SessionIndex
+
 # The server's words about stored values of another type than ours
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
 MAX_PAGE: Final = 10_000
@@ -22,6 +24,8 @@ MAX_PAGE: Final = 10_000
 CONFLICTS: Final = 64
 # Scripts remember an operation for at least a minute. A retry after that would take effect a second time.
 MAX_RETRY_SECONDS: Final = 30.0
+# How long the fencing token of a deleted session is known: longer than a stale holder may have been asleep
+FENCE_SECONDS: Final = 86_400
 
 
 async def back_off(conflicts: int) -> None:
@@ -43,10 +47,12 @@ class SessionRequests:
         requests: the store's.
         key_prefix: put before every key.
         ttl: seconds from its last write until a session expires; 0: never.
+        index: lists the sessions.
     """
 
-    def __init__(self, requests: Requests, key_prefix: str, ttl: int) -> None:
+    def __init__(self, requests: Requests, key_prefix: str, ttl: int, index: SessionIndex) -> None:
         self._requests = requests
+        self._index = index
         self._key_prefix = key_prefix
         self._ttl = ttl
 
@@ -55,14 +61,14 @@ class SessionRequests:
         return SessionKeys(self._key_prefix, session_id)
 
     async def run(
-        self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = (), staging: bytes | None = None
+        self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = (), *more: bytes
     ) -> Any:
-        """Run a script that only reads, or brings its own operation id.
+        """Run a script that brings its own operation id.
 
         Args:
-            staging: the key of a step's staged changes, for the scripts that take it.
+            more: keys that the script takes after those of all scripts.
         """
-        names = keys.all if staging is None else (*keys.all, staging)
+        names = (*keys.all, *more)
         if self._requests.topology.clustered:
             names = (*names, keys.never)  # why: see SessionKeys
         try:
@@ -70,6 +76,19 @@ class SessionRequests:
         except StoreResponseError as error:
             _check_foreign(keys.hash, error)
             raise
+
+    async def read(
+        self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = (), *more: bytes
+    ) -> list[Any] | None:
+        """Run a script that includes ``state_reading``; None if the session does not exist.
+
+        Raises:
+            MalformedStateError: what is stored is no whole session.
+        """
+        reply: list[Any] | None = await self.run(name, session_id, keys, args, *more)
+        if reply is not None:
+            check_session_reply(session_id, keys.hash, reply)
+        return reply
 
     async def write(
         self,
@@ -82,21 +101,46 @@ class SessionRequests:
         staging: bytes | None = None,
         expected: int = 0,
         none: Callable[[], HelixError] | None = None,
+        own_ttl: int | None = None,
     ) -> list[Any]:
         """Run a script that includes ``state_prelude``, under a new operation id, so that it may be retried.
 
         Args:
-            staging: as in ``run``.
+            staging: the key of a step's staged changes, for the scripts that take it.
             expected, none: as in ``check_session_reply``.
+            own_ttl: the TTL that this write gives the session.
 
         Raises:
             SessionNotFoundError, StaleFencingTokenError, MalformedStateError: nothing was changed.
         """
         token = arguments.token(fencing_token)
         head: tuple[Argument, ...] = (os.urandom(8), self._ttl, token)
-        reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), staging)
+        saves, clustered = name == "state_save", self._requests.topology.clustered
+        lists = saves or own_ttl is not None or not self._index.lists(session_id)
+        more = [self._index.key(session_id) if lists and not clustered else keys.hash]
+        if staging is not None:
+            more.append(staging)
+        reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), *more)
         check_session_reply(session_id, keys.hash, reply, token=token, expected=expected, none=none)
+        if lists and reply[0] == b"ok":
+            created = saves and reply[1] == b"1"
+            if not clustered:
+                self._index.remember(session_id)
+            elif created or own_ttl is not None or not self._index.lists(session_id):
+                await self._index.list_session(session_id, created=created, ttl=own_ttl)
         return reply
+
+    async def delete(self, session_id: str, keys: SessionKeys, fencing_token: int | None) -> bool:
+        """Delete all keys of a session; returns whether it existed."""
+        token = arguments.token(fencing_token)
+        index = keys.hash if self._requests.topology.clustered else self._index.key(session_id)
+        args: tuple[Argument, ...] = (os.urandom(8), token, FENCE_SECONDS)
+        reply: list[Any] = await self.run("state_delete", session_id, keys, args, index)
+        self._index.forget(session_id)
+        if reply[0] == b"missing":
+            return False
+        check_session_reply(session_id, keys.hash, reply, token=token)
+        return True
 
     async def command(self, session_id: str, command: str, key: bytes, *args: Argument) -> Any:
         """Run a command that only reads ``key``."""

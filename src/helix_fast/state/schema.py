@@ -14,8 +14,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from helix_fast import codec
-from helix_fast.arguments import MAX_EXACT, to_json
-from helix_fast.errors import CheckpointStateError, InvalidArgumentError, MalformedStateError
+from helix_fast.arguments import reason, shown, snake_case, to_json, without_lone_surrogates
+from helix_fast.errors import CheckpointStateError, HelixError, InvalidArgumentError, MalformedStateError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -77,6 +77,16 @@ class AgentState(msgspec.Struct, rename="camel"):
     created_at: int | None = None
     updated_at: int | None = None
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_EXTRA)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state in wire form: names as in JSON, sub-agent refs as dicts, ``extra`` spread out.
+
+        It shares the values. ``save_state`` and ``AgentStateSchema.parse`` take it.
+
+        >>> AgentState("s", "assistant", step_count=2).to_dict()["stepCount"]
+        2
+        """
+        return to_wire(self)
 
 
 class MergeChanges(msgspec.Struct, rename="camel"):
@@ -177,14 +187,6 @@ class PromoteResult(NamedTuple):
     warnings: list[str]
 
 
-class SafeParseResult(NamedTuple):
-    """Outcome of ``safe_parse``: ``data`` where ``success``, else ``error``."""
-
-    success: bool
-    data: AgentState | None
-    error: MalformedStateError | None
-
-
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 _decode = msgspec.json.Decoder().decode
@@ -201,7 +203,7 @@ def encode_json(value: Any, what: str) -> bytes:
         codec.check_finite(value)
         return to_json(value)
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
-        raise InvalidArgumentError(f"{what}: {error}") from error
+        raise InvalidArgumentError(f"{what}: {reason(value, error)}") from error
 
 
 def decode_json(data: bytes, key: str, field: str) -> Any:
@@ -209,13 +211,16 @@ def decode_json(data: bytes, key: str, field: str) -> Any:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = without_lone_surrogates(data)
+        if whole is not None:
+            return decode_json(whole, key, field)
         raise MalformedStateError(key, field, str(error)) from error
 
 
 def encode_text(value: Any, what: str) -> bytes:
     """A non-empty str as UTF-8; InvalidArgumentError names ``what``."""
     if not isinstance(value, str) or not value:
-        raise InvalidArgumentError(f"{what} must be a non-empty str, not {value!r}")
+        raise InvalidArgumentError(f"{what} must be a non-empty str, not {shown(value)}")
     try:
         return value.encode()
     except UnicodeEncodeError as error:
@@ -246,10 +251,19 @@ def from_wire(struct: type[S], data: Any, what: str) -> S:
             state.sub_agent_refs = [as_sub_agent_ref(ref, what) for ref in refs]
             return cast("S", state)
         return msgspec.convert(known, struct)
-    except (msgspec.ValidationError, RecursionError) as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        missing = reason.partition("missing required field `")[2].rstrip("`")
-        raise MalformedStateError(what, place.rstrip("`") or missing or "$", reason) from error
+    except HelixError:
+        raise
+    except (ValueError, TypeError, RecursionError, OverflowError, AttributeError) as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        missing = problem.partition("missing required field `")[2].rstrip("`")
+        raise MalformedStateError(what, place.rstrip("`") or missing or "$", problem) from error
+
+
+def refuse_snake_case(struct: type[msgspec.Struct], data: Any, what: str) -> None:
+    """Raise InvalidArgumentError if a caller's dict has a field by its name in Python."""
+    slip = snake_case(struct, data) if isinstance(data, Mapping) else None
+    if slip is not None:
+        raise InvalidArgumentError(f"{what}: no field {slip[0]!r}", hint=f"a dict has names as in JSON: {slip[1]!r}")
 
 
 def to_wire(value: msgspec.Struct) -> dict[str, Any]:
@@ -271,7 +285,8 @@ def to_wire(value: msgspec.Struct) -> dict[str, Any]:
 
 
 def as_sub_agent_ref(value: Any, what: str) -> SubAgentRef:
-    """A reference from our struct or its wire form, checked."""
+    """A caller's reference from our struct or its wire form, checked."""
+    refuse_snake_case(SubAgentRef, value, what)
     wire = to_wire(value) if isinstance(value, SubAgentRef) else value
     return from_wire(SubAgentRef, wire, what)
 
@@ -299,6 +314,7 @@ def as_state(value: AgentState | Mapping[str, Any], session_id: str) -> AgentSta
     else:
         if not isinstance(value, Mapping):
             raise InvalidArgumentError(f"a state is an AgentState or a dict, not {type(value).__name__}")
+        refuse_snake_case(AgentState, value, "state")
         probe = {"sessionId": session_id, **value}
     try:
         checked = from_wire(AgentState, probe, "state")
@@ -309,37 +325,3 @@ def as_state(value: AgentState | Mapping[str, Any], session_id: str) -> AgentSta
     if checked.session_id != session_id:
         raise InvalidArgumentError(f"this is the state of session {checked.session_id!r}, not of {session_id!r}")
     return state
-
-
-class AgentStateSchema:
-    """Checks data that claims to be a state: the counterpart of the reference page's Zod schema."""
-
-    @staticmethod
-    def parse(data: Any) -> AgentState:
-        """The state in ``data``: a dict in wire form, JSON text or bytes, or an AgentState.
-
-        Raises:
-            MalformedStateError: it is none; names the field.
-        """
-        if isinstance(data, (str, bytes, bytearray)):
-            text = data.encode(errors="replace") if isinstance(data, str) else bytes(data)
-            data = decode_json(text, "state", "$")
-        state = from_wire(AgentState, to_wire(data) if isinstance(data, AgentState) else data, "state")
-        for name, value in (("stepCount", state.step_count), ("resumeCount", state.resume_count)):
-            if not 0 <= value <= MAX_EXACT:
-                raise MalformedStateError("state", name, f"{value} is not from 0 to {MAX_EXACT}")
-        for name, word in (("sessionId", state.session_id), ("agentType", state.agent_type), ("status", state.status)):
-            if not word:
-                raise MalformedStateError("state", name, "is empty")
-        for index, message in enumerate(state.messages):
-            if not isinstance(message, Mapping):
-                raise MalformedStateError("state", f"messages[{index}]", "is no object")
-        return state
-
-    @classmethod
-    def safe_parse(cls, data: Any) -> SafeParseResult:
-        """As ``parse``, with the error in the result in place of an exception."""
-        try:
-            return SafeParseResult(True, cls.parse(data), None)
-        except MalformedStateError as error:
-            return SafeParseResult(False, None, error)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from helix_fast.errors import ConcurrentUpdateError, SessionNotFoundError
+from helix_fast.errors import ConcurrentUpdateError, MalformedStateError, SessionNotFoundError
 from helix_fast.lua import Argument
 
 from .fields import decode_custom
-from .merge import as_staged_changes, compute, read_staged_line, read_warnings, staged_line, words_of
+from .merge import as_staged_changes, compute, read_staged_line, read_warnings, staged_head, staged_line, words_of
 from .requests import CONFLICTS, SessionRequests, back_off
 from .schema import PromoteResult, StagedChanges
 
@@ -26,14 +26,20 @@ class Staging:
         """Add the changes of a tool call to those of its step."""
         keys = self._session.keys(session_id)
         staging = keys.staging(step_id)
-        args: list[Argument] = [step_id, staged_line(as_staged_changes(changes))]
+        checked = as_staged_changes(changes)
+        args: list[Argument] = [step_id, staged_head(checked), staged_line(checked)]
         await self._session.write("staging_add", session_id, keys, args, fencing_token, staging=staging)
 
     async def of_step(self, session_id: str, step_id: str) -> list[StagedChanges]:
         """The staged changes of a step, the oldest first."""
-        staging = self._session.keys(session_id).staging(step_id)
-        lines = await self._session.command(session_id, "LRANGE", staging, 0, -1)
-        return [read_staged_line(line, staging.decode()) for line in lines]
+        keys = self._session.keys(session_id)
+        staging = keys.staging(step_id)
+        reply = await self._session.read("staging_list", session_id, keys, (), staging)
+        if reply is None:
+            return []
+        if reply[0] == b"foreign":
+            raise MalformedStateError(staging.decode(), "staged", reply[1].decode(errors="replace"))
+        return [read_staged_line(line, staging.decode()) for line in reply[1]]
 
     async def promote(self, session_id: str, step_id: str, fencing_token: int | None) -> PromoteResult:
         """Apply the staged changes of a step.
@@ -48,11 +54,10 @@ class Staging:
         for attempt in range(CONFLICTS):
             args = [step_id, *computed]
             reply = await self._session.write("staging_promote", session_id, keys, args, fencing_token, staging=staging)
+            if reply[0] == b"nothing":
+                return PromoteResult(0, int(reply[1]), [f"nothing is staged in step {step_id!r}"])
             if reply[0] == b"ok":
-                applied, version = int(reply[1]), int(reply[2])
-                if not applied:
-                    return PromoteResult(0, version, [f"nothing is staged in step {step_id!r}"])
-                return PromoteResult(applied, version, warnings + read_warnings(reply[3:]))
+                return PromoteResult(int(reply[1]), int(reply[2]), warnings + read_warnings(reply[3:]))
             await back_off(attempt)
             base, stamp, custom, lines = reply[1:]
             staged = [read_staged_line(line, staging.decode()) for line in lines]

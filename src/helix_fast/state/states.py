@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from helix_fast import arguments
-from helix_fast.errors import InvalidArgumentError
+from helix_fast.errors import InvalidArgumentError, SessionNotFoundError
 from helix_fast.lua import Argument
-from helix_fast.replies import check_session_reply
 
 from .fields import Encoded, decode_state
 from .log import KnownLogs, Log
@@ -102,12 +100,18 @@ class States:
 
     async def delete(self, session_id: str, fencing_token: int | None) -> bool:
         """Delete all keys of a session; returns whether it existed."""
-        keys, token = self._session.keys(session_id), arguments.token(fencing_token)
-        reply = await self._session.run("state_delete", session_id, keys, [os.urandom(8), token])
+        existed = await self._session.delete(session_id, self._session.keys(session_id), fencing_token)
         self._logs.forget(session_id)
-        if reply[0] == b"missing":
+        return existed
+
+    async def touch(self, session_id: str, ttl: int | None, fencing_token: int | None) -> bool:
+        """Renew a session's TTL, or give it one of its own; returns whether it exists."""
+        own = None if ttl is None else arguments.ttl_seconds(ttl)
+        keys, args = self._session.keys(session_id), ["" if own is None else str(own)]
+        try:
+            await self._session.write("state_touch", session_id, keys, args, fencing_token, own_ttl=own)
+        except SessionNotFoundError:
             return False
-        check_session_reply(session_id, keys.hash, reply, token=token)
         return True
 
     async def set_status(

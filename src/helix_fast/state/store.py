@@ -1,4 +1,4 @@
-"""RedisStateStore: the public face of the state store, each method with its whole contract. The parts do the work."""
+"""RedisStateStore. One file: the public face of the state store, each method with its whole contract."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
+from helix_fast.index import SessionIdPage
 from helix_fast.store import ConnectionOptions, RedisStore
 
 from .checkpoints import Checkpoints
+from .index import SessionIndex
 from .log import KnownLogs
 from .messages import Messages
 from .requests import MAX_RETRY_SECONDS, SessionRequests
@@ -64,7 +66,8 @@ class RedisStateStore(RedisStore):
         self.max_checkpoints: int = max_checkpoints or 0
         super().__init__(redis, key_prefix=key_prefix, **connection)
         self._requests.retry_timeout = min(self._requests.retry_timeout, MAX_RETRY_SECONDS)
-        session, logs = SessionRequests(self._requests, self.key_prefix, self.ttl), KnownLogs()
+        self._index = SessionIndex(self._requests, self.key_prefix, self.ttl, self._errors.report)
+        session, logs = SessionRequests(self._requests, self.key_prefix, self.ttl, self._index), KnownLogs()
         self._states = States(session, logs)
         self._messages = Messages(session, logs)
         self._sub_agents = SubAgents(session)
@@ -125,10 +128,41 @@ class RedisStateStore(RedisStore):
     async def delete_session(self, session_id: str, *, fencing_token: int | None = None) -> bool:
         """Delete everything of the session in one step: checkpoints, old logs and staged changes too.
 
+        The largest fencing token that the session has seen is known for a day longer, so that a stale holder cannot
+        bring the session back.
+
         Returns:
             Whether it existed.
         """
         return await self._states.delete(session_id, fencing_token)
+
+    async def touch(self, session_id: str, *, ttl: int | None = None, fencing_token: int | None = None) -> bool:
+        """Let the session live on as after a write. Its version stays the same.
+
+        Args:
+            ttl: seconds from its last write until this session expires, in place of the store's TTL; later writes keep
+                it, by any store. 0: until it is deleted. None: as before.
+
+        Returns:
+            Whether it exists.
+        """
+        return await self._states.touch(session_id, ttl, fencing_token)
+
+    async def list_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIdPage:
+        """Ids of the sessions, read from an index: the server's keys are not scanned.
+
+        Args:
+            limit: ids at most, from 1; None: all.
+            cursor: ``.cursor`` of the page before.
+
+        Returns:
+            The ids, in no particular order, with ``.cursor`` for the next page. A session that is written between two
+            pages may be on both; none that exists all the time is missing.
+
+        Raises:
+            InvalidArgumentError: a limit below 1, an invalid cursor.
+        """
+        return await self._index.page(limit, cursor, self._states.exists)
 
     # --- the short forms of the reference page
 
@@ -193,6 +227,10 @@ class RedisStateStore(RedisStore):
     ) -> MergeResult:
         """Merge changes into the top level of the custom state.
 
+        Args:
+            changes: a MergeChanges; a dict of values; or a dict that has no names but those of a MergeChanges in wire
+                form, ``values``, ``arrayReplacements`` and ``deletes``.
+
         ``deletes`` come first. Then arrays extend the stored array, or replace it if ``array_replacements`` names them,
         and all other values are set. An array that meets a stored value which is no array replaces it, with a warning.
 
@@ -245,6 +283,29 @@ class RedisStateStore(RedisStore):
     async def truncate_messages(self, session_id: str, count: int, *, fencing_token: int | None = None) -> None:
         """Keep the ``count`` oldest messages; a conversation of at most ``count`` stays. Checkpoints keep theirs."""
         await self._messages.truncate(session_id, count, fencing_token)
+
+    async def pop_messages(
+        self,
+        session_id: str,
+        count: int = 1,
+        *,
+        expected_version: int | None = None,
+        fencing_token: int | None = None,
+    ) -> list[Any]:
+        """Take the newest messages off the conversation, in one step. Checkpoints keep theirs.
+
+        Args:
+            count: messages at most, 1-10 000.
+            expected_version: the version that must be stored.
+
+        Returns:
+            The messages, the oldest first; fewer than ``count`` if there are not so many. The version stays if there is
+            none.
+
+        Raises:
+            ConcurrentUpdateError: another version is stored.
+        """
+        return await self._messages.pop(session_id, count, expected_version, fencing_token)
 
     # --- sub-agents
 

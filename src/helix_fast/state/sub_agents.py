@@ -19,7 +19,7 @@ from helix_fast.lua import Argument
 
 from .fields import decode_ref, decode_refs, encode_ref, encode_refs, pairs
 from .requests import CONFLICTS, SessionRequests, back_off
-from .schema import SubAgentRef, SubAgentRefUpdate, from_wire, to_wire
+from .schema import SubAgentRef, SubAgentRefUpdate, from_wire, refuse_snake_case, to_wire
 
 
 class SubAgents:
@@ -43,6 +43,7 @@ class SubAgents:
     ) -> None:
         """Change fields of a reference: read it, and swap it for the changed one if it is still the same."""
         keys = self._session.keys(session_id)
+        refuse_snake_case(SubAgentRefUpdate, update, "sub-agent ref update")
         wire = to_wire(update) if isinstance(update, (SubAgentRefUpdate, SubAgentRef)) else update
         try:
             checked = from_wire(SubAgentRefUpdate, wire, "sub-agent ref update")
@@ -73,7 +74,7 @@ class SubAgents:
     async def all(self, session_id: str) -> list[SubAgentRef]:
         """All references, the oldest first."""
         keys = self._session.keys(session_id)
-        reply = await self._session.run("state_subagents", session_id, keys)
+        reply = await self._session.read("state_subagents", session_id, keys)
         if reply is None:
             raise SessionNotFoundError(session_id)
-        return decode_refs(pairs(reply).values(), keys.subagents.decode())
+        return decode_refs(pairs(reply[1]).values(), keys.subagents.decode())

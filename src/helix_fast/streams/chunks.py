@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from helix_fast import codec
-from helix_fast.arguments import to_json
+from helix_fast.arguments import reason, snake_case, to_json, without_lone_surrogates
 from helix_fast.errors import MalformedChunkError
 
 # Wire name of `extra`: never a field of anybody's chunk, and never written.
@@ -218,14 +218,21 @@ def encode_chunk(
             raise MalformedChunkError(None, chunk, "'type' is missing or no string")
         codec.check_finite(data, binary=False)
         wire = to_json(data)
-        if kind in KNOWN_CHUNKS:
+        struct = KNOWN_CHUNKS.get(kind)
+        if struct is not None:
+            slip = None if chunk is not data else snake_case(struct, data)
+            if slip is not None:
+                raise MalformedChunkError(
+                    None, chunk, f"no field {slip[0]!r}; a dict has names as in JSON: {slip[1]!r}"
+                )
             decode_chunk(wire)
         return wire
     except MalformedChunkError as error:
         error.data = chunk
         raise
-    except (ValueError, TypeError, RecursionError) as error:
-        raise MalformedChunkError(None, chunk, str(error)) from error
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        problem = str(error) if isinstance(chunk, Chunk) else reason(data, error)
+        raise MalformedChunkError(None, chunk, problem) from error
 
 
 def _known_to_wire(chunk: Chunk, agent_id: str | None, agent_type: str | None, now: int) -> bytes:
@@ -265,6 +272,13 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
     try:
         fields = _decode_object(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = without_lone_surrogates(data)
+        if whole is not None:
+            try:
+                return decode_chunk(whole, sequence)
+            except MalformedChunkError as refusal:
+                refusal.data = data
+                raise
         raise MalformedChunkError(sequence, data, str(error)) from error
     kind = fields.get("type")
     if not isinstance(kind, str):

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from helix_fast import codec
-from helix_fast.arguments import to_json
+from helix_fast.arguments import snake_case, to_json
 from helix_fast.errors import HelixError, InvalidArgumentError, MalformedEntryError
 from helix_fast.keys import check_id
 
@@ -269,6 +269,8 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
         InvalidIdError: a session id that cannot be one.
     """
     _refuse_foreign_counts(entry)
+    if isinstance(entry, dict):
+        _refuse_snake_case(entry)
     try:
         if isinstance(entry, Usage) and not _has_extra(entry):
             made = msgspec.structs.replace(
@@ -315,6 +317,15 @@ def _refuse_foreign_counts(entry: object) -> None:
             f"'tokens' counts by names of a provider: {', '.join(foreign)}",
             hint=f"prompt, completion, reasoning, cached and total are ours; {_FROM_RESPONSE}",
         )
+
+
+def _refuse_snake_case(fields: dict[str, Any]) -> None:
+    """A field by its name in Python would be kept as one that nobody knows, and count nothing."""
+    parts = [(_PARTS[name], fields.get(name)) for name in _PARTS]
+    for struct, part in [(KNOWN_KINDS.get(str(fields.get("kind"))), fields), *parts]:
+        slip = snake_case(struct, part) if struct is not None and isinstance(part, dict) else None
+        if slip is not None:
+            raise MalformedEntryError(f"no field {slip[0]!r}", hint=f"a dict has names as in JSON: {slip[1]!r}")
 
 
 def _new_id() -> str:

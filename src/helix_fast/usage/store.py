@@ -13,13 +13,14 @@ from redis.asyncio import Redis, RedisCluster
 from helix_fast import arguments, codec
 from helix_fast.clock import now_ms
 from helix_fast.errors import InvalidArgumentError, MalformedEntryError
+from helix_fast.index import SessionIdPage
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.lua import script
 from helix_fast.store import ConnectionOptions, RedisStore
 
 from .entries import EntryWriter
 from .filters import Range, check_kinds, check_range
-from .index import SessionIdPage, UsageIndex
+from .index import UsageIndex
 from .pages import Pages
 from .recorder import UsageRecorder
 from .rollup import RollupReader

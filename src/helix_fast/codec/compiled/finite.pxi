@@ -34,7 +34,7 @@ cdef int find_fault(object value, int depth, bint binary, list trail) except -1:
                 trail.append(f".{key}")
                 return fault
         return FINITE
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         if depth == MAX_DEPTH:
             return TOO_DEEP
         index = 0
@@ -50,11 +50,13 @@ cdef int find_fault(object value, int depth, bint binary, list trail) except -1:
         return BYTES
     fields = getattr(type(value), "__struct_fields__", None)
     if fields is None:
+        fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is None:
         return FINITE
     if depth == MAX_DEPTH:
         return TOO_DEEP
     for field in fields:
-        fault = find_fault(getattr(value, field), depth + 1, binary, trail)
+        fault = find_fault(getattr(value, field, None), depth + 1, binary, trail)
         if fault:
             trail.append(f".{field}")
             return fault

@@ -40,12 +40,14 @@ def check_finite(value: object, binary: bool = True) -> None:
 def _children(item: Any, trail: list[str], name: str) -> Iterator[tuple[str, object]] | None:
     if isinstance(item, dict):
         return _dict_children(item, [*trail, name])
-    if isinstance(item, (list, tuple)):
+    if isinstance(item, (list, tuple, set, frozenset)):
         return ((f"[{index}]", child) for index, child in enumerate(item))
     fields: Iterable[str] | None = getattr(type(item), "__struct_fields__", None)
     if fields is None:
+        fields = getattr(type(item), "__dataclass_fields__", None)
+    if fields is None:
         return None
-    return ((f".{field}", getattr(item, field)) for field in fields)
+    return ((f".{field}", getattr(item, field, None)) for field in fields)
 
 
 def _dict_children(item: dict[Any, object], trail: list[str]) -> Iterator[tuple[str, object]]:

@@ -1,6 +1,6 @@
 -- Make a checkpoint: scalars, custom state and sub-agents are copied, of the conversation only its length is kept.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] session       its id
 -- ARGV[5] nonce         six hex digits
 -- ARGV[6] metadata      JSON
@@ -11,13 +11,14 @@
 -- include checkpoint_dropping
 
 if not version then return {'missing'} end
+if log_lost() then return {'malformed', 'messages'} end
 local known_scalars = redis.call('HMGET', session, 'stepCount', 'status')
 if not string.match(known_scalars[1] or '', '^%d+$') then return {'malformed', 'stepCount'} end
 if not known_scalars[2] then return {'malformed', 'status'} end
 
 -- 1. The record: strings only, so that cjson keeps them exactly
 local internal = {fence = 1, generation = 1, messageCount = 1, messageDigest = 1, pins = 1, staged = 1, lastGeneration = 1,
-  customVersion = 1, lastCheckpoint = 1}
+  customVersion = 1, lastCheckpoint = 1, ttl = 1}
 local all, scalars = redis.call('HGETALL', session), {}
 for i = 1, #all, 2 do
   if not internal[all[i]] then

@@ -1,6 +1,6 @@
 -- Delete all checkpoints but the newest.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] keep          how many stay
 --
 -- Reply: {'ok', number deleted}

@@ -5,6 +5,7 @@
 --
 -- Reply: false where there is none | {header, record, messages}
 
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end -- what an evicted session has left is no session
 local id = ARGV[1]
 if id == '' then id = redis.call('ZREVRANGE', KEYS[4], 0, 0)[1] or '' end
 if not redis.call('ZSCORE', KEYS[4], id) then return false end

@@ -1,6 +1,6 @@
 -- Make the state what it was at a checkpoint.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] id            of the checkpoint
 --
 -- Reply: {'ok', version, updated, count, digest, header, record, messages}; without the last three to a

@@ -1,21 +1,21 @@
 -- Apply what a step has staged, in the order of the timestamps, and forget it.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
--- KEYS[9] staging       LIST of the step; see staging_add
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
+-- KEYS[10] staging       LIST of the step; see staging_add
 -- ARGV[4] step          its id
 -- ARGV[5] custom        version of the custom state from which the changes were computed, '' where none were
 -- ARGV[6] digest        of what was staged then
 -- ARGV[7...]            the computed changes: kind, name, JSON, ...
 --
--- Reply: {'ok', number applied, version, warnings...}
+-- Reply: {'ok', number applied, version, warnings...} | {'nothing', version}: nothing is staged, nothing was changed
 --        | {'compute', version of the custom state, digest, custom (name, JSON, ...), staged}: there are patches, which are
 --          computed by the caller; nothing was changed
 -- include state_prelude
 -- include state_merging
 
 if not version then return {'missing'} end
-local lines = redis.call('LRANGE', KEYS[9], 0, -1)
-if #lines == 0 then return {'ok', '0', version} end
+local lines = redis.call('LRANGE', KEYS[10], 0, -1)
+if #lines == 0 then return {'nothing', version} end
 
 -- 1. What is to be done
 local changes, patched = {}, false
@@ -23,7 +23,7 @@ for i, line in ipairs(lines) do
   local readable, change = pcall(cjson.decode, line) -- strings only, which it keeps exactly
   if not readable or type(change) ~= 'table' or type(change.toolCallId) ~= 'string' or not tonumber(change.timestamp)
     or change.merge and not words(change.merge, 3) then
-    return {'malformed', KEYS[9]}
+    return {'malformed', KEYS[10]}
   end
   if not change.merge then patched = true end
   changes[i] = {tonumber(change.timestamp), i, change}
@@ -47,7 +47,7 @@ else
     for i = 1, #change.merge, 3 do merge(change.merge[i], change.merge[i + 1], change.merge[i + 2], change.toolCallId) end
   end
 end
-redis.call('UNLINK', KEYS[9])
+redis.call('UNLINK', KEYS[10])
 redis.call('SREM', steps, ARGV[4])
 staged = redis.call('SCARD', steps)
 redis.call('HINCRBY', session, 'customVersion', 1)

@@ -1,6 +1,6 @@
 -- Count something up.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] field         stepCount or resumeCount
 -- ARGV[5] by
 --

@@ -1,6 +1,6 @@
 -- Merge changes into the custom state.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4...]            changes: kind, name, JSON, ...; see state_merging
 --
 -- Reply: {'ok', version, warnings...}

@@ -7,13 +7,15 @@
 -- KEYS[5] records       HASH    checkpoint id -> header, <id>:state -> record
 -- KEYS[6] KEYS[7] operations    HASH each: operation -> reply, for the even and the odd minutes
 -- KEYS[8] steps         SET     steps that have staged changes
+-- KEYS[9] index         ZSET    of sessions by expiry, where this call lists the session; else KEYS[1] again: on a cluster,
+--                               where state_list.lua does that, or because this process has listed it lately
 -- ARGV[1] operation     id of this call: a repetition of it gets the first one's reply and changes nothing
 -- ARGV[2] ttl           seconds, '0' to keep
 -- ARGV[3] token         fencing token in decimal, '' for none
 --
 -- Reply of all of them: {'missing'} no session | {'stale', token seen} | {'malformed', field} | what the script says.
 -- The keys of message logs and staged steps are made here from KEYS[1]: only the session knows which there are. They
--- carry the same hash tag.
+-- carry the same hash tag. So does the key of the token that a deleted session leaves (state_delete.lua).
 
 local session, custom, subagents, checkpoints, records, steps = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[8]
 local ttl, token = tonumber(ARGV[2]), ARGV[3]
@@ -27,9 +29,11 @@ if seen then return cjson.decode(seen) end -- strings only, which it keeps exact
 
 -- 2. What is there
 local known = redis.call('HMGET', session, 'version', 'fence', 'generation', 'messageCount', 'messageDigest', 'pins', 'staged',
-  'lastGeneration')
+  'lastGeneration', 'ttl')
 local version, fence, generation, count, digest = known[1], known[2], known[3], known[4], known[5]
 local staged, last_generation = tonumber(known[7] or '0'), known[8]
+local created = not version
+if string.match(known[9] or '', '^%d+$') then ttl = tonumber(known[9]) end -- the session's own, see state_touch.lua
 if not version and redis.call('EXISTS', session) == 1 then return {'malformed', 'version'} end
 if version then
   for i, name in ipairs({'version', false, 'generation', 'messageCount'}) do
@@ -39,17 +43,26 @@ if version then
   digest = digest or (count == '0' and '' or '?') -- '?': unknown, and no client believes that it has these messages
   if not string.match(digest, '^[%x?]*$') then return {'malformed', 'messageDigest'} end
 end
+if KEYS[9] ~= session then redis.call('ZCARD', KEYS[9]) end -- a key of another type fails here, before a write
 local pins = {} -- generation -> number of checkpoints that refer to its log
 for number, refs in string.gmatch(known[6] or '', '(%d+):(%d+)') do pins[number] = tonumber(refs) end
 
--- 3. Fencing comes first: a stale holder learns that it is one. A larger token counts from when it is seen.
+-- 3. Fencing comes first: a stale holder learns that it is one. A larger token counts from when it is seen. A deleted
+-- session's token stays for a while, so that a stale holder cannot bring it back.
 -- include token_less
-if token ~= '' and version then
+-- include state_listing
+if not version then fence = redis.call('GET', session .. ':fence') end
+if token ~= '' then
   if fence and less(token, fence) then return {'stale', fence} end
-  if token ~= fence then redis.call('HSET', session, 'fence', token) end
+  if version and token ~= fence then redis.call('HSET', session, 'fence', token) end
+  fence = token
 end
 
 local function log(number) return session .. ':messages:' .. number end
+
+local function log_lost() -- whether the conversation is not as long as it should be
+  return redis.call('LLEN', log(generation)) ~= tonumber(count)
+end
 
 local function push(command, key, from, to) -- in portions: Lua passes no more than some thousand arguments
   for i = from, to, 1000 do
@@ -98,7 +111,7 @@ local function bump(...) -- the next version, with more fields of the session
   redis.call('HSET', session, 'version', version, 'updatedAt', now, ...)
 end
 
--- The last step of every script: remember the reply for a minute or two, renew all keys together.
+-- The last step of every script: remember the reply for a minute or two, renew all keys together, list the session.
 local function finish(reply)
   local minute = math.floor(second / 60)
   local operations = KEYS[6 + minute % 2]
@@ -117,5 +130,6 @@ local function finish(reply)
   elseif redis.call('TTL', session) >= 0 then -- written by a store with a TTL before
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
   end
+  if KEYS[9] ~= session then list_session(KEYS[9], ttl, string.match(session, '{(.*)}$'), created) end
   return reply
 end

@@ -1,6 +1,6 @@
 -- Add references to sub-agents, or put one in place of what was read.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] mode          add or swap
 -- ARGV[5...]            add: sub-agent's session, JSON, ...; swap: sub-agent's session, stored bytes, JSON
 --

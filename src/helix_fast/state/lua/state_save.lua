@@ -1,6 +1,6 @@
 -- Create a session, or store its whole state: of the conversation only what is new.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] mode          create or save
 -- ARGV[5] expected      version that must be stored ('0': no session), '' for any
 -- ARGV[6] whole         '1': the given messages are all there are; '0': they follow the log of
@@ -24,17 +24,19 @@ local custom_from = fields_from + tonumber(ARGV[11])
 local subagents_from = custom_from + tonumber(ARGV[12])
 local messages_from = subagents_from + tonumber(ARGV[13])
 local whole = ARGV[6] == '1' or not version and ARGV[7] == '0'
+local lost = version and log_lost()
+if not whole and lost then return {'differs', '0', '?'} end -- the whole conversation is sent then, and that mends it
 if not whole and (count ~= ARGV[7] or digest ~= ARGV[8]) then return {'differs', count or '0', digest or ''} end
 if not version then
   -- what an evicted session hash may have left behind
   redis.call('UNLINK', custom, subagents, checkpoints, records, steps, log('1'))
-  if token ~= '' then redis.call('HSET', session, 'fence', token) end
+  if fence then redis.call('HSET', session, 'fence', fence) end -- the caller's, or that of the session deleted before
 end
 if not whole then
   push('RPUSH', log(generation), messages_from, #ARGV)
   turn_to(generation, ARGV[9], ARGV[10])
-elseif not (version and count == ARGV[9] and digest == ARGV[10]) then
-  turn_to(version and count == '0' and generation or new_generation(), ARGV[9], ARGV[10])
+elseif lost or not (version and count == ARGV[9] and digest == ARGV[10]) then
+  turn_to(version and not lost and count == '0' and generation or new_generation(), ARGV[9], ARGV[10])
   push('RPUSH', log(generation), messages_from, #ARGV)
 end
 

@@ -1,6 +1,6 @@
 -- Set the status, always or only where it is one of those expected.
 --
--- KEYS[1-8], ARGV[1-3]  those of state_prelude
+-- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] status
 -- ARGV[5] expected      version, '' for any
 -- ARGV[6...]            statuses of which the stored one must be one; none: any

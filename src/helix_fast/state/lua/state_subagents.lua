@@ -3,7 +3,9 @@
 -- KEYS[1-8]  those of state_prelude
 -- ARGV       none
 --
--- Reply: false where there is no session | sub-agent's session, JSON, ...
+-- Reply: {'ok', {sub-agent's session, JSON, ...}} | false without a session | {'malformed', field}
+-- include state_reading
 
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-return redis.call('HGETALL', KEYS[3])
+local total, refusal = conversation()
+if not total then return refusal end
+return {'ok', redis.call('HGETALL', KEYS[3])}

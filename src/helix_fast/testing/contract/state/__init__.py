@@ -6,6 +6,7 @@ from .bad_input import *
 from .checkpoints import *
 from .histories import *
 from .messages import *
+from .naming import *
 from .sessions import *
 from .staging import *
 from .values import *

@@ -13,7 +13,43 @@ from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, Sub
 NAN = float("nan")
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
-BAD_IDS: list[Any] = ["", "a{b", "a}b", "a\nb", "\0", "x" * 513, "é" * 257, "\ud800", None, 5, b"s", ["s"]]
+DEEP: Any = {}
+for _ in range(900):
+    DEEP = {"in": DEEP}
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("not to be shown")
+
+
+UNSHOWABLE: Any = Unshowable()
+
+
+def name_of(value: Any) -> str:
+    """The value as the id of a test."""
+    try:
+        return repr(value)[:60].encode("ascii", "replace").decode()
+    except Exception:  # it is deep, long, or a foreign object
+        return type(value).__name__
+
+
+BAD_IDS: list[Any] = [
+    "",
+    "a{b",
+    "a}b",
+    "a\nb",
+    "\0",
+    "x" * 513,
+    "é" * 257,
+    "\ud800",
+    None,
+    5,
+    b"s",
+    ["s"],
+    DEEP,
+    UNSHOWABLE,
+]
 Call = Callable[[Any, Any], Any]
 
 
@@ -32,6 +68,8 @@ def calls(session_id: Any) -> dict[str, Callable[[Any], Any]]:
         "messages": lambda s: s.get_messages(session_id),
         "count": lambda s: s.get_message_count(session_id),
         "truncate": lambda s: s.truncate_messages(session_id, 0),
+        "pop": lambda s: s.pop_messages(session_id),
+        "touch": lambda s: s.touch(session_id),
         "merge": lambda s: s.merge_custom_state(session_id, MergeChanges({"a": 1})),
         "add refs": lambda s: s.add_sub_agent_refs(session_id, []),
         "update ref": lambda s: s.update_sub_agent_ref(session_id, {"subSessionId": "q"}),
@@ -56,7 +94,7 @@ async def test_a_bad_session_id_is_refused(state_store: Any, name: str) -> None:
             await calls(bad)[name](state_store)
 
 
-@pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
+@pytest.mark.parametrize("bad", BAD_IDS, ids=name_of)
 async def test_a_bad_step_id_is_refused(state_store: Any, bad: Any) -> None:
     await state_store.create_session("s", agent_type="a")
     for call in (
@@ -97,6 +135,18 @@ BAD_STATES: list[Any] = [
     {"agentType": "a", "subAgentRefs": [5]},
     {"agentType": "a", "subAgentRefs": "x"},
     {"agentType": "a", "future": NAN},
+    {"agentType": "a", "custom_state": {}},
+    {"agentType": "a", "customState": {}, "step_count": 2},
+    {"agentType": "a", "subAgentRefs": [{"subSessionId": "q", "agentType": "w", "tool_call_id": "c"}]},
+    {"agentType": "a", "stepCount": "\ud800"},
+    {"agentType": "a", "createdAt": "\ud800"},
+    {"agentType": "a", "parentSessionId": "\ud800"},
+    {"agentType": "a", "\ud800": 1},
+    {"agentType": "a", "stepCount": 10**5000},
+    {"agentType": "a", "customState": DEEP},
+    {"agentType": DEEP},
+    {"agentType": "a", "messages": [DEEP]},
+    {"agentType": "a", "customState": {"x": {NAN}}},
     session(session_id="other"),
     session(session_id=None),
     session(agent_type=None),
@@ -132,6 +182,19 @@ BAD_STATES: list[Any] = [
     session(metadata=None),
     session(metadata={"a": NAN}),
     session(extra=None),
+    session(extra=5),
+    session(extra={"\ud800": 1}),
+    session(step_count="\ud800"),
+    session(step_count=10**5000),
+    session(created_at="\ud800"),
+    session(error="\ud800"),
+    session(agent_type=DEEP),
+    session(output=DEEP),
+    session(output=UNSHOWABLE),
+    session(status=UNSHOWABLE),
+    session(messages=[{"x": UNSHOWABLE}]),
+    session(sub_agent_refs=[SubAgentRef("q", "w", extra={"\ud800": 1})]),
+    session(sub_agent_refs=[SubAgentRef("q", "w", status="\ud800")]),
     session(extra={"a": NAN}),
     session(sub_agent_refs=None),
     session(sub_agent_refs=[SubAgentRef("q", "w"), SubAgentRef("q", "w")]),
@@ -143,7 +206,7 @@ BAD_STATES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("bad", BAD_STATES, ids=lambda bad: repr(bad)[:60].encode("ascii", "replace").decode())
+@pytest.mark.parametrize("bad", BAD_STATES, ids=name_of)
 async def test_a_bad_state_is_refused_and_changes_nothing(state_store: Any, bad: Any) -> None:
     before = await state_store.create_session("s", agent_type="a", initial_state={"k": 1})
     with pytest.raises(InvalidArgumentError):
@@ -151,6 +214,7 @@ async def test_a_bad_state_is_refused_and_changes_nothing(state_store: Any, bad:
     assert await state_store.load_state("s") == before
 
 
+REF = {"subSessionId": "q", "agentType": "w"}
 BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "agent type": lambda s: s.create_session("n", agent_type=5),
     "empty agent type": lambda s: s.create_session("n", agent_type=""),
@@ -189,6 +253,13 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "list limit large": lambda s: s.list_checkpoints("s", limit=10_001),
     "list limit bool": lambda s: s.list_checkpoints("s", limit=True),
     "truncate": lambda s: s.truncate_messages("s", -1),
+    "pop": lambda s: s.pop_messages("s", 0),
+    "pop large": lambda s: s.pop_messages("s", 10_001),
+    "pop version": lambda s: s.pop_messages("s", expected_version="1"),
+    "touch": lambda s: s.touch("s", ttl=-1),
+    "touch type": lambda s: s.touch("s", ttl="1"),
+    "sessions limit": lambda s: s.list_sessions(limit=0),
+    "sessions cursor": lambda s: s.list_sessions(cursor="no cursor"),
     "keep": lambda s: s.delete_checkpoints("s", keep_last=-1),
     "checkpoint id": lambda s: s.get_checkpoint("s", None),
     "empty checkpoint id": lambda s: s.get_checkpoint("s", ""),
@@ -196,7 +267,39 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "checkpoint metadata": lambda s: s.create_checkpoint("s", metadata=[1]),
     "changes": lambda s: s.merge_custom_state("s", None),
     "changes list": lambda s: s.merge_custom_state("s", [1]),
-    "plain values": lambda s: s.merge_custom_state("s", {"notes": ["x"]}),
+    "a value of plain ones": lambda s: s.merge_custom_state("s", {"notes": NAN}),
+    "a name of plain values": lambda s: s.merge_custom_state("s", {"\ud800": 1}),
+    "a type of name of plain values": lambda s: s.merge_custom_state("s", {5: 1}),
+    "changes in snake case": lambda s: s.merge_custom_state("s", {"values": {}, "array_replacements": ["k"]}),
+    "deep values": lambda s: s.merge_custom_state("s", {"notes": DEEP}),
+    "values in surrogates": lambda s: s.merge_custom_state("s", MergeChanges({"a": {"\ud800": 1}})),
+    "deletes in surrogates": lambda s: s.merge_custom_state("s", MergeChanges(deletes=["\ud800"])),
+    "replacements unshown": lambda s: s.merge_custom_state("s", MergeChanges({}, [UNSHOWABLE])),
+    "status in surrogates": lambda s: s.update_status("s", "\ud800"),
+    "deep status": lambda s: s.update_status("s", DEEP),
+    "deep message": lambda s: s.append_messages("s", [DEEP]),
+    "message in surrogates": lambda s: s.append_messages("s", [{"a": "\ud800"}]),
+    "deep offset": lambda s: s.get_messages("s", offset=DEEP),
+    "long limit": lambda s: s.get_messages("s", limit=10**5000),
+    "long token": lambda s: s.update_status("s", "x", fencing_token=10**5000),
+    "deep cursor": lambda s: s.list_checkpoints("s", cursor=DEEP),
+    "cursor in surrogates": lambda s: s.list_checkpoints("s", cursor="\ud800"),
+    "deep sessions cursor": lambda s: s.list_sessions(cursor=DEEP),
+    "ref in snake case": lambda s: s.add_sub_agent_refs("s", [{**REF, "tool_call_id": "c"}]),
+    "ref update in snake case": lambda s: s.update_sub_agent_ref("s", {**REF, "tool_call_id": "c"}),
+    "ref update in surrogates": lambda s: s.update_sub_agent_ref("s", {**REF, "status": "\ud800"}),
+    "deep ref update": lambda s: s.update_sub_agent_ref("s", {**REF, "result": DEEP}),
+    "checkpoint id in surrogates": lambda s: s.restore_checkpoint("s", "\ud800"),
+    "deep checkpoint metadata": lambda s: s.create_checkpoint("s", metadata=DEEP),
+    "staged in snake case": lambda s: s.stage_changes("s", "step", {"toolCallId": "t", "merge_changes": {}}),
+    "staged call in surrogates": lambda s: s.stage_changes("s", "step", StagedChanges("\ud800", [], {}, 1)),
+    "staged name in surrogates": lambda s: s.stage_changes("s", "step", StagedChanges("t", [], {"\ud800": 1}, 1)),
+    "staged value in surrogates": lambda s: s.stage_changes("s", "step", StagedChanges("t", [], {"a": "\ud800"}, 1)),
+    "staged time in surrogates": lambda s: s.stage_changes("s", "step", {"toolCallId": "t", "timestamp": "\ud800"}),
+    "staged replacement": lambda s: s.stage_changes("s", "step", StagedChanges("t", [], {}, 1, ["\ud800"])),
+    "staged op in surrogates": lambda s: s.stage_changes("s", "step", StagedChanges("t", [{"op": "\ud800"}], None, 1)),
+    "deep staged": lambda s: s.stage_changes("s", "step", StagedChanges("t", [], {"a": DEEP}, 1)),
+    "deep patch": lambda s: s.stage_changes("s", "step", StagedChanges("t", [{"op": "add", "value": DEEP}], None, 1)),
     "values": lambda s: s.merge_custom_state("s", MergeChanges([1])),  # type: ignore[arg-type]
     "value": lambda s: s.merge_custom_state("s", MergeChanges({"a": NAN})),
     "name": lambda s: s.merge_custom_state("s", MergeChanges({"\ud800": 1})),

@@ -92,6 +92,14 @@ class Sessions(RuleBasedStateMachine):
         self.state.messages = self.state.messages[:count]
         self.state.version += 1
 
+    @rule(count=st.integers(1, 3))
+    def pop(self, count: int) -> None:
+        said = self.state.messages
+        popped = self.do("pop_messages", "s", count)
+        assert popped == said[-count:]
+        self.state.messages = said[:-count]
+        self.state.version += bool(popped)
+
     @rule(said=_MESSAGES, keep=st.integers(0, 9), custom=_OBJECTS, stale=st.booleans())
     def save(self, said: list[Any], keep: int, custom: dict[str, Any], stale: bool) -> None:
         new = copy.deepcopy(self.state)
@@ -161,7 +169,12 @@ class Sessions(RuleBasedStateMachine):
 
     def stage(self, step: str, changes: StagedChanges) -> None:
         self.do("stage_changes", "s", step, changes)
-        self.staged[step].append(changes)
+        staged = self.staged[step]
+        calls = [each.tool_call_id for each in staged]
+        if changes.tool_call_id in calls:
+            staged[calls.index(changes.tool_call_id)] = changes
+        else:
+            staged.append(changes)
 
     @rule(step=_STEPS)
     def promote(self, step: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from helix_fast.errors import SubAgentRefNotFoundError
+from helix_fast.errors import ConcurrentUpdateError, SubAgentRefNotFoundError
 from helix_fast.state.schema import AgentState, SubAgentRef, SubAgentRefUpdate
 
 
@@ -254,3 +254,34 @@ async def test_an_update_of_a_ref_that_is_not_there(state_store: Any) -> None:
     with pytest.raises(SubAgentRefNotFoundError):
         await state_store.update_sub_agent_ref("s", SubAgentRefUpdate("q", status="x"))
     assert await state_store.get_sub_agent_refs("s") == []
+
+
+async def test_popped_messages_are_the_newest_and_gone(state_stores: Callable[..., Any]) -> None:
+    store, other = state_stores(), state_stores()
+    await store.create_session("s", agent_type="a")
+    assert await store.pop_messages("s") == []
+    assert (await store.load_state("s")).version == 1
+    await store.append_messages("s", [{"n": n} for n in range(6)])
+    checkpoint = await store.create_checkpoint("s")
+    assert await other.pop_messages("s") == [{"n": 5}]
+    assert await store.pop_messages("s", 2) == [{"n": 3}, {"n": 4}]
+    assert await store.get_message_count("s") == 3
+    assert await other.append_messages("s", [{"n": 9}]) == 4
+    assert await store.pop_messages("s", 100) == [{"n": 0}, {"n": 1}, {"n": 2}, {"n": 9}]
+    assert (await other.load_state("s")).messages == []
+    assert len((await store.get_checkpoint("s", checkpoint.id)).state.messages) == 6
+
+
+async def test_a_message_is_popped_once_by_many(state_stores: Callable[..., Any]) -> None:
+    stores = [state_stores() for _ in range(4)]
+    await stores[0].save_state("s", {"agentType": "a", "messages": [{"n": n} for n in range(30)]})
+    popped = await asyncio.gather(*(stores[n % 4].pop_messages("s") for n in range(40)))
+    assert sorted(message["n"] for page in popped for message in page) == list(range(30))
+
+
+async def test_a_pop_at_another_version_takes_nothing(state_store: Any) -> None:
+    await state_store.save_state("s", {"agentType": "a", "messages": [{"n": 0}]})
+    with pytest.raises(ConcurrentUpdateError) as caught:
+        await state_store.pop_messages("s", expected_version=4)
+    assert (caught.value.expected, caught.value.actual) == (4, 1)
+    assert await state_store.pop_messages("s", expected_version=1) == [{"n": 0}]

@@ -122,7 +122,8 @@ async def test_version_grows_with_every_write(state_store: Any) -> None:
         lambda: state_store.compare_and_set_status("s", ["running"], "paused"),
         lambda: state_store.increment_step_count("s"),
         lambda: state_store.increment_resume_count("s"),
-        lambda: state_store.append_messages("s", [message(0)]),
+        lambda: state_store.append_messages("s", [message(0), message(1)]),
+        lambda: state_store.pop_messages("s"),
         lambda: state_store.truncate_messages("s", 0),
         lambda: state_store.merge_custom_state("s", MergeChanges({"a": 1})),
         lambda: state_store.add_sub_agent_refs("s", [SubAgentRef("q", "w")]),
@@ -217,6 +218,7 @@ def writes(store: Any, token: int | None) -> dict[str, Callable[[], Any]]:
         "stage": lambda: store.stage_changes("s", "step", StagedChanges("t", [], {"b": 1}, 1), **with_token),
         "promote": lambda: store.promote_staging("s", "step", **with_token),
         "discard": lambda: store.discard_staging("s", "step", **with_token),
+        "pop": lambda: store.pop_messages("s", **with_token),
         "delete": lambda: store.delete_session("s", **with_token),
     }
 
@@ -291,3 +293,90 @@ async def test_step_ids_may_be_any_id(state_store: Any) -> None:
         await state_store.stage_changes("s", step, StagedChanges("t", [], {"last": step}, 1))
         assert (await state_store.promote_staging("s", step)).applied == 1
         assert (await state_store.load_state("s")).custom_state == {"last": step}
+
+
+@pytest.mark.parametrize("token", [7, None])
+async def test_a_stale_holder_cannot_bring_back_a_deleted_session(state_stores: Callable[..., Any], token: Any) -> None:
+    stale, newer = state_stores(), state_stores()
+    await stale.create_session("s", agent_type="a", fencing_token=5)
+    state = await stale.load_state("s")
+    await newer.update_status("s", "taken over", fencing_token=7)
+    assert await newer.delete_session("s", fencing_token=token) is True
+    writes_of_the_stale: list[Callable[[], Any]] = [
+        lambda: stale.save_state("s", state, fencing_token=5),
+        lambda: stale.create_session("s", agent_type="a", fencing_token=6),
+        lambda: stale.update_status("s", "x", fencing_token=5),
+        lambda: stale.delete_session("s", fencing_token=5),
+    ]
+    for write in writes_of_the_stale:
+        with pytest.raises(StaleFencingTokenError) as caught:
+            await write()
+        assert caught.value.current == 7
+    assert not await newer.session_exists("s")
+    await newer.create_session("s", agent_type="made anew")
+    for write in writes_of_the_stale:
+        with pytest.raises(StaleFencingTokenError):
+            await write()
+    assert (await newer.load_state("s")).agent_type == "made anew"
+    await newer.update_status("s", "x", fencing_token=7)
+
+
+async def test_deleting_what_is_not_there_leaves_the_token_too(state_store: Any) -> None:
+    assert await state_store.delete_session("s", fencing_token=9) is False
+    with pytest.raises(StaleFencingTokenError):
+        await state_store.create_session("s", agent_type="a", fencing_token=8)
+    await state_store.create_session("s", agent_type="a", fencing_token=9)
+
+
+async def test_touch_says_whether_there_is_a_session_and_leaves_its_version(state_store: Any) -> None:
+    assert await state_store.touch("s") is False
+    assert await state_store.touch("s", ttl=100) is False
+    made = await state_store.create_session("s", agent_type="a", fencing_token=3)
+    for ttl in (None, 1000, 0):
+        assert await state_store.touch("s", ttl=ttl) is True
+    with pytest.raises(StaleFencingTokenError):
+        await state_store.touch("s", fencing_token=2)
+    assert await state_store.load_state("s") == made
+
+
+async def listed(store: Any, **options: Any) -> list[str]:
+    """All ids, page by page."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await store.list_sessions(cursor=cursor, **options)
+        found += page
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+async def test_sessions_are_listed_while_they_exist(state_stores: Callable[..., Any]) -> None:
+    first, second, other = state_stores(), state_stores(), state_stores(key_prefix="other:")
+    assert await first.list_sessions() == []
+    ids = [f"session {n}" for n in range(30)] + ["日本", "07"]
+    for one in ids[::2]:
+        await first.create_session(one, agent_type="a")
+    for one in ids[1::2]:
+        await second.save_state(one, {"agentType": "a"})
+    await other.create_session("elsewhere", agent_type="a")
+    for limit in (None, 1, 7, 100):
+        assert sorted(await listed(second, limit=limit)) == sorted(ids)
+    page = await first.list_sessions(limit=5)
+    assert len(page) == 5
+    for one in ids[:20]:
+        await second.delete_session(one)
+    assert sorted(await listed(first, limit=3)) == sorted(ids[20:])
+    await first.create_session(ids[0], agent_type="made anew")
+    await second.save_state(ids[1], {"agentType": "made anew"})
+    assert sorted(await listed(second)) == sorted([*ids[:2], *ids[20:]])
+    assert await other.list_sessions() == ["elsewhere"]
+
+
+async def test_sessions_of_stores_that_keep_them_are_listed_too(state_stores: Callable[..., Any]) -> None:
+    keeping, brief = state_stores(ttl=None), state_stores(ttl=1000)
+    await keeping.create_session("kept", agent_type="a")
+    await brief.create_session("brief", agent_type="a")
+    await brief.touch("brief", ttl=0)
+    await brief.update_status("kept", "x")
+    assert sorted(await listed(keeping, limit=1)) == ["brief", "kept"]

@@ -117,6 +117,30 @@ async def test_equal_timestamps_keep_the_order_of_staging(state_store: Any) -> N
     assert await custom(state_store) == {"notes": list(range(20))}
 
 
+@pytest.mark.parametrize("patches", [False, True])
+async def test_a_tool_call_that_stages_again_replaces_what_it_staged(
+    state_stores: Callable[..., Any], patches: bool
+) -> None:
+    first, retried = state_stores(), state_stores()
+    await first.create_session("s", agent_type="a", initial_state={"notes": []})
+
+    def change(call: str, at: int, note: str) -> StagedChanges:
+        if patches:
+            return staged(call, at, None, [{"op": "add", "path": "/notes/-", "value": note}])
+        return staged(call, at, {"notes": [note]})
+
+    calls = ["t", 't"', 't","timestamp":"', "T", "tt", "é"]
+    for call in calls:
+        await first.stage_changes("s", "step", change(call, 7, "lost"))
+    for call in reversed(calls):
+        await retried.stage_changes("s", "step", change(call, 7, call))
+    assert [each.tool_call_id for each in await first.get_staged_changes("s", "step")] == calls
+    assert (await first.promote_staging("s", "step")).applied == len(calls)
+    assert await custom(first) == {"notes": calls}
+    await first.stage_changes("s", "step", change("t", 8, "in the step's next life"))
+    assert (await first.promote_staging("s", "step")).applied == 1
+
+
 async def test_a_second_promote_does_nothing_and_says_so(state_store: Any) -> None:
     await state_store.create_session("s", agent_type="a")
     await state_store.stage_changes("s", "step", staged("t", 1, {"notes": [1]}))
@@ -287,7 +311,7 @@ async def test_what_is_staged_while_a_step_is_promoted_is_not_lost(state_stores:
 
     async def stage(n: int) -> int:
         await stores[n % 3].stage_changes(
-            "s", "step", staged("t", n, None, [{"op": "add", "path": "/all/-", "value": n}])
+            "s", "step", staged(f"t{n}", n, None, [{"op": "add", "path": "/all/-", "value": n}])
         )
         return int((await stores[(n + 1) % 3].promote_staging("s", "step")).applied)
 
@@ -303,3 +327,48 @@ async def test_a_stale_holder_cannot_promote(state_store: Any) -> None:
     with pytest.raises(StaleFencingTokenError):
         await state_store.promote_staging("s", "step", fencing_token=4)
     assert (await state_store.promote_staging("s", "step", fencing_token=6)).applied == 1
+
+
+def nested(depth: int) -> Any:
+    value: Any = "deep"
+    for level in range(depth):
+        value = [value] if level % 2 else {"in": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [300, 400, 450, 500, 510])
+async def test_a_deep_state_is_patched_as_any_other(state_store: Any, depth: int) -> None:
+    deep = nested(depth)
+    await state_store.create_session("s", agent_type="a", initial_state={"deep": deep})
+    patches = [
+        {"op": "test", "path": "/deep", "value": nested(depth)},
+        {"op": "copy", "from": "/deep", "path": "/copied"},
+        {"op": "add", "path": "/added", "value": nested(depth - 3)},
+    ]
+    if depth > 508:  # the patches are an array of objects
+        del patches[0]
+    await state_store.stage_changes("s", "step", staged("t", 1, None, patches))
+    assert (await state_store.promote_staging("s", "step")).applied == 1
+    found = await custom(state_store)
+    assert found.keys() == {"deep", "copied", "added"}
+    for name, levels in (("deep", depth), ("copied", depth), ("added", depth - 3)):
+        assert depth_of(found[name]) == levels
+
+
+def depth_of(value: Any) -> int:
+    depth = 0
+    while isinstance(value, (dict, list)):
+        depth += 1
+        value = value["in"] if isinstance(value, dict) else value[0]
+    assert value == "deep"
+    return depth
+
+
+async def test_a_patch_that_makes_a_state_too_deep_is_refused(state_store: Any) -> None:
+    await state_store.create_session("s", agent_type="a", initial_state={"deep": nested(400)})
+    patches = [{"op": "replace", "path": "/deep" + "/0/in" * 200, "value": nested(400)}]
+    await state_store.stage_changes("s", "step", staged("t", 1, None, patches))
+    with pytest.raises(PatchError):
+        await state_store.promote_staging("s", "step")
+    assert depth_of((await custom(state_store))["deep"]) == 400
+    assert await state_store.discard_staging("s", "step") == 1

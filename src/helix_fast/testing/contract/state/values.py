@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import decimal
+import pathlib
+import uuid
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -10,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helix_fast.interfaces import StateStore
-from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges
+from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef
 from helix_fast.testing.contract.ids import every_subclass, plain
 
 VALUES: list[Any] = [
@@ -45,6 +50,23 @@ VALUES: list[Any] = [
     {"deep": {"er": {"still": [{"yes": [1, [2, [3]]]}]}}},
 ]
 NAMES = ["k", "", "a.b", "c/d", "e~f", "{x}", "日本", "\n", "\0", "ordinal", "version", "sessionId"]
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    more: Any = None
+
+
+class Model:
+    """A model as pydantic's are: with a method that says what it is in JSON."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
+        assert mode == "json"
+        return {"n": self.n}
 
 
 def exact(value: Any) -> str:
@@ -112,10 +134,19 @@ async def test_texts_of_the_state_itself_survive(state_store: Any) -> None:
 
 
 async def test_what_json_does_not_have_comes_back_as_documented(state_store: Any) -> None:
-    given = {"bytes": b"ab", "tuple": (1, 2), "date": datetime.date(2024, 5, 6)}
+    given: dict[str, Any] = {"bytes": b"ab", "tuple": (1, 2), "date": datetime.date(2024, 5, 6), "set": {1}}
+    given |= {"time": datetime.datetime(2024, 5, 6, 7, 8, tzinfo=datetime.timezone.utc), "id": uuid.UUID(int=1)}
+    given |= {"decimal": decimal.Decimal("1.50"), "object": Point(1, [Point(2)]), "model": Model(1)}
+    given |= {"mapping": MappingProxyType({"a": Model(2)}), "path": pathlib.PurePosixPath("/a/b")}
     await state_store.create_session("s", agent_type="a", initial_state=given)
-    custom = (await state_store.load_state("s")).custom_state
-    assert custom == {"bytes": "YWI=", "tuple": [1, 2], "date": "2024-05-06"}
+    await state_store.append_messages("s", [Model(3)])
+    state = await state_store.load_state("s")
+    expected: dict[str, Any] = {"bytes": "YWI=", "tuple": [1, 2], "date": "2024-05-06", "set": [1]}
+    expected |= {"time": "2024-05-06T07:08:00Z", "id": "00000000-0000-0000-0000-000000000001"}
+    expected |= {"decimal": "1.50", "mapping": {"a": {"n": 2}}, "model": {"n": 1}, "path": "/a/b"}
+    expected |= {"object": {"x": 1, "more": [{"x": 2, "more": None}]}}
+    assert state.custom_state == expected
+    assert state.messages == [{"n": 3}]
 
 
 async def test_thousands_of_members_and_megabytes_survive(state_store: Any) -> None:
@@ -163,3 +194,24 @@ async def test_a_str_of_a_subclass_as_session_id_is_its_text(state_store: StateS
     assert [message["content"] for message in loaded.messages] == [plain(name)]
     assert await state_store.delete(name)
     assert not await state_store.exists(plain(name))
+
+
+async def test_plain_values_are_merged_too(state_store: Any) -> None:
+    await state_store.create_session("s", agent_type="a", initial_state={"notes": [1], "k": 1})
+    await state_store.merge_custom_state("s", {"notes": [2], "k": 2, "new": {}})
+    await state_store.merge_custom_state("s", {"values": {"k": 3}, "deletes": ["new"]})
+    assert (await state_store.load_state("s")).custom_state == {"notes": [1, 2], "k": 3}
+    await state_store.merge_custom_state("s", {"values": "a name as any other", "k": 4})
+    custom = (await state_store.load_state("s")).custom_state
+    assert custom == {"notes": [1, 2], "k": 4, "values": "a name as any other"}
+    await state_store.merge_custom_state("s", {})
+    assert (await state_store.load_state("s")).custom_state == custom
+
+
+async def test_a_state_as_a_dict_is_saved_as_it_is(state_store: Any) -> None:
+    state = AgentState("s", "a", step_count=2, custom_state={"k": [1]}, messages=[{"n": 1}], extra={"new": 1})
+    state.sub_agent_refs = [SubAgentRef("q", "w", extra={"newer": 1})]
+    await state_store.save_state("s", state.to_dict())
+    loaded = await state_store.load_state("s")
+    state.version, state.created_at, state.updated_at = 1, loaded.created_at, loaded.updated_at
+    assert loaded == state

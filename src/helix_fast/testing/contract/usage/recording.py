@@ -290,3 +290,30 @@ async def test_counts_by_a_providers_names_are_refused_and_read_by_from_response
     assert await usage_store.record_entry(TokenUsage.from_response(answer, session_id="s")) is True
     assert await usage_store.record_entry(TokenUsage.from_response(answer, session_id="s")) is False
     assert await total(usage_store) == 5312
+
+
+@pytest.mark.parametrize(
+    ("fields", "meant"),
+    [
+        ({"kind": "tool", "toolName": "t", "duration_ms": 5}, "'durationMs'"),
+        ({"kind": "tool", "tool_name": "t"}, "'toolName'"),
+        ({"kind": "subagent", "subSessionId": "q", "step_count": 3}, "'stepCount'"),
+        ({"kind": "tokens", "model": "m", "tokens": {"prompt": 1}, "run_id": "r"}, "'runId'"),
+    ],
+)
+async def test_an_entrys_name_in_snake_case_is_refused_with_the_name_that_is_meant(
+    usage_store: UsageStore, fields: dict[str, Any], meant: str
+) -> None:
+    with pytest.raises(MalformedEntryError) as caught:
+        await usage_store.record_entry({"sessionId": "s", **fields})
+    assert meant in caught.value.hint
+    assert not await usage_store.exists("s")
+
+
+async def test_an_entrys_other_names_in_snake_case_are_data(usage_store: UsageStore) -> None:
+    fields = {"kind": "of a later version", "sessionId": "s", "stepCount": 0, "timestamp": 5, "duration_ms": 5}
+    assert await usage_store.record_entry(fields)
+    assert await usage_store.record_entry({"kind": "tool", "sessionId": "s", "toolName": "t", "my_own": 1})
+    first, second = await usage_store.get_entries("s")
+    assert first.data["duration_ms"] == 5  # type: ignore[union-attr]
+    assert second.extra == {"my_own": 1}
