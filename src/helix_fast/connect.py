@@ -146,19 +146,31 @@ class Helix:
         return str(self._server.url)
 
     async def close(self) -> None:
-        """Close the stores and the connections, and leave an embedded server. Safe to call twice."""
-        stores, self._stores = self._stores, []
+        """Close the stores and the connections, and leave an embedded server. Safe to call twice, on any event loop."""
         requests, self._requests = self._requests, None
         server, self._server = self._server, None
+        try:
+            if requests is not None:
+                topology = requests.topology
+                requests.closed = True
+                await topology.binding.close(lambda: self._close(topology), lambda: self._abandon(topology))
+        finally:
+            if server is not None:
+                await server.stop()
+
+    async def _close(self, topology: Topology) -> None:
+        stores, self._stores = self._stores, []
         # in reverse order, and each of them even if an earlier one fails or is cancelled
         async with contextlib.AsyncExitStack() as stack:
-            if server is not None:
-                stack.push_async_callback(server.stop)
-            if requests is not None:
-                requests.closed = True
-                stack.push_async_callback(requests.topology.close)
+            stack.push_async_callback(topology.close)
             for store in stores:
                 stack.push_async_callback(store.close)
+
+    def _abandon(self, topology: Topology) -> None:
+        stores, self._stores = self._stores, []
+        for store in reversed(stores):
+            store._abandon()
+        topology.abandon()
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable, Coroutine
 from typing import Any, TypedDict, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -16,6 +18,16 @@ from .transport.resolve import topology_for
 from .transport.topology import Topology
 
 Self = TypeVar("Self", bound="RedisStore")
+
+
+def on_own_loop(close: Callable[[Self], Coroutine[Any, Any, None]]) -> Callable[[Self], Coroutine[Any, Any, None]]:
+    """Have a store's ``close`` run on the store's event loop, wherever it is called; see ``LoopBinding.close``."""
+
+    @functools.wraps(close)
+    async def run_close(self: Self) -> None:
+        await self._requests.topology.binding.close(lambda: close(self), self._abandon)
+
+    return run_close
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -92,12 +104,19 @@ class RedisStore:
         """
         self._errors.on(event, callback)
 
+    @on_own_loop
     async def close(self) -> None:
-        """Close the store, and its connections unless a Helix shares them. Safe to call twice."""
+        """Close the store, and its connections unless a Helix shares them. Safe to call twice, on any event loop."""
         if not self._requests.closed:
             self._requests.closed = True
             if self._owns_topology:
                 await self._requests.topology.close()
+
+    def _abandon(self) -> None:
+        """Close the store from outside of its event loop."""
+        self._requests.closed = True
+        if self._owns_topology:
+            self._requests.topology.abandon()
 
     async def __aenter__(self: Self) -> Self:
         return self

@@ -63,7 +63,7 @@ def test_stores_outlive_their_event_loop_with_everything_left_open() -> None:
         writer = await streams.create_writer("s", "a")
         await writer.write(CHUNK)
         writer.send(CHUNK)
-        reader = await storage.create_resumable_reader("s", from_sequence=1)
+        reader = await streams.create_resumable_reader("s", from_sequence=1)
         assert reader is not None
         left.append(asyncio.create_task(reader.__anext__()))  # type: ignore[arg-type]
         storage.subscribe("s", lambda _chunk, _sequence: None, from_sequence=0)
@@ -77,7 +77,7 @@ def test_stores_outlive_their_event_loop_with_everything_left_open() -> None:
         assert await locks.acquire("another") is not None
         writer = await streams.create_writer("s", "a")
         stored = await writer.write(CHUNK)
-        reader = await storage.create_resumable_reader("s")
+        reader = await streams.create_resumable_reader("s")
         assert reader is not None
         assert [(await reader.__anext__()).sequence for _ in range(stored)] == list(range(1, stored + 1))
         following = asyncio.create_task(reader.__anext__())

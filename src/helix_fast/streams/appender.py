@@ -21,6 +21,7 @@ from helix_fast.errors import (
 )
 from helix_fast.flag import Flag
 from helix_fast.keys import StreamKeys
+from helix_fast.transport.binding import cancel
 from helix_fast.transport.topology import Topology
 
 from .recovery import Recovery
@@ -354,9 +355,14 @@ class Appender(Intake):
             self._again.cancel()
             self._again = None
         task = self._recovering
-        if task is not None and not task.done():
+        if self._loop.is_closed():
+            task = None  # it has ended with its loop
+        elif task is not None:
             task.cancel()
         if self.dead is None:
-            self.die(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
-        if task is not None and not task.done():
-            await asyncio.gather(task, return_exceptions=True)
+            try:
+                self.die(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
+            except RuntimeError:
+                if not self._loop.is_closed():  # else: a task that waited was not even cancelled, and cannot be woken
+                    raise
+        await cancel(task)

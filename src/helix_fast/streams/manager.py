@@ -15,7 +15,7 @@ from helix_fast.errors import HelixError, InvalidArgumentError, StreamClosedErro
 from helix_fast.keys import StreamKeys, check_id, stream_control
 from helix_fast.lua import script
 from helix_fast.replies import check_stream_reply
-from helix_fast.store import ConnectionOptions, RedisStore
+from helix_fast.store import ConnectionOptions, RedisStore, on_own_loop
 
 from .appender import Appender
 from .control import ControlChannel, message
@@ -83,8 +83,7 @@ class RedisStreamManager(RedisStore):
         self._cursors: weakref.WeakSet[StreamCursor] = weakref.WeakSet()
         requests, report = self._requests, self._errors.report
         self._recovery = Recovery(requests, report)
-        self._producer = secrets.token_urlsafe(3).encode()
-        self._leases = LeaseRenewer(requests, self._producer, self.ttl, report)
+        self._leases = LeaseRenewer(requests, self.ttl, report)
         self._cursor_context = CursorContext(
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence
         )
@@ -127,7 +126,7 @@ class RedisStreamManager(RedisStore):
                 _OPEN,
                 stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel),
+                (self._leases.producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel),
             )
         except BaseException:
             if lease:
@@ -174,7 +173,7 @@ class RedisStreamManager(RedisStore):
         """Undo the lease of a failed or cancelled open; else readers get ProducerLostError when it expires."""
         shared = self._appenders.get(stream_id)
         if shared is None or not shared.lease_ms:
-            frame = _LEAVE.frame((keys.meta, keys.lease), (self._producer, ""), by_text=True)
+            frame = _LEAVE.frame((keys.meta, keys.lease), (self._leases.producer, ""), by_text=True)
             with contextlib.suppress(HelixError):
                 self._requests.topology.send(stream_id, frame)
 
@@ -189,7 +188,7 @@ class RedisStreamManager(RedisStore):
         await appender.close()
         if appender.lease_ms and alive and not self._requests.closed:
             keys = appender.keys
-            args = (self._producer, appender.terms.number)
+            args = (self._leases.producer, appender.terms.number)
             await self._requests.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:
@@ -349,6 +348,7 @@ class RedisStreamManager(RedisStore):
         reply = await self._requests.run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
         return read_info(stream_id, reply) if reply else None
 
+    @on_own_loop
     async def close(self) -> None:
         """Close the store, its readers and its writers. Chunks that were sent and not flushed may be lost."""
         if self._requests.closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import time
 import zlib
 from collections import OrderedDict
 from typing import Any, Final, cast
@@ -55,7 +56,7 @@ class UsageIndex:
 
     async def list_session(self, session_id: str, ttl: int) -> None:
         """List a session, unless this process has done so lately. ``ttl`` in seconds; 0: forever."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._listed.get(session_id, 0.0) > now:
             return
         slack = ttl // _SLACK
@@ -73,6 +74,7 @@ class UsageIndex:
         Raises:
             InvalidArgumentError: a limit below 1, an invalid cursor.
         """
+        self._requests.check_loop()
         most = None if limit is None else arguments.integer(limit, "limit", 1)
         first, score, member = (0, "", b"") if cursor is None else _parse_cursor(cursor)
         count = -1 if most is None else most + 1
