@@ -12,7 +12,8 @@ from helix_fast.arguments import to_json
 from helix_fast.errors import StoreTimeoutError
 from helix_fast.keys import LockKeys
 from helix_fast.lua import script
-from helix_fast.store import ConnectionOptions, RedisStore, on_own_loop
+from helix_fast.options import ConnectionOptions
+from helix_fast.store import RedisStore, on_own_loop
 
 from .backend import RedisLockBackend
 from .hold import Hold, Holds

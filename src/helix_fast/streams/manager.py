@@ -14,8 +14,9 @@ from helix_fast.clock import iso_now
 from helix_fast.errors import HelixError, InvalidArgumentError, StreamClosedError
 from helix_fast.keys import StreamKeys, check_id, stream_control
 from helix_fast.lua import script
+from helix_fast.options import ConnectionOptions
 from helix_fast.replies import check_stream_reply
-from helix_fast.store import ConnectionOptions, RedisStore, on_own_loop
+from helix_fast.store import RedisStore, on_own_loop
 
 from .appender import Appender
 from .control import ControlChannel, message

@@ -7,7 +7,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -23,8 +23,9 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import StreamKeys, check_id
 from helix_fast.lua import script
+from helix_fast.options import ConnectionOptions, ResumableOptions
 from helix_fast.replies import check_stream_reply
-from helix_fast.store import ConnectionOptions, RedisStore, on_own_loop
+from helix_fast.store import RedisStore, on_own_loop
 from helix_fast.transport.binding import cancel, running_loop
 from helix_fast.transport.lane import settle
 
@@ -34,6 +35,9 @@ from .entries import sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo
 from .write_buffer import batch_limit
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _OPEN: Final = script("streams", "stream_open")
 _PUT: Final = script("streams", "stream_put")
@@ -84,17 +88,18 @@ class RedisResumableStorage(RedisStore):
         *,
         key_prefix: str = "helix:",
         manager: RedisStreamManager | None = None,
-        **options: Any,
+        **options: Unpack[ResumableOptions],
     ) -> None:
-        connection: ConnectionOptions = {}
-        for name in ConnectionOptions.__annotations__.keys() & options.keys():
-            connection[name] = options.pop(name)  # type: ignore[literal-required]
+        connection: dict[str, Any] = {}
+        own: dict[str, Any] = {**options}
+        for name in ConnectionOptions.__annotations__.keys() & own.keys():
+            connection[name] = own.pop(name)
         super().__init__(redis, key_prefix=key_prefix, **connection)
-        if manager is not None and options:
-            raise InvalidArgumentError(f"{', '.join(options)}: the manager has these options")
+        if manager is not None and own:
+            raise InvalidArgumentError(f"{', '.join(own)}: the manager has these options")
         self._owns_manager = manager is None
         self._manager = manager or RedisStreamManager(
-            topology=self._requests.topology, key_prefix=key_prefix, logger=connection.get("logger"), **options
+            topology=self._requests.topology, key_prefix=key_prefix, logger=connection.get("logger"), **own
         )
         self._subscriptions: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 

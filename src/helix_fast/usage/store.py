@@ -15,7 +15,8 @@ from helix_fast.clock import now_ms
 from helix_fast.errors import InvalidArgumentError, MalformedEntryError
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.lua import script
-from helix_fast.store import ConnectionOptions, RedisStore, on_own_loop
+from helix_fast.options import ConnectionOptions
+from helix_fast.store import RedisStore, on_own_loop
 
 from .entries import EntryWriter
 from .filters import Range, check_kinds, check_range
