@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +27,6 @@ from helix_fast import (
 )
 from tests.support.memory import CHUNK, ENTRY
 
-TARGETS = ["memory", "server", "cluster"]
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of Python 3.12, where threads run
-
-
-@pytest.fixture(params=TARGETS)
-def url(request: pytest.FixtureRequest) -> str:
-    """Of each kind of topology."""
-    names = {"memory": None, "server": "server_url", "cluster": "cluster_url"}
-    name = names[request.param]
-    return "memory://" if name is None else str(request.getfixturevalue(name))
-
-
-@pytest.fixture
-def helix(url: str) -> Iterator[Helix]:
-    """Opened in one run of asyncio, closed in another."""
-
-    async def opened() -> Helix:
-        helix = await connect(url)
-        await helix.state.create_session("s", agent_type="a")
-        return helix
-
-    helix = asyncio.run(opened())
-    yield helix
-    asyncio.run(helix.close())
-    gc.collect()  # nothing warns of a socket that was left open
-
 
 async def refused(call: Callable[[], Any], *words: str) -> None:
     """The call raises an InvalidArgumentError with a hint, and these words in it."""
@@ -64,7 +37,9 @@ async def refused(call: Callable[[], Any], *words: str) -> None:
         assert word in str(caught.value)
 
 
-def test_all_stores_go_on_with_the_next_loop(helix: Helix) -> None:
+def test_all_stores_go_on_with_the_next_loop(shared_helix: Helix) -> None:
+    helix = shared_helix
+
     async def first() -> Any:
         writer = await helix.streams.create_writer("s", "a", lease_ms=60_000)
         await writer.write(CHUNK)
@@ -121,7 +96,9 @@ def test_all_stores_go_on_with_the_next_loop(helix: Helix) -> None:
     asyncio.run(second())
 
 
-def test_chunks_that_a_closed_loop_left_behind_are_told(url: str) -> None:
+def test_chunks_that_a_closed_loop_left_behind_are_told(any_url: str) -> None:
+    url = any_url
+
     async def send() -> Any:
         helix = await connect(url, streams={"linger_ms": 600_000})
         writer = await helix.streams.create_writer("s", "a")
@@ -143,7 +120,9 @@ def test_chunks_that_a_closed_loop_left_behind_are_told(url: str) -> None:
     assert len(told) == 1
 
 
-def test_a_second_live_loop_is_refused_and_close_works_from_there(helix: Helix) -> None:
+def test_a_second_live_loop_is_refused_and_close_works_from_there(shared_helix: Helix) -> None:
+    helix = shared_helix
+
     async def elsewhere(writer: Any, reader: Any, lock: Any, recorder: Any) -> None:
         await refused(lambda: helix.state.exists("s"), "second thread")
         await refused(lambda: helix.streams.create_writer("s", "a"), "second thread")
@@ -185,8 +164,9 @@ def test_a_second_live_loop_is_refused_and_close_works_from_there(helix: Helix) 
 
 
 def test_close_does_not_wait_for_ever_for_a_thread_that_waits_for_it(
-    helix: Helix, monkeypatch: pytest.MonkeyPatch
+    shared_helix: Helix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    helix = shared_helix
     monkeypatch.setattr("helix_fast.transport.binding._CLOSE_SECONDS", 0.05)
 
     async def main() -> None:
@@ -201,7 +181,8 @@ def test_close_does_not_wait_for_ever_for_a_thread_that_waits_for_it(
 
 
 @pytest.mark.parametrize("how", ["closed without an end", "stopped"])
-def test_close_works_whatever_became_of_the_loop(how: str, url: str) -> None:
+def test_close_works_whatever_became_of_the_loop(how: str, any_url: str) -> None:
+    url = any_url
     loop = asyncio.new_event_loop()
     parts: list[Any] = []
 
@@ -286,151 +267,13 @@ async def _settles(count: Callable[[], Coroutine[Any, Any, int]], wanted: int) -
     return await count() <= wanted
 
 
-def test_a_call_outside_of_any_loop_is_refused(helix: Helix) -> None:
+def test_a_call_outside_of_any_loop_is_refused(shared_helix: Helix) -> None:
+    helix = shared_helix
     recorder = helix.usage.recorder("s")
     with pytest.raises(InvalidArgumentError, match="no event loop"):
         recorder.add(dict(ENTRY))
     with pytest.raises(InvalidArgumentError, match="no event loop"):
         helix.resumable.subscribe("s", print)
-
-
-# forks
-
-
-def in_child(work: Callable[[], object]) -> str:
-    """What work does in a forked process: the error, or what it returns."""
-    receiving, sending = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            said = repr(work())
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(sending, said.encode())
-        os._exit(0)
-    os.close(sending)
-    with os.fdopen(receiving) as pipe:
-        said = pipe.read()
-    os.waitpid(pid, 0)
-    return said
-
-
-def step(coroutine: Coroutine[Any, Any, Any]) -> object:
-    """Run a coroutine as the child of a fork within a coroutine does: there is no loop that could take it up."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return stop.value
-    return "waits"
-
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-
-
-@forks
-def test_the_child_of_a_fork_is_refused_and_the_parent_goes_on(helix: Helix) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        writer = await helix.streams.create_writer("s", "a")
-        assert await writer.write(CHUNK) == 1
-        reader = await helix.streams.create_reader("s")
-        assert reader is not None
-        lock = await helix.locks.acquire("s")
-        assert lock is not None
-        recorder = helix.usage.recorder("s", linger_ms=60_000)
-        recorder.add(dict(ENTRY))
-
-        async def read() -> None:
-            for _ in range(2):
-                await reader.__anext__()
-
-        calls: list[Callable[[], Coroutine[Any, Any, Any]]] = [
-            lambda: helix.state.exists("s"),
-            lambda: helix.streams.create_writer("s", "a"),
-            lambda: helix.streams.create_reader("s"),
-            lambda: helix.locks.acquire("s"),
-            lambda: helix.usage.get_rollup("s"),
-            lambda: helix.usage.get_rollup("s", include_sub_agents=True),
-            helix.usage.find_session_ids,
-            lambda: writer.write(CHUNK),
-            writer.flush,
-            read,
-            lock.refresh,
-            lock.release,
-            recorder.flush,
-        ]
-        for call in calls:
-            assert in_child(lambda call=call: step(call())).startswith("InvalidArgumentError"), call  # type: ignore[misc]
-        for close in (writer.close, reader.close, helix.state.close, helix.usage.close, helix.streams.close):
-            assert in_child(lambda close=close: step(close())) == "None"  # type: ignore[misc]
-        assert in_child(lambda: (step(helix.close()), gc.collect())).startswith("(None")
-        assert in_child(lambda: _run_anew(helix)).startswith("InvalidArgumentError: a store was used on both sides")
-        assert asyncio.get_running_loop() is loop
-        assert await writer.write(CHUNK) == 2
-        await recorder.flush()
-        assert await lock.release()
-        await writer.close()
-
-    asyncio.run(main())
-    assert "fork" in in_child(lambda: asyncio.run(helix.state.exists("s")))
-    assert in_child(lambda: asyncio.run(helix.close())) == "None"
-    assert asyncio.run(helix.state.exists("s"))
-
-
-def _run_anew(helix: Helix) -> None:
-    asyncio.run(helix.state.exists("s"))
-
-
-@forks
-def test_the_same_loop_in_a_child_is_refused_too(url: str) -> None:
-    loop = asyncio.new_event_loop()
-    helix = loop.run_until_complete(connect(url).__aenter__())
-    assert "fork" in in_child(lambda: loop.run_until_complete(helix.state.exists("s")))
-    assert in_child(lambda: loop.run_until_complete(helix.close())) == "None"
-    assert not loop.run_until_complete(helix.state.exists("s"))
-    loop.run_until_complete(helix.close())
-    _end(loop)
-
-
-@forks
-def test_a_store_that_was_only_made_before_the_fork_works_in_every_child(server_url: str) -> None:
-    state, streams, usage = RedisStateStore(server_url), RedisStreamManager(server_url), RedisUsageStore(server_url)
-
-    async def work(number: int) -> int:
-        await state.create_session(f"s{number}", agent_type="a")
-        async with await streams.create_writer("s", "a") as writer:
-            await writer.write(CHUNK)
-        async with usage.recorder("s") as recorder:
-            recorder.add({**ENTRY, "id": f"{number}"})
-        for store in (state, streams, usage):
-            await store.close()
-        return number
-
-    # names that were made before the fork would be those of both, and the second record a repetition of the first
-    assert [in_child(lambda number=number: asyncio.run(work(number))) for number in (1, 2)] == ["1", "2"]  # type: ignore[misc]
-
-    async def check() -> None:
-        assert await usage.get_entry_count("s") == 2
-        await usage.close()
-
-    asyncio.run(check())
-
-
-@forks
-@pytest.mark.slow
-def test_a_child_does_not_stop_the_embedded_server_of_its_parent() -> None:
-    async def opened() -> Helix:
-        helix = await connect("embedded://")
-        await helix.state.create_session("s", agent_type="a")
-        return helix
-
-    helix = asyncio.run(opened())
-    assert in_child(lambda: asyncio.run(helix.close())) == "None"
-    assert asyncio.run(helix.state.exists("s"))
-    pid = helix._server.pid
-    asyncio.run(helix.close())
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
 
 
 SUITE = """
