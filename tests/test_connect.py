@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -17,6 +18,7 @@ from helix_fast import (
     StoreConnectionError,
     StoreResponseError,
     connect,
+    options,
 )
 from helix_fast.testing.servers import ServerProcess, free_port
 
@@ -151,7 +153,7 @@ async def test_memory_takes_the_options_that_mean_something_there() -> None:
 @pytest.mark.parametrize(
     "options", [{"wait_replicas": 1}, {"host": "h"}, {"ssl_ca_certs": "ca.pem"}, {"db": 1}, {"timeout": 0}]
 )
-async def test_memory_refuses_options_of_a_connection(options: dict[str, object]) -> None:
+async def test_memory_refuses_options_of_a_connection(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         await connect("memory://", **options)
     assert next(iter(options)) in f"{caught.value} {caught.value.hint}"
@@ -193,3 +195,65 @@ async def test_cluster_url_to_a_server_that_is_none(fresh_server: ServerProcess)
             pass
     assert "not part of a cluster" in str(caught.value)
     assert "redis://" in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["memory://", "embedded://", "redis://localhost", "redis+cluster://localhost"])
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ({"passwort": "p"}, "password"),
+        ({"time_out": 1}, "timeout"),
+        ({"stream": {}}, "streams"),
+        ({"zzz": 1}, "there are"),
+        ({"streams": {"max_len": 1}}, "max_stream_length"),
+        ({"state": {"ttl_seconds": 1}}, "ttl"),
+        ({"usage": {"ttl": 1}}, "ttl_seconds"),
+        ({"locks": {"default_ttl": 1}}, "default_ttl_ms"),
+    ],
+)
+def test_unknown_option_is_told_with_the_nearest_known_one(url: str, given: dict[str, Any], near: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        connect(url, **given)
+    assert near in caught.value.hint
+
+
+def test_options_of_a_store_must_be_a_dict() -> None:
+    with pytest.raises(InvalidArgumentError, match="streams"):
+        connect("memory://", streams=["max_stream_length"])  # type: ignore[arg-type]
+
+
+STORES: dict[type[Any], type[Any]] = {
+    helix_fast.RedisStateStore: options.StateOptions,
+    helix_fast.RedisStreamManager: options.StreamOptions,
+    helix_fast.RedisUsageStore: options.UsageOptions,
+    helix_fast.RedisLockManager: options.LockOptions,
+    helix_fast.InMemoryStateStore: options.StateOptions,
+    helix_fast.InMemoryStreamManager: options.StreamOptions,
+    helix_fast.InMemoryUsageStore: options.UsageOptions,
+    helix_fast.InMemoryLockManager: options.LockOptions,
+}
+
+
+@pytest.mark.parametrize("store", [*STORES, helix_fast.RedisResumableStorage, helix_fast.InMemoryResumableStorage])
+def test_unknown_option_of_a_store_is_told_with_the_nearest_known_one(store: type[Any]) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        store(key_prefx="p:")
+    assert caught.value.hint == "did you mean key_prefix?"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_typed_options_are_those_that_a_store_has(store: type[Any]) -> None:
+    shared = {"key_prefix", "server", "clock", *options.ConnectionOptions.__annotations__} - {"logger"}
+    assert options.keyword_options(store) - shared == set(STORES[store].__annotations__)
+
+
+@pytest.mark.parametrize("name", ["state", "streams", "resumable", "usage", "locks"])
+def test_helix_that_is_not_open_says_so(name: str) -> None:
+    with pytest.raises(StoreClosedError, match="not open") as caught:
+        getattr(connect("memory://"), name)
+    assert "async with connect" in caught.value.hint
+
+
+def test_helix_has_no_other_attributes() -> None:
+    with pytest.raises(AttributeError, match="stat"):
+        _ = connect("memory://").stat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from redis.asyncio import Redis, RedisCluster
@@ -13,6 +13,16 @@ from .errors import InvalidArgumentError, InvalidUrlError, StoreClosedError, Sto
 from .keys import check_prefix
 from .locks.lock import Clock
 from .locks.manager import RedisLockManager
+from .options import (
+    ConnectionOptions,
+    ConnectOptions,
+    LockOptions,
+    StateOptions,
+    StreamOptions,
+    UsageOptions,
+    check_names,
+    connect_options,
+)
 from .requests import Requests
 from .state.store import RedisStateStore
 from .streams.manager import RedisStreamManager
@@ -23,12 +33,14 @@ from .transport.topology import Topology
 from .transport.url import SCHEMES, scheme_of, split, unreachable
 from .usage.store import RedisUsageStore
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Self = TypeVar("Self", bound="Helix")
-StoreOptions = Mapping[str, Any]
 # Options that the Helix passes to its stores, and that its caller must not pass.
-_SHARED = frozenset(
-    {"topology", "key_prefix", "redis", "client", "host", "port", "username", "password", "db", "wait_replicas"}
-)
+_SHARED = frozenset({"key_prefix", "redis", *ConnectionOptions.__annotations__} - {"logger"})
+_STORES: Final = frozenset({"state", "streams", "resumable", "usage", "locks"})
+_STORE_OPTIONS: Final = {"state": StateOptions, "streams": StreamOptions, "usage": UsageOptions, "locks": LockOptions}
 # Connection options of memory://; wait_replicas only as 0.
 _IN_MEMORY = frozenset({"timeout", "retry_timeout", "wait_replicas"})
 
@@ -50,9 +62,9 @@ class Helix:
         self,
         url: str | Redis | RedisCluster,
         key_prefix: str,
-        stores: dict[str, StoreOptions],
+        stores: dict[str, Mapping[str, Any]],
         clock: Clock | None,
-        connection: dict[str, Any],
+        connection: Mapping[str, Any],
     ) -> None:
         self._url = url
         self._clock = clock
@@ -63,6 +75,12 @@ class Helix:
         self._server: Any = None
         self._requests: Requests | None = None
         self._opened = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _STORES:
+            hint = f"async with connect(url) as helix: helix.{name} …, or helix = await connect(url)"
+            raise StoreClosedError(f"this Helix is not open: it has no {name} yet", hint=hint)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     async def __aenter__(self: Self) -> Self:
         return self if self._requests is not None else await self._open()
@@ -146,19 +164,31 @@ class Helix:
         return str(self._server.url)
 
     async def close(self) -> None:
-        """Close the stores and the connections, and leave an embedded server. Safe to call twice."""
-        stores, self._stores = self._stores, []
+        """Close the stores and the connections, and leave an embedded server. Safe to call twice, on any event loop."""
         requests, self._requests = self._requests, None
         server, self._server = self._server, None
+        try:
+            if requests is not None:
+                topology = requests.topology
+                requests.closed = True
+                await topology.binding.close(lambda: self._close(topology), lambda: self._abandon(topology))
+        finally:
+            if server is not None:
+                await server.stop()
+
+    async def _close(self, topology: Topology) -> None:
+        stores, self._stores = self._stores, []
         # in reverse order, and each of them even if an earlier one fails or is cancelled
         async with contextlib.AsyncExitStack() as stack:
-            if server is not None:
-                stack.push_async_callback(server.stop)
-            if requests is not None:
-                requests.closed = True
-                stack.push_async_callback(requests.topology.close)
+            stack.push_async_callback(topology.close)
             for store in stores:
                 stack.push_async_callback(store.close)
+
+    def _abandon(self, topology: Topology) -> None:
+        stores, self._stores = self._stores, []
+        for store in reversed(stores):
+            store._abandon()
+        topology.abandon()
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
@@ -168,12 +198,12 @@ def connect(
     url: str | Redis | RedisCluster,
     *,
     key_prefix: str = "helix:",
-    state: StoreOptions | None = None,
-    streams: StoreOptions | None = None,
-    usage: StoreOptions | None = None,
-    locks: StoreOptions | None = None,
+    state: StateOptions | None = None,
+    streams: StreamOptions | None = None,
+    usage: UsageOptions | None = None,
+    locks: LockOptions | None = None,
     clock: Clock | None = None,
-    **connection: Any,
+    **connection: Unpack[ConnectOptions],
 ) -> Helix:
     """All stores of the server at ``url``.
 
@@ -194,7 +224,7 @@ def connect(
             ``wait_replicas=0``: it has no replicas and no connection settings.
 
     Raises:
-        InvalidUrlError, InvalidArgumentError: from this call.
+        InvalidUrlError, InvalidArgumentError: from this call. An unknown option is told with the nearest known one.
         StoreConnectionError, StoreAuthenticationError, EmbeddedServerError: from ``async with`` or ``await``.
     """
     if isinstance(url, str):
@@ -203,14 +233,21 @@ def connect(
             raise unreachable(scheme)
         if scheme == "memory":
             _check_in_memory(url, connection)
+        else:
+            check_names(connection, connect_options(), "connect")
     elif not hasattr(url, "connection_pool") and not hasattr(url, "nodes_manager"):
         raise InvalidArgumentError(f"expected a URL or a redis.asyncio client, got {type(url).__name__}")
     if clock is not None and not (isinstance(url, str) and url.startswith("memory:")):
         raise InvalidArgumentError("clock is for memory://", hint="a server has a clock of its own: leave it out")
-    options = {"state": state or {}, "streams": streams or {}, "usage": usage or {}, "locks": locks or {}}
+    options: dict[str, Mapping[str, Any]] = {
+        "state": state or {}, "streams": streams or {}, "usage": usage or {}, "locks": locks or {}
+    }  # fmt: skip
     for name, given in options.items():
+        if not isinstance(given, Mapping):
+            raise InvalidArgumentError(f"{name} must be a dict of options, not {type(given).__name__}")
         if not _SHARED.isdisjoint(given):
             raise InvalidArgumentError(f"{name}: the connection and the key prefix are those of the Helix")
+        check_names(given, _STORE_OPTIONS[name].__annotations__.keys(), name)
     return Helix(url, key_prefix, options, clock, connection)
 
 
@@ -220,6 +257,7 @@ def _check_in_memory(url: str, connection: Mapping[str, Any]) -> None:
             "a memory:// URL names nothing else",
             hint="memory:// is all of it: the data is in this process and goes with it",
         )
+    check_names(connection, connect_options(), "connect")
     for name in connection.keys() - _IN_MEMORY:
         raise InvalidArgumentError(
             f"memory:// takes no {name}",

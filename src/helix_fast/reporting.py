@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from .errors import HelixError, InvalidArgumentError
 
@@ -21,7 +22,7 @@ class BackgroundErrors:
         self._logger = logger if logger is not None else logging.getLogger("helix_fast")
         self._callbacks: list[ErrorCallback] = []
 
-    def on(self, event: str, callback: ErrorCallback) -> None:
+    def on(self, event: Literal["error"], callback: ErrorCallback) -> None:
         """Register a callback.
 
         Raises:

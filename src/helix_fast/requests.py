@@ -35,6 +35,10 @@ class Requests:
         self.retry_timeout = topology.retry_timeout if retry_timeout is None else retry_timeout
         self.closed = False
 
+    def check_loop(self) -> None:
+        """Raise InvalidArgumentError unless the running event loop may use the connections; see ``LoopBinding``."""
+        self.topology.binding.check()
+
     def command(self, tag: str, *args: Argument) -> Awaitable[Any]:
         """Run a command on the server that has the keys tagged ``tag``."""
         request = self._request(tag, codec.frame_command(args), None, None, None)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from typing import Any, TypedDict, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
 
 from . import arguments
 from .errors import InvalidArgumentError
 from .keys import check_prefix
+from .options import check_names, keyword_options
 from .reporting import BackgroundErrors, ErrorCallback
 from .requests import Requests
 from .transport.resolve import topology_for
 from .transport.topology import Topology
 
+if TYPE_CHECKING:
+    from typing_extensions import Never
+
 Self = TypeVar("Self", bound="RedisStore")
 
 
-class ConnectionOptions(TypedDict, total=False):
-    """The options of RedisStore that each store passes on to it."""
+def on_own_loop(close: Callable[[Self], Coroutine[Any, Any, None]]) -> Callable[[Self], Coroutine[Any, Any, None]]:
+    """Have a store's ``close`` run on the store's event loop, wherever it is called; see ``LoopBinding.close``."""
 
-    client: Redis | RedisCluster | None
-    host: str
-    port: int
-    username: str | None
-    password: str | None
-    db: int | None
-    logger: logging.Logger | None
-    wait_replicas: int
-    topology: Topology | None
+    @functools.wraps(close)
+    async def run_close(self: Self) -> None:
+        await self._requests.topology.binding.close(lambda: close(self), self._abandon)
+
+    return run_close
 
 
 class RedisStore:
@@ -47,7 +49,7 @@ class RedisStore:
         topology: the connections of a Helix. Its stores share them, and the Helix closes them.
 
     Raises:
-        InvalidArgumentError, InvalidUrlError: invalid settings. No connection was opened.
+        InvalidArgumentError, InvalidUrlError: invalid or unknown settings. No connection was opened.
     """
 
     def __init__(
@@ -64,7 +66,10 @@ class RedisStore:
         logger: logging.Logger | None = None,
         wait_replicas: int = 0,
         topology: Topology | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            check_names(unknown, keyword_options(type(self)), type(self).__name__)
         self.key_prefix: str = check_prefix(key_prefix)
         self._errors = BackgroundErrors(logger)
         self._owns_topology = topology is None
@@ -81,7 +86,7 @@ class RedisStore:
             topology = topology_for(target, **settings)
         self._requests = Requests(topology)
 
-    def on(self, event: str, callback: ErrorCallback) -> None:
+    def on(self, event: Literal["error"], callback: ErrorCallback) -> None:
         """Register ``callback(error)`` for errors of background work.
 
         Args:
@@ -92,12 +97,19 @@ class RedisStore:
         """
         self._errors.on(event, callback)
 
+    @on_own_loop
     async def close(self) -> None:
-        """Close the store, and its connections unless a Helix shares them. Safe to call twice."""
+        """Close the store, and its connections unless a Helix shares them. Safe to call twice, on any event loop."""
         if not self._requests.closed:
             self._requests.closed = True
             if self._owns_topology:
                 await self._requests.topology.close()
+
+    def _abandon(self) -> None:
+        """Close the store from outside of its event loop."""
+        self._requests.closed = True
+        if self._owns_topology:
+            self._requests.topology.abandon()
 
     async def __aenter__(self: Self) -> Self:
         return self

@@ -214,7 +214,7 @@ def test_a_prefix_that_can_be_none_is_refused(kind: Any, prefix: Any) -> None:
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("option", ["host", "port", "redis", "client", "password", "wait_replicas"])
 def test_options_of_a_connection_are_refused(kind: Any, option: str) -> None:
-    with pytest.raises(TypeError, match=option):
+    with pytest.raises(InvalidArgumentError, match=option):
         kind(**{option: 1})
 
 

@@ -13,7 +13,7 @@ EXTENSION = "helix_fast._codec"
 
 # A room is a folder or a file of helix_fast. "" is helix_fast/__init__.py: the public names.
 GROUND = {"errors", "codec", "keys", "arguments", "clock", "flag", "reporting", "lua"}
-SHARED = GROUND | {"transport", "requests", "replies", "index", "store"}
+SHARED = GROUND | {"transport", "options", "requests", "replies", "index", "store"}
 PRODUCTS = {"streams", "state", "usage", "locks"}
 EVERYTHING = SHARED | PRODUCTS | {"memory", "embedded", "connect", "interfaces", ""}
 ROOMS: dict[str, set[str]] = {
@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "replies": GROUND,
     "requests": GROUND | {"transport", "replies"},
     "index": GROUND | {"requests"},
+    "options": {"errors", "transport"},
     "store": SHARED - {"store"},
     # The products do not know each other.
     **dict.fromkeys(PRODUCTS, SHARED),

@@ -37,6 +37,7 @@ class FlakyTopology:
         assert isinstance(inner, Standalone)
         self._inner = inner
         self.presence = inner.presence
+        self.binding = inner.binding
         self.retry_timeout = retry_timeout
         self.faults: deque[str] = deque()
         self.met = 0
@@ -103,6 +104,9 @@ class FlakyTopology:
 
     def hub(self, tag: str) -> Subscriptions:
         return self._inner.hub(tag)
+
+    def abandon(self) -> None:
+        self._inner.abandon()
 
     async def close(self) -> None:
         await self._inner.close()

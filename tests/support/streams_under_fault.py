@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
 
 from helix_fast.errors import HelixError
 from helix_fast.streams.chunks import StreamChunk, TextDeltaChunk
@@ -27,7 +27,7 @@ class StreamStore(RedisStreamManager):
         self.read_from, self.subscribe = self._storage.read_from, self._storage.subscribe
         self.end, self.fail, self.get_metadata = self._storage.end, self._storage.fail, self._storage.get_metadata
 
-    def on(self, event: str, callback: Callable[[HelixError], object]) -> None:
+    def on(self, event: Literal["error"], callback: Callable[[HelixError], object]) -> None:
         super().on(event, callback)
         self._storage.on(event, callback)
 

@@ -170,6 +170,11 @@ class SupervisorLink:
                     pass
         self.close()
 
+    def drop(self) -> None:
+        """Close this process's copy of a connection that belongs to its parent, and goes on there."""
+        if self._connection is not None:
+            self._connection.close()
+
     def close(self) -> None:
         """Drop the connection without waiting for the supervisor. Also ends a running `open`."""
         with self._guard:
@@ -236,6 +241,7 @@ class EmbeddedServer:
         self._options = dict(options or {})
         self._start_timeout = start_timeout
         self._link: SupervisorLink | None = None
+        self._process = 0
         self._about: dict[str, Any] = {}
         for name, value in self._options.items():
             if not OPTION_NAME.fullmatch(name) or name in FIXED_OPTIONS:
@@ -251,6 +257,7 @@ class EmbeddedServer:
             return
         binary = find_server_binary()
         link = self._link = SupervisorLink()
+        self._process = os.getpid()
         # Symbolic links are resolved: two paths of one directory must lead to one server.
         directory = None if self._path is None else self._path.resolve()
         opening = asyncio.to_thread(link.open, binary, directory, self._options, self._start_timeout)
@@ -262,11 +269,17 @@ class EmbeddedServer:
             raise
 
     async def stop(self) -> None:
-        """Leave the server; returns when it has stopped, or at once if others use it. A second call does nothing."""
+        """Leave the server; returns when it has stopped, or at once if others use it. A second call does nothing.
+
+        The child of a process that forked leaves the server to its parent.
+        """
         link, self._link = self._link, None
         if link is None:
             return
         self._about = {}
+        if self._process != os.getpid():
+            link.drop()
+            return
         try:
             await asyncio.to_thread(link.leave)
         except asyncio.CancelledError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar, Union
+from typing import Any, Literal, Protocol, TypeVar, Union
 
 from helix_fast.errors import HelixError
 from helix_fast.streams.chunks import StreamChunk
@@ -20,7 +20,7 @@ SelfResumable = TypeVar("SelfResumable", bound="ResumableReader")
 class Store(Protocol):
     """The methods of every store. As an async context manager it closes when left."""
 
-    def on(self, event: str, callback: Callable[[HelixError], object]) -> None:
+    def on(self, event: Literal["error"], callback: Callable[[HelixError], object]) -> None:
         """Register a callback for errors of background work."""
 
     async def close(self) -> None:

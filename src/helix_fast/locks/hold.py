@@ -8,10 +8,12 @@ import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from types import TracebackType
 
 from helix_fast.errors import HelixError, InvalidArgumentError, LockLostError, LockNotAcquiredError
 from helix_fast.keys import check_id
+from helix_fast.transport.binding import cancel
 
 from .lock import Lock, LockBackend
 from .schema import check_owner, check_ttl, check_wait
@@ -108,9 +110,7 @@ class Hold:
         """End the renewal. Safe to call twice."""
         self._registry.discard(self)
         task, self._renewal = self._renewal, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancel(task)
 
     def _lost(self) -> None:
         lock = self._lock
@@ -141,8 +141,12 @@ class Holds:
 
     def __init__(self, default_ttl_ms: float) -> None:
         self.default_ttl_ms: int = check_ttl(default_ttl_ms, "default_ttl_ms")
-        self._default_owner = f"{socket.gethostname()[:200]}:{os.getpid()}:{os.urandom(4).hex()}"
         self._renewing: set[Hold] = set()
+
+    @cached_property
+    def _default_owner(self) -> str:
+        # made on first use, as the process may fork before
+        return f"{socket.gethostname()[:200]}:{os.getpid()}:{os.urandom(4).hex()}"
 
     def checked(
         self, session_id: str, ttl_ms: float | None, owner: str | None, wait_ms: float

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from helix_fast.errors import HelixError, StoreClosedError
 from helix_fast.flag import Flag
+from helix_fast.transport.binding import follow
 from helix_fast.transport.retry import is_transient, pause
 
 from .schema import check_ttl
@@ -138,6 +139,7 @@ class Lock:
         return await self._refresh(ttl, retry_timeout=max(0.0, self._deadline - self._backend.clock()))
 
     async def _refresh(self, ttl: int, retry_timeout: float) -> bool:
+        self._loop = follow(self._loop, "lock")
         if not self.held:
             return False
         self._serial += 1
@@ -170,6 +172,7 @@ class Lock:
         return await self._release(self._backend.valid_for(self.ttl_ms))
 
     async def _release(self, retry_timeout: float) -> bool:
+        self._loop = follow(self._loop, "lock")
         async with self._releasing:
             if self._released or self._not_mine:
                 return False

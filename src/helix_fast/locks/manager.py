@@ -12,7 +12,8 @@ from helix_fast.arguments import to_json
 from helix_fast.errors import StoreTimeoutError
 from helix_fast.keys import LockKeys
 from helix_fast.lua import script
-from helix_fast.store import ConnectionOptions, RedisStore
+from helix_fast.options import ConnectionOptions
+from helix_fast.store import RedisStore, on_own_loop
 
 from .backend import RedisLockBackend
 from .hold import Hold, Holds
@@ -194,6 +195,7 @@ class RedisLockManager(RedisStore):
     async def _holder(self, session_id: str, keys: LockKeys) -> Any:
         return await self._requests.run(_HOLDER, session_id, [keys.lock], [])
 
+    @on_own_loop
     async def close(self) -> None:
         """End all renewals and waits, then close the connections unless a Helix shares them. Held locks expire.
 

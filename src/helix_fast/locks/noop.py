@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from helix_fast.errors import HelixError, StoreClosedError
 from helix_fast.keys import check_id
@@ -66,7 +66,7 @@ class NoOpLockManager:
         self._closed = False
         self._last_token = 0
 
-    def on(self, event: str, callback: ErrorCallback) -> None:
+    def on(self, event: Literal["error"], callback: ErrorCallback) -> None:
         """Register ``callback(error)`` for errors of ``on_lost`` callbacks; ``event`` is ``"error"``.
 
         Raises:

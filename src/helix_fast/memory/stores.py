@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from helix_fast.errors import InvalidArgumentError
 from helix_fast.locks.manager import RedisLockManager
+from helix_fast.options import LockOptions, StateOptions, StreamOptions, UsageOptions
 from helix_fast.state.store import RedisStateStore
 from helix_fast.store import RedisStore
 from helix_fast.streams.manager import RedisStreamManager
@@ -15,6 +16,9 @@ from helix_fast.usage.store import RedisUsageStore
 from .keyspace import Clock
 from .server import MemoryServer
 from .transport import MemoryTopology
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _CONNECTION: Final = frozenset({"redis", "client", "host", "port", "username", "password", "db", "wait_replicas"})
 
@@ -31,7 +35,7 @@ class InMemory(RedisStore):
     Raises:
         InvalidArgumentError: ``server`` is none, or has a clock already; a setting is out of range; the package lupa is
             not installed (the extra ``memory``).
-        TypeError: an option of a connection: there is none.
+            It is also raised for an option of a connection, as there is none, and for an unknown one.
     """
 
     server: MemoryServer
@@ -46,7 +50,7 @@ class InMemory(RedisStore):
     ) -> None:
         for name in options:
             if name in _CONNECTION:
-                raise TypeError(f"a store in memory takes no argument {name!r}")
+                raise InvalidArgumentError(f"a store in memory takes no argument {name!r}", hint="it has no connection")
         if server is None:
             server = MemoryServer(clock)
         elif not isinstance(server, MemoryServer):
@@ -71,6 +75,17 @@ class InMemoryStateStore(InMemory, RedisStateStore):
         InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
     """
 
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: MemoryTopology | None = None,
+        key_prefix: str = "helix:",
+        **options: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(server, clock=clock, topology=topology, key_prefix=key_prefix, **options)
+
 
 class InMemoryStreamManager(InMemory, RedisStreamManager):
     """RedisStreamManager over a server in this process: same methods, same bytes, same limits, same errors.
@@ -84,6 +99,17 @@ class InMemoryStreamManager(InMemory, RedisStreamManager):
         InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
     """
 
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: MemoryTopology | None = None,
+        key_prefix: str = "helix:",
+        **options: Unpack[StreamOptions],
+    ) -> None:
+        super().__init__(server, clock=clock, topology=topology, key_prefix=key_prefix, **options)
+
 
 class InMemoryResumableStorage(InMemory, RedisResumableStorage):
     """RedisResumableStorage over a server in this process: same methods, same bytes, same limits, same errors.
@@ -96,6 +122,17 @@ class InMemoryResumableStorage(InMemory, RedisResumableStorage):
         InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
     """
 
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: MemoryTopology | None = None,
+        key_prefix: str = "helix:",
+        **options: Unpack[StreamOptions],
+    ) -> None:
+        super().__init__(server, clock=clock, topology=topology, key_prefix=key_prefix, **options)
+
 
 class InMemoryUsageStore(InMemory, RedisUsageStore):
     """RedisUsageStore over a server in this process: same methods, same bytes, same limits, same errors.
@@ -107,6 +144,17 @@ class InMemoryUsageStore(InMemory, RedisUsageStore):
     Raises:
         InvalidArgumentError: a setting is out of range, or the package lupa is not installed.
     """
+
+    def __init__(
+        self,
+        server: MemoryServer | None = None,
+        *,
+        clock: Clock | None = None,
+        topology: MemoryTopology | None = None,
+        key_prefix: str = "helix",
+        **options: Unpack[UsageOptions],
+    ) -> None:
+        super().__init__(server, clock=clock, topology=topology, key_prefix=key_prefix, **options)
 
 
 class InMemoryLockManager(InMemory, RedisLockManager):
@@ -127,8 +175,9 @@ class InMemoryLockManager(InMemory, RedisLockManager):
         *,
         clock: Clock | None = None,
         topology: MemoryTopology | None = None,
-        **options: Any,
+        key_prefix: str = "",
+        **options: Unpack[LockOptions],
     ) -> None:
-        super().__init__(server, clock=clock, topology=topology, **options)
+        super().__init__(server, clock=clock, topology=topology, key_prefix=key_prefix, **options)
         if self.server.clock is not None:
             self._backend.clock = self.server.clock  # a lock must be lost to its holder when it is free to others

@@ -8,6 +8,7 @@ from typing import Any
 
 import hiredis
 
+from helix_fast.transport.binding import running_loop
 from helix_fast.transport.topology import Standalone
 
 from .keyspace import CommandError, Status
@@ -98,7 +99,7 @@ class MemoryTransport(asyncio.Transport):
         """Deliver a message of a channel, from whatever thread it was published in."""
         frame: list[bytes] = []
         encode(message, frame)
-        if _running_loop() is self._loop:
+        if running_loop() is self._loop:
             self._deliver(frame)
         elif not self.gone:
             self._loop.call_soon_threadsafe(self._deliver, frame)
@@ -134,7 +135,7 @@ class MemoryTransport(asyncio.Transport):
         self._leave(self)
         if self._protocol is None or self.gone:
             return
-        call = self._loop.call_soon if _running_loop() is self._loop else self._loop.call_soon_threadsafe
+        call = self._loop.call_soon if running_loop() is self._loop else self._loop.call_soon_threadsafe
         call(self._protocol.connection_lost, error)
 
 
@@ -148,7 +149,7 @@ class MemoryConnection:
 
 
 class MemoryTopology(Standalone):
-    """Lane and hub to a server in memory. Once its event loop is closed, the next one to use it has connections anew.
+    """Lane and hub to a server in memory.
 
     Args:
         connector: makes a transport.
@@ -156,41 +157,7 @@ class MemoryTopology(Standalone):
     """
 
     def __init__(self, connector: Callable[[], MemoryTransport], *, timeout: float, retry_timeout: float) -> None:
-        self._new_transport = connector
-        self._timeout = timeout
-        self._transports: list[MemoryTransport] = []
-        super().__init__(self._connect, "memory://", timeout=timeout, retry_timeout=retry_timeout)
+        async def connect() -> MemoryConnection:
+            return MemoryConnection(connector())
 
-    async def _connect(self) -> MemoryConnection:
-        transport = self._new_transport()
-        self._transports = [*(each for each in self._transports if not each.is_closing()), transport]
-        return MemoryConnection(transport)
-
-    def _check_loop(self) -> None:
-        self._leave_closed_loop()
-        super()._check_loop()
-
-    async def close(self) -> None:
-        """Close lane and hub."""
-        self._leave_closed_loop()
-        await super().close()
-
-    def _leave_closed_loop(self) -> None:
-        bound = self._loop
-        if bound is not None and bound.is_closed() and not self.lane.closed:
-            # What ran on that loop has ended with it, and nothing in it can be woken or told. The stores keep this
-            # object, so it is made anew in place. A lane of another number: who opened a stream before must look.
-            for transport in self._transports:
-                transport.close()
-            self._transports.clear()
-            generation = self.lane.generation
-            super().__init__(self._connect, "memory://", timeout=self._timeout, retry_timeout=self.retry_timeout)
-            self.lane.generation = generation
-            self.lane.next_generation = generation + 1
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+        super().__init__(connect, "memory://", timeout=timeout, retry_timeout=retry_timeout)

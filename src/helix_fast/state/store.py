@@ -10,7 +10,8 @@ from redis.asyncio import Redis, RedisCluster
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
 from helix_fast.index import SessionIdPage
-from helix_fast.store import ConnectionOptions, RedisStore
+from helix_fast.options import ConnectionOptions
+from helix_fast.store import RedisStore
 
 from .checkpoints import Checkpoints
 from .index import SessionIndex

@@ -27,6 +27,7 @@ from helix_fast.errors import (
 )
 from helix_fast.flag import Flag
 from helix_fast.keys import StreamKeys
+from helix_fast.transport.binding import cancel
 from helix_fast.transport.topology import Topology
 
 from .failed_writes import FailedWrites
@@ -440,9 +441,14 @@ class Appender(codec.FastAppend):
                 timer.cancel()
         self._lingering = self._retrying = None
         task = self._recovering
-        if task is not None and not task.done():
+        if self._loop.is_closed():
+            task = None  # it has ended with its loop
+        elif task is not None:
             task.cancel()
         if not self.closed:
-            self.fail_permanently(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
-        if task is not None and not task.done():
-            await asyncio.gather(task, return_exceptions=True)
+            try:
+                self.fail_permanently(lambda unsent: StreamClosedError(self.stream_id, "closed", unsent))
+            except RuntimeError:
+                if not self._loop.is_closed():  # else: a task that waited was not even cancelled, and cannot be woken
+                    raise
+        await cancel(task)

@@ -30,6 +30,7 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
+from helix_fast.transport.binding import running_loop
 from helix_fast.transport.topology import Topology
 
 from .chunks import Decoded, LineDecoder
@@ -85,7 +86,7 @@ class StreamCursor:
         skip_gaps: bool,
         wait: float = 0.0,
     ) -> None:
-        self._loop = asyncio.get_running_loop()  # kept: asking for it asks the kernel, before Python 3.12
+        self._loop = context.topology.binding.check()  # kept: asking for it asks the kernel, before Python 3.12
         self.stream_id = stream_id
         self.epoch = epoch or ""
         self.skip_gaps = skip_gaps
@@ -124,6 +125,10 @@ class StreamCursor:
         """Whether its reader waits for something to happen."""
         waiter = self.pushes.waiter
         return waiter is not None and not waiter.done()
+
+    def check_loop(self) -> None:
+        """Raise InvalidArgumentError unless the running event loop is the reader's."""
+        self._context.topology.binding.check_part(self._loop, "reader")
 
     # reading
 
@@ -312,8 +317,13 @@ class StreamCursor:
 
     def _fail(self, error: HelixError) -> HelixError:
         self.error = error
-        self.pushes.stop()
+        self._stop()
         return error
+
+    def _stop(self) -> None:
+        if self._loop.is_closed():
+            self.pushes.waiter = None  # what waited has ended with its loop, and cannot be woken
+        self.pushes.stop()
 
     async def _subscribe(self) -> None:
         """Join the channel. The page was read before that, so the log is read once more before a push counts."""
@@ -374,9 +384,9 @@ class StreamCursor:
         """Unsubscribe. Safe to call twice."""
         if not keep_end:
             self.closed = True
-        self.pushes.stop()
+        self._stop()
         self._silence.stop()
         if self._subscribed:
             self._subscribed = False
-            if not self._context.requests.closed:
+            if not self._context.requests.closed and running_loop() is self._loop:
                 self._context.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self.pushes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 from helix_fast.errors import HelixError
 from helix_fast.lua import script
 from helix_fast.requests import Requests
+from helix_fast.transport.binding import cancel
 
 from .appender import Appender
 
@@ -23,14 +26,12 @@ class LeaseRenewer:
 
     Args:
         requests: the manager's.
-        producer: the manager's name among the holders of a stream's lease.
         ttl: of the manager's streams, in seconds; 0: none.
         report: gets the errors of renewals.
     """
 
-    def __init__(self, requests: Requests, producer: bytes, ttl: int, report: Callable[[HelixError], None]) -> None:
+    def __init__(self, requests: Requests, ttl: int, report: Callable[[HelixError], None]) -> None:
         self._requests = requests
-        self._producer = producer
         self._ttl = ttl
         self._report = report
         self._due: dict[Appender, float] = {}
@@ -39,14 +40,19 @@ class LeaseRenewer:
         self._wake = asyncio.Event()  # of the event loop that runs the task
         self._next = 0.0
 
+    @cached_property
+    def producer(self) -> bytes:
+        """The manager's name among the holders of a lease. Made on first use, as the process may fork before."""
+        return secrets.token_urlsafe(3).encode()
+
     def add(self, appender: Appender) -> None:
         """Renew for an appender from now on; call it again after a change of its lease."""
         interval = self._interval(appender)
         if interval is not None:
             at = self._due[appender] = asyncio.get_running_loop().time() + interval
+            self._start()
             if at < self._next:
                 self._wake.set()
-            self._start()
 
     async def remove(self, appender: Appender) -> None:
         """Stop renewing for an appender. Afterwards no renewal is under way that would take up its lease again."""
@@ -57,11 +63,12 @@ class LeaseRenewer:
     def renew_now(self, appender: Appender) -> None:
         """Renew for an appender at once, because a stop request may have been missed."""
         self._due[appender] = 0.0
-        self._wake.set()
         self._start()  # without a lease and a TTL it is not running
+        self._wake.set()
 
     def _start(self) -> None:
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.get_loop().is_closed():
+            self._wake = asyncio.Event()
             self._task = asyncio.get_running_loop().create_task(self._run(), name="helix_fast lease renewal")
 
     async def renew(self, appender: Appender) -> None:
@@ -73,7 +80,7 @@ class LeaseRenewer:
                 _RENEW,
                 appender.stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._producer, appender.terms.current, appender.lease_ms, self._ttl),
+                (self.producer, appender.terms.current, appender.lease_ms, self._ttl),
             )
         except HelixError as error:
             self._report(error)
@@ -92,7 +99,6 @@ class LeaseRenewer:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
         while self._due:
             now = loop.time()
             due = [appender for appender, at in self._due.items() if at <= now]
@@ -118,6 +124,4 @@ class LeaseRenewer:
         """Stop the task."""
         self._due.clear()
         task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancel(task)

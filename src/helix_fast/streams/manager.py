@@ -17,8 +17,9 @@ from helix_fast.clock import iso_now
 from helix_fast.errors import HelixError, InvalidArgumentError, StoreResponseError, StreamClosedError
 from helix_fast.keys import StreamKeys, stream_control
 from helix_fast.lua import script
+from helix_fast.options import ConnectionOptions
 from helix_fast.replies import check_stream_reply
-from helix_fast.store import ConnectionOptions, RedisStore
+from helix_fast.store import RedisStore, on_own_loop
 
 from .appender import Appender
 from .control import ControlChannel, message
@@ -87,8 +88,7 @@ class RedisStreamManager(RedisStore):
         self._cursors: weakref.WeakSet[StreamCursor] = weakref.WeakSet()
         requests, report = self._requests, self._errors.report
         self._recovery = Recovery(requests)
-        self._producer = secrets.token_urlsafe(3).encode()
-        self._leases = LeaseRenewer(requests, self._producer, self.ttl, report)
+        self._leases = LeaseRenewer(requests, self.ttl, report)
         self._cursor_context = CursorContext(
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
         )
@@ -131,7 +131,7 @@ class RedisStreamManager(RedisStore):
                 _OPEN,
                 stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel),
+                (self._leases.producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel),
             )
         except BaseException:
             if lease:
@@ -178,7 +178,7 @@ class RedisStreamManager(RedisStore):
         """Undo the lease of a failed or cancelled open; else readers get ProducerLostError when it expires."""
         shared = self._appenders.get(stream_id)
         if shared is None or not shared.lease_ms:
-            frame = _LEAVE.frame((keys.meta, keys.lease), (self._producer, ""), by_text=True)
+            frame = _LEAVE.frame((keys.meta, keys.lease), (self._leases.producer, ""), by_text=True)
             with contextlib.suppress(HelixError):
                 self._requests.topology.send(stream_id, frame)
 
@@ -193,7 +193,7 @@ class RedisStreamManager(RedisStore):
         await appender.close()
         if appender.lease_ms and alive and not self._requests.closed:
             keys = appender.keys
-            args = (self._producer, appender.terms.current)
+            args = (self._leases.producer, appender.terms.current)
             await self._requests.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:
@@ -405,6 +405,7 @@ class RedisStreamManager(RedisStore):
             raise
         return read_info(stream_id, keys, reply) if reply else None
 
+    @on_own_loop
     async def close(self) -> None:
         """Close the store, its readers and its writers. Chunks that were sent and not flushed may be lost."""
         if self._requests.closed:

@@ -69,6 +69,7 @@ class _Reader(codec.ChunkIterator, Generic[T]):
         cursor, pushes = self._cursor, self._pushes
         if cursor.closed:
             raise StopAsyncIteration
+        cursor.check_loop()
         while self._index >= len(self._chunks):
             if self._busy:
                 raise ReaderBusyError(self.stream_id)

@@ -7,7 +7,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -24,8 +24,10 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import StreamKeys, check_id
 from helix_fast.lua import Argument, Script, script
+from helix_fast.options import ConnectionOptions, ResumableOptions
 from helix_fast.replies import check_stream_reply
-from helix_fast.store import ConnectionOptions, RedisStore
+from helix_fast.store import RedisStore, on_own_loop
+from helix_fast.transport.binding import cancel, running_loop
 from helix_fast.transport.lane import settle
 
 from .chunks import StreamChunk, encode_chunk
@@ -34,6 +36,9 @@ from .entries import check_foreign, sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo
 from .write_buffer import batch_limit
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _OPEN: Final = script("streams", "stream_open")
 _PUT: Final = script("streams", "stream_put")
@@ -52,8 +57,12 @@ class Unsubscribe:
         """End the subscription."""
         self.called = True  # stored chunks are delivered without a turn of the loop in which a cancellation could act
         loop = self._task.get_loop()
-        if asyncio.current_task(loop) is self._task:
-            done = loop.create_future()  # called by the callback: it must not wait for itself
+        running = running_loop()
+        if running is None or (running is not loop and not loop.is_closed()):
+            raise InvalidArgumentError("a subscription is ended on the event loop on which it was made")
+        if loop.is_closed() or asyncio.current_task(loop) is self._task:
+            # it has ended with its loop; or the callback calls this, and must not wait for itself
+            done = running.create_future()
             done.set_result(None)
             return done
         self._task.cancel()
@@ -61,7 +70,8 @@ class Unsubscribe:
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait until the stream has ended and its last chunk was delivered."""
-        yield from asyncio.wait([self._task]).__await__()
+        if not self._task.get_loop().is_closed():
+            yield from asyncio.wait([self._task]).__await__()
 
 
 class RedisResumableStorage(RedisStore):
@@ -79,17 +89,18 @@ class RedisResumableStorage(RedisStore):
         *,
         key_prefix: str = "helix:",
         manager: RedisStreamManager | None = None,
-        **options: Any,
+        **options: Unpack[ResumableOptions],
     ) -> None:
-        connection: ConnectionOptions = {}
-        for name in ConnectionOptions.__annotations__.keys() & options.keys():
-            connection[name] = options.pop(name)  # type: ignore[literal-required]
+        connection: dict[str, Any] = {}
+        own: dict[str, Any] = {**options}
+        for name in ConnectionOptions.__annotations__.keys() & own.keys():
+            connection[name] = own.pop(name)
         super().__init__(redis, key_prefix=key_prefix, **connection)
-        if manager is not None and options:
-            raise InvalidArgumentError(f"{', '.join(options)}: the manager has these options")
+        if manager is not None and own:
+            raise InvalidArgumentError(f"{', '.join(own)}: the manager has these options")
         self._owns_manager = manager is None
         self._manager = manager or RedisStreamManager(
-            topology=self._requests.topology, key_prefix=key_prefix, logger=connection.get("logger"), **options
+            topology=self._requests.topology, key_prefix=key_prefix, logger=connection.get("logger"), **own
         )
         self._subscriptions: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
@@ -223,7 +234,7 @@ class RedisResumableStorage(RedisStore):
             raise InvalidArgumentError("callback must be callable")
         if self._requests.closed:
             raise StoreClosedError("the store is closed")
-        loop = asyncio.get_running_loop()
+        loop = self._requests.topology.binding.check()
         top: asyncio.Future[Any] | None = None
         if from_sequence is None:
             # Asked now, so that chunks which the caller writes after this call are delivered.
@@ -310,13 +321,11 @@ class RedisResumableStorage(RedisStore):
         """Delete a stream and everything that belongs to it; returns whether it existed."""
         return await self._manager.delete_stream(stream_id)
 
+    @on_own_loop
     async def close(self) -> None:
         """End the subscriptions and close the store. Safe to call twice."""
-        tasks = [task for task in self._subscriptions if not task.done()]
-        for task in tasks:
-            task.cancel()
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(*self._subscriptions)
         finally:
             try:
                 if self._owns_manager:

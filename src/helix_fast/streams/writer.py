@@ -17,6 +17,7 @@ from helix_fast.errors import (
     MalformedChunkError,
     StreamClosedError,
 )
+from helix_fast.transport.binding import running_loop
 
 from .appender import Appender
 from .chunks import StreamChunk, TextDeltaChunk, encode_chunk
@@ -59,8 +60,10 @@ class StreamWriter:
         self._max_buffered_bytes = max_buffered_bytes
         self._leave = leave
         self._report = report
-        self._closed = False
+        self._closed = self._left = False
         self._closing: asyncio.Task[None] | None = None
+        self._binding = appender.topology.binding
+        self._loop = self._binding.check()
 
     @property
     def stop_requested(self) -> asyncio.Event:
@@ -141,6 +144,7 @@ class StreamWriter:
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
         appender = self._appender
+        self._check_loop()
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
         if appender.closed:
@@ -161,6 +165,7 @@ class StreamWriter:
         Raises:
             The same errors as ``flush``.
         """
+        self._check_loop()
         if self._appender.buffered_bytes > self._max_buffered_bytes:
             await self._appender.flush()
 
@@ -171,6 +176,7 @@ class StreamWriter:
             What keeps it from being stored; see ``write``. After a retryable error the chunks are still there, and the
             next ``flush`` tries again.
         """
+        self._check_loop()
         await self._appender.flush()
 
     async def close(self) -> None:
@@ -179,8 +185,11 @@ class StreamWriter:
         Raises:
             As ``flush``; the writer is closed all the same.
         """
+        self._closed = True
+        if running_loop() is not self._loop or self._binding.loop is not self._loop:
+            await self._close_elsewhere()
+            return
         if self._closing is None:
-            self._closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close())
         # a cancelled close() goes on in the background, and the next one waits for it
         await asyncio.shield(self._closing)
@@ -189,7 +198,18 @@ class StreamWriter:
         try:
             await self._appender.flush()
         finally:
+            self._left = True
             await self._leave(self._appender)
+
+    async def _close_elsewhere(self) -> None:
+        """Close the writer of a closed event loop: the lease is given up, what was not stored by then is lost."""
+        if self._binding.forked:
+            return  # it is the parent's
+        self._binding.check()
+        if not self._left:
+            self._left = True
+            await self._leave(self._appender)
+            await self._appender.flush()  # raises what is lost
 
     async def __aenter__(self: Self) -> Self:
         return self
@@ -202,7 +222,11 @@ class StreamWriter:
                 raise
             self._report(error)  # the body's own exception matters more
 
+    def _check_loop(self) -> None:
+        self._binding.check_part(self._loop, "writer")
+
     def _encode(self, chunk: StreamChunk | dict[str, Any]) -> bytes:
+        self._check_loop()
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
         if (

@@ -15,12 +15,12 @@ from typing import Any, Final
 from helix_fast import codec
 from helix_fast.errors import (
     HelixError,
-    InvalidArgumentError,
     StoreClosedError,
     StoreConnectionError,
     StoreResponseError,
 )
 
+from .binding import LoopBinding, cancel
 from .cluster_hub import ClusterHub
 from .hub import Hub
 from .lane import Lane, OnReply, settle
@@ -71,22 +71,37 @@ class Cluster(Observable):
         self._connection_class = connection_class
         self.timeout = timeout
         self._remap = remap
-        self._lanes: dict[Address, Lane] = {}
         self._slots = SlotMap()
+        self._closed = False
+        self.binding = LoopBinding(self._renew, self.abandon)
+        self._make_links()
+
+    def _make_links(self) -> None:
         self.presence = Presence(self.send, self.server)
+        self._lanes: dict[Address, Lane] = {}
         self._hubs = ClusterHub(self._slots, self._make_hub, self.ready, self.target)
         self._early: list[tuple[str, bytes, OnReply | None, bool]] = []
         self._retiring: dict[asyncio.Task[None], Lane] = {}
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -1.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+
+    def _renew(self) -> None:
+        """Make lanes and hubs anew, in place, since the stores keep this object. What ran on their loop has ended."""
+        before = self.presence
+        self._discard()
+        self._make_links()
+        self.presence.sharded = before.sharded
+        self.presence.counts_unreliable = before.counts_unreliable
+
+    def _discard(self, error: HelixError | None = None) -> None:
+        for link in (*self._lanes.values(), *self._retiring.values(), *self._hubs.hubs):
+            link.discard(error, forked=self.binding.forked)
 
     # the map
 
     async def ready(self) -> None:
         """Read the map, where that has not been done yet."""
-        self._check_loop()
+        self.binding.check()
         if not self._slots:
             await self.refresh()
 
@@ -221,6 +236,7 @@ class Cluster(Observable):
 
     def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request to the node of the tag's slot, following redirects unless told not to."""
+        self.binding.check()
         if not self._slots and not self._closed:
             self._early.append((tag, frame, on_reply, follow))
             self._refresh()
@@ -310,19 +326,10 @@ class Cluster(Observable):
 
     def hub(self, tag: str) -> ClusterHub:
         """The process's subscriptions, on all nodes."""
-        self._check_loop()
+        self.binding.check()
         if self._closed:
             raise StoreClosedError("the store is closed")
         return self._hubs
-
-    def _check_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise InvalidArgumentError(
-                    "a store was used from a second event loop", hint="make one store for each event loop"
-                )
-            self._loop = loop
 
     async def close(self) -> None:
         """Close all lanes and hubs."""
@@ -330,16 +337,18 @@ class Cluster(Observable):
             return
         await self.presence.close()  # a second call that comes meanwhile does no harm
         self._closed = True
-        task = self._refreshing
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancel(self._refreshing)
         for retiring, lane in list(self._retiring.items()):
             retiring.cancel()
             await lane.close()
         for lane in list(self._lanes.values()):
             await lane.close()
         await self._hubs.close()
+
+    def abandon(self) -> None:
+        """Drop all lanes and hubs from outside of their event loop."""
+        self._closed = True
+        self._discard(None if self.binding.forked else StoreClosedError("the store is closed"))
 
 
 async def _publish_command(lane: Lane) -> bytes:

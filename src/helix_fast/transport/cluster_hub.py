@@ -35,6 +35,11 @@ class ClusterHub:
         self._where: dict[bytes, Hub] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
+    @property
+    def hubs(self) -> list[Hub]:
+        """The hubs of all nodes."""
+        return list(self._hubs.values())
+
     async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
         """Subscribe to a channel, as ``Hub.subscribe`` does."""
         await self._ready()

@@ -26,6 +26,8 @@ from helix_fast.errors import (
     StoreTimeoutError,
 )
 
+from .binding import cancel, discard
+
 logger = logging.getLogger("helix_fast.transport")
 
 INCOMPLETE: Final = object()
@@ -226,11 +228,19 @@ class Link(asyncio.Protocol):
         self.closed = True
         task, transport, held = self._connecting, self._transport, self._held
         self._abort_gently(StoreClosedError(f"the connection to {self.target} was closed"))
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancel(task)
         if transport is not None:
             await asyncio.sleep(0)  # let the transport close its socket before its objects are collected
+        del held
+
+    def discard(self, error: HelixError | None, *, forked: bool) -> None:
+        """Drop the connection from outside of its event loop. With ``error``, pending requests get it."""
+        self.closed = True
+        transport, held = self._transport, self._held
+        discard(transport, forked=forked)
+        if error is not None:
+            self._drop(error)
+        self._transport = self._held = None
         del held
 
     def _abort_gently(self, error: HelixError) -> None:

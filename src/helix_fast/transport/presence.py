@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, Protocol
 
 from helix_fast import codec
@@ -63,7 +63,6 @@ class Presence:
         subscribe_epoch: how often the server has begun to count this process among a channel's subscribers.
         counts_unreliable: the server's counts mean nothing, or it gives none. Then everything is published.
         sharded: pub/sub is sharded.
-        name: tells the readers of this process from those of others.
         poll_seconds: how long publishers are silent before they are polled for.
     """
 
@@ -73,11 +72,15 @@ class Presence:
         self.counts_unreliable = False
         self.sharded = False
         self.poll_seconds = POLL_SECONDS
-        self.name = secrets.token_urlsafe(6).encode()
         self._send = send
         self._server_of = server_of
         self._silent: list[Publisher] = []
         self._timer: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def name(self) -> bytes:
+        """Tells the readers of this process from those of others. Made on first use, as the process may fork before."""
+        return secrets.token_urlsafe(6).encode()
 
     def counted(self) -> None:
         """The server has begun to count this process among the subscribers of a channel."""

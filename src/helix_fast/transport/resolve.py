@@ -17,7 +17,7 @@ from helix_fast.errors import InvalidArgumentError, InvalidUrlError
 
 from .cluster import Cluster
 from .link import establish
-from .sentinel import Sentinels, Watch, check_primary
+from .sentinel import Sentinels, SentinelWatcher, check_primary
 from .topology import Standalone, Topology
 from .url import SCHEMES, Url, database_in, scheme_of, settings_in, split, unreachable
 
@@ -165,7 +165,7 @@ def _from_pool(client: redis.asyncio.Redis, limits: Limits) -> Standalone:
     watch = None
     if isinstance(pool, SentinelConnectionPool) and pool.is_master:
         manager = pool.sentinel_manager
-        watch = Watch(manager, pool.service_name, owned=isinstance(manager, Sentinels))
+        watch = SentinelWatcher(manager, pool.service_name, owned=isinstance(manager, Sentinels))
     target = str(getattr(pool, "service_name", "")) or describe(settings)
     return Standalone(connect, target, watch=watch, **limits.resolved(settings))
 

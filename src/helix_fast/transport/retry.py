@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -35,7 +36,7 @@ class Retry:
             try:
                 return await attempt()
             except HelixError as error:
-                now = asyncio.get_running_loop().time()
+                now = time.monotonic()
                 give_up = give_up or now + self.timeout
                 if not is_transient(error) or not reachable() or now >= give_up:
                     raise

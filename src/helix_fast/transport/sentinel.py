@@ -11,6 +11,8 @@ from redis.backoff import NoBackoff
 
 from helix_fast.errors import HelixError, StoreAuthenticationError, StoreConnectionError, StoreResponseError
 
+from .binding import discard
+
 _UNREACHED: Final = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 _REFUSED: Final = (
     redis.exceptions.AuthenticationError,
@@ -112,14 +114,21 @@ class SentinelWatcher:
             return False
         return self._address is not None and (str(host), int(port)) != self._address
 
+    def discard(self, *, forked: bool) -> None:
+        """Drop the connections to the Sentinels, where they are ours, from outside of their event loop."""
+        for sentinel in self._manager.sentinels if self._owned else ():
+            pool = sentinel.connection_pool
+            for connection in (*pool._available_connections, *pool._in_use_connections):
+                if connection._writer is not None:
+                    discard(connection._writer.transport, forked=forked)
+                    connection._reader = connection._writer = None
+            pool.reset()
+
     async def close(self) -> None:
         """Close the connections to the Sentinels, where they are ours."""
         if self._owned:
             for sentinel in self._manager.sentinels:
                 await sentinel.aclose()
-
-
-Watch = SentinelWatcher  # the name that resolve.py still imports
 
 
 async def check_primary(connection: Any) -> None:

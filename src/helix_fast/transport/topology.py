@@ -10,12 +10,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from helix_fast.errors import InvalidArgumentError, StoreClosedError, StoreResponseError
+from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError
 
+from .binding import LoopBinding, cancel
 from .channels import Listener
 from .hub import Hub
 from .lane import Lane, OnReply
-from .link import Connector
+from .link import Connector, Link
 from .observer import Observable, Observer
 from .presence import Presence
 from .sentinel import SentinelWatcher
@@ -46,6 +47,8 @@ class Topology(Protocol):
     """The telemetry hook, if there is one."""
     presence: Presence
     """The subscribers of the channels on which the stores publish."""
+    binding: LoopBinding
+    """The event loop that the connections belong to."""
 
     @property
     def requests(self) -> int:
@@ -82,6 +85,9 @@ class Topology(Protocol):
     async def close(self) -> None:
         """Close all connections."""
 
+    def abandon(self) -> None:
+        """Drop all connections from outside of their event loop."""
+
 
 class Standalone(Observable):
     """One server, or the primary that a Sentinel names: the connector asks it again for each connection.
@@ -103,28 +109,46 @@ class Standalone(Observable):
         watch: SentinelWatcher | None = None,
     ) -> None:
         self.retry_timeout = retry_timeout
+        self.binding = LoopBinding(self._renew, self.abandon)
         self._watch = watch
-        self._watching: asyncio.Task[None] | None = None
-        self.lane = Lane(connector, target, timeout=timeout, wait_replicas=wait_replicas)
-        self.lane.on_readonly = self._readonly
-        self.lane.on_opened = self.opened
-        self.presence = Presence(self.send, self.server)
-        self._hub: Hub | None = None
+        self._make_lane: Callable[[], Lane] = lambda: Lane(
+            connector, target, timeout=timeout, wait_replicas=wait_replicas
+        )
         self._make_hub: Callable[[], Hub] = lambda: Hub(
             connector, target, timeout=timeout, local=self.presence.local, on_counted=self.presence.counted
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._make_links()
 
-    def _check_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise InvalidArgumentError(
-                    "a store was used from a second event loop", hint="make one store for each event loop"
-                )
-            self._loop = loop
-            if self._watch is not None:
-                self._watching = loop.create_task(self._watch_sentinel(self._watch), name=f"watch {self.lane.target}")
+    def _make_links(self) -> None:
+        self._watching: asyncio.Task[None] | None = None
+        self.lane = self._make_lane()
+        self.lane.on_readonly = self._readonly
+        self.lane.on_opened = self._lane_opened
+        self.presence = Presence(self.send, self.server)
+        self._hub: Hub | None = None
+
+    def _renew(self) -> None:
+        """Make lane and hub anew, in place, since the stores keep this object. What ran on their loop has ended."""
+        closed, generation = self.lane.closed, self.lane.generation
+        self._discard()
+        if self._watch is not None:
+            self._watch.discard(forked=False)
+        self._make_links()
+        self.lane.closed = closed
+        # another number: a stream that was opened over the connection before must be inspected
+        self.lane.generation = generation
+        self.lane.next_generation = generation + 1
+
+    def _discard(self, error: HelixError | None = None) -> None:
+        for link in (self.lane, self._hub):
+            if link is not None:
+                link.discard(error, forked=self.binding.forked)
+
+    def _lane_opened(self, link: Link) -> None:
+        self.opened(link)
+        if self._watch is not None and self._watching is None:
+            watching = self._watch_sentinel(self._watch)
+            self._watching = asyncio.get_running_loop().create_task(watching, name=f"watch {self.lane.target}")
 
     async def _watch_sentinel(self, watch: SentinelWatcher) -> None:
         while True:
@@ -142,11 +166,12 @@ class Standalone(Observable):
 
     def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request on the lane; ``tag`` and ``follow`` make no difference."""
+        self.binding.check()
         self.lane.send(frame, on_reply)
 
     async def call(self, tag: str, frame: bytes) -> Any:
         """Send a request on the lane and wait for the reply."""
-        self._check_loop()
+        self.binding.check()
         try:
             return await self.lane.call(frame)
         except StoreResponseError as error:
@@ -183,7 +208,7 @@ class Standalone(Observable):
 
     def hub(self, tag: str) -> Hub:
         """The process's subscriptions."""
-        self._check_loop()
+        self.binding.check()
         if self.lane.closed:
             raise StoreClosedError("the store is closed")
         if self._hub is None:
@@ -201,6 +226,10 @@ class Standalone(Observable):
             stack.push_async_callback(self.presence.close)
             if self._watch is not None:
                 stack.push_async_callback(self._watch.close)
-            if self._watching is not None:
-                self._watching.cancel()
-                await asyncio.gather(self._watching, return_exceptions=True)
+            await cancel(self._watching)
+
+    def abandon(self) -> None:
+        """Drop lane and hub, and the connections to the Sentinels, from outside of their event loop."""
+        self._discard(None if self.binding.forked else StoreClosedError("the store is closed"))
+        if self._watch is not None:
+            self._watch.discard(forked=self.binding.forked)

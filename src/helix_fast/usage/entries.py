@@ -6,6 +6,7 @@ import base64
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Final
 
 from helix_fast.errors import HelixError
@@ -43,13 +44,21 @@ class EntryWriter:
         self._ttl = ttl
         self._index = index
         self.report = report
-        self._name = base64.b64encode(os.urandom(6)).decode()
         self._operations = itertools.count(1)
 
     @property
     def closed(self) -> bool:
         """Whether the store is closed."""
         return self._requests.closed
+
+    @cached_property
+    def _name(self) -> str:
+        # made on first use: a store that is made before a fork must not have the same name in every process after it
+        return base64.b64encode(os.urandom(6)).decode()
+
+    def check_loop(self) -> None:
+        """Raise InvalidArgumentError unless the running event loop may use the store."""
+        self._requests.check_loop()
 
     def operation(self) -> str:
         """A new operation id."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
+import time
 import zlib
 from collections import OrderedDict
 from typing import Final
@@ -46,7 +46,7 @@ class UsageIndex:
 
     async def list_session(self, session_id: str, ttl: int) -> None:
         """List a session, unless this process has done so lately. ``ttl`` in seconds; 0: forever."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._listed.get(session_id, 0.0) > now:
             return
         slack = ttl // _SLACK
@@ -64,6 +64,7 @@ class UsageIndex:
         Raises:
             InvalidArgumentError: a limit below 1, an invalid cursor.
         """
+        self._requests.check_loop()
         rows, following = await read_rows(
             self._requests, functools.partial(usage_index, self._prefix), limit, cursor, "find_session_ids"
         )

@@ -10,6 +10,7 @@ from helix_fast import arguments
 from helix_fast.clock import now_ms
 from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, UsageNotRecordedError
 from helix_fast.keys import check_id
+from helix_fast.transport.binding import cancel
 from helix_fast.transport.retry import is_transient, pause
 
 from .entries import EntryWriter
@@ -60,19 +61,25 @@ class UsageRecorder:
         """
         if self._closed or self._writer.closed:
             raise StoreClosedError("the recorder is closed")
+        self._writer.check_loop()
         if len(self._entries) >= self._max_pending:
             raise BufferFullError(
                 f"{len(self._entries)} usage entries wait to be recorded", hint="await flush(), or raise max_pending"
             )
         encoded = encode_entry(entry, now_ms(), self.session_id)
         self._entries.append(encoded)
+        self._start()
         if len(self._entries) >= self._max_batch:
             self._due.set()
-        if self._task is None:
-            if len(self._entries) < self._max_batch:
-                self._due.clear()  # it may still be set by the last flush
-            self._task = asyncio.get_running_loop().create_task(self._send(), name="usage recorder")
         return encoded.id
+
+    def _start(self) -> None:
+        """Have what is buffered sent, on the running event loop: it may be another than before, if that is closed."""
+        if self._task is not None and not self._task.get_loop().is_closed():
+            return
+        self._due = asyncio.Event()  # the last flush may have set the one before
+        self._flushes.clear()
+        self._task = asyncio.get_running_loop().create_task(self._send(), name="usage recorder")
 
     async def flush(self) -> None:
         """Wait until all entries added so far are acknowledged.
@@ -96,10 +103,7 @@ class UsageRecorder:
             await self._acknowledged()
         except HelixError as error:
             self._cause = error
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancel(self._task)
         self._lost.extend(self._entries)
         self._settled += len(self._entries)
         self._entries.clear()
@@ -107,7 +111,9 @@ class UsageRecorder:
 
     async def _acknowledged(self) -> None:
         """Wait until all entries added so far are acknowledged or dropped."""
+        self._writer.check_loop()
         if self._entries:
+            self._start()
             settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._flushes.append((self._settled + len(self._entries), settled))
             self._due.set()
@@ -119,6 +125,14 @@ class UsageRecorder:
             await self.close()
         except UsageNotRecordedError as error:
             self._writer.report(error)
+
+    def abandon(self) -> None:
+        """Report what is buffered as not recorded: the event loop that would send it cannot be had."""
+        self._closed = True
+        lost = list(self._entries)
+        self._entries.clear()
+        if lost:
+            self._writer.report(_not_recorded(lost, None))
 
     async def __aenter__(self: Self) -> Self:
         return self

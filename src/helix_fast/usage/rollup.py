@@ -106,6 +106,7 @@ class RollupReader:
 
     async def tree(self, root: str) -> UsageRollup | None:
         """The rollup of a session and of all sessions below it; one wave of requests for each level of the tree."""
+        self._requests.check_loop()
         by_session: dict[str, UsageRollup] = {}
         missing: list[str] = []
         seen = {root}

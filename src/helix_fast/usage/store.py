@@ -16,7 +16,8 @@ from helix_fast.errors import InvalidArgumentError, MalformedEntryError
 from helix_fast.index import SessionIdPage
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.lua import script
-from helix_fast.store import ConnectionOptions, RedisStore
+from helix_fast.options import ConnectionOptions
+from helix_fast.store import RedisStore, on_own_loop
 
 from .entries import EntryWriter
 from .filters import Range, check_kinds, check_range
@@ -314,6 +315,7 @@ class RedisUsageStore(RedisStore):
         kept.cursor = page.cursor
         return kept
 
+    @on_own_loop
     async def close(self) -> None:
         """Flush the recorders, then close the store. Safe to call twice.
 
@@ -324,3 +326,9 @@ class RedisUsageStore(RedisStore):
         # Storing totals is not awaited. It is sent in this turn of the loop, also by a program that reads one rollup.
         await asyncio.sleep(0)
         await super().close()
+
+    def _abandon(self) -> None:
+        super()._abandon()
+        if not self._requests.topology.binding.forked:  # there, the parent sends what is buffered
+            for recorder in list(self._recorders):
+                recorder.abandon()

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from helix_fast import AgentState, Helix, Lock, MergeChanges, RedisStateStore, TokenUsage
+from helix_fast import (
+    AgentState,
+    Helix,
+    InMemoryStreamManager,
+    Lock,
+    MergeChanges,
+    RedisResumableStorage,
+    RedisStateStore,
+    TokenUsage,
+    connect,
+)
 
 
 async def mistakes(helix: Helix, lock: Lock) -> None:
@@ -19,3 +29,12 @@ async def mistakes(helix: Helix, lock: Lock) -> None:
     await helix.usage.record_entry(TokenUsage(session_id="s"))  # refused: of which model?
     RedisStateStore("redis://localhost", key_prefix=b"p:")  # refused: a prefix is a text
     AgentState(session_id="s")  # refused: agent_type is missing
+    connect("redis://localhost", passwort="p")  # refused: no such option
+    connect("redis://localhost", streams={"max_len": 1})  # refused: no such option
+    connect("redis://localhost", usage={"ttl": 1})  # refused: it is ttl_seconds
+    connect("redis://localhost", timeout="5")  # refused: seconds are a number
+    connect("redis://localhost", ssl_cert_reqs="some")  # refused: none, optional or required
+    RedisStateStore("redis://localhost", max_checkpoint=1)  # refused: no such option
+    RedisResumableStorage("redis://localhost", max_len=1)  # refused: no such option
+    InMemoryStreamManager(max_len=1)  # refused: no such option
+    helix.state.on("errors", print)  # refused: there is only "error"

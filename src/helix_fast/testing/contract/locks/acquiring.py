@@ -326,7 +326,7 @@ class TestBadInput:
 
     async def test_only_errors_are_events(self, lock_manager: LockManager) -> None:
         with pytest.raises(InvalidArgumentError):
-            lock_manager.on("lost", print)
+            lock_manager.on("lost", print)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgumentError):
             lock_manager.on("error", cast("Any", "x"))
 
