@@ -209,6 +209,18 @@ async def of_append(streams: RedisStreamManager, storage: RedisResumableStorage)
     await storage.append("s", number(3), 3)
 
 
+async def of_writer(streams: RedisStreamManager, storage: RedisResumableStorage) -> None:
+    await streams.create_writer("s", "a")
+
+
+async def of_end(streams: RedisStreamManager, storage: RedisResumableStorage) -> None:
+    await streams.end_stream("s")
+
+
+async def of_reset(streams: RedisStreamManager, storage: RedisResumableStorage) -> None:
+    await streams.reset_stream("s")
+
+
 READERS = [of_reader, of_resumable, of_plain_reader, of_storage]
 
 
@@ -216,7 +228,8 @@ READERS = [of_reader, of_resumable, of_plain_reader, of_storage]
     ("meta", "calls"),
     [
         ({"base": "x"}, READERS), ({"base": "-5"}, READERS), ({"base": "1_0"}, READERS), ({"base": "9" * 30}, READERS),
-        ({"epoch": b"\xff"}, [*READERS, of_info]),
+        ({"epoch": b"\xff"}, [*READERS, of_info, of_writer]),
+        ({"terms": "x"}, [of_writer]), ({"terms": b"\xff"}, [of_writer]), ({"terms": ""}, [of_writer]),
         ({"output": "not json"}, [of_info]), ({"output": b"\xff"}, [of_info]), ({"output": "[" * 5000}, [of_info]),
         ({"status": b"\xff"}, [of_info]), ({"stopReason": b"\xff"}, [of_info]), ({"createdAt": b"\xff"}, [of_info]),
         ({"terms": "9" * 30 + ":1"}, [of_resumable, of_storage]),
@@ -249,7 +262,7 @@ async def test_readers_do_without_what_is_missing(
         assert await streams.get_info("s") is not None
 
 
-@pytest.mark.parametrize("call", [*READERS, of_info, of_create, of_append])
+@pytest.mark.parametrize("call", [*READERS, of_info, of_create, of_append, of_writer, of_end, of_reset])
 @pytest.mark.parametrize("key", [STREAM, META])
 async def test_key_of_another_type_is_an_error_that_names_it(
     streams: RedisStreamManager, storage: RedisResumableStorage, raw: Any, key: str, call: Reading

@@ -8,15 +8,22 @@ from __future__ import annotations
 import contextlib
 import secrets
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
 from helix_fast.clock import iso_now
-from helix_fast.errors import HelixError, InvalidArgumentError, StoreResponseError, StreamClosedError
+from helix_fast.errors import (
+    HelixError,
+    InvalidArgumentError,
+    MalformedStreamError,
+    StoreResponseError,
+    StreamClosedError,
+)
 from helix_fast.keys import StreamKeys, stream_control
-from helix_fast.lua import script
+from helix_fast.lua import Argument, Script, script
 from helix_fast.options import ConnectionOptions
 from helix_fast.replies import check_stream_reply
 from helix_fast.store import RedisStore, on_own_loop
@@ -127,7 +134,7 @@ class RedisStreamManager(RedisStore):
         await self._control.subscribe()
         generation = self._requests.topology.generation(stream_id)
         try:
-            reply = await self._requests.run(
+            reply = await self._run(
                 _OPEN,
                 stream_id,
                 (keys.stream, keys.meta, keys.lease),
@@ -139,7 +146,10 @@ class RedisStreamManager(RedisStore):
             raise
         check_stream_reply(stream_id, reply, token)
         _kind, _term, epoch, last, text, stop, reason, _status = reply
-        terms = Terms(text.decode(), epoch.decode(), fencing_token)
+        try:
+            terms = Terms(text.decode(), epoch.decode(), fencing_token)
+        except ValueError as error:
+            raise MalformedStreamError(keys.meta.decode(), f"terms or epoch are not ours: {error}") from error
         shared = self._appenders.get(stream_id)
         if shared is None or not shared.alive or shared.terms.current != terms.current:
             shared = Appender(
@@ -321,7 +331,7 @@ class RedisStreamManager(RedisStore):
             # Chunks that this process has buffered for the stream come before its end.
             with contextlib.suppress(StreamClosedError):
                 await appender.flush()
-        reply = await self._requests.run(
+        reply = await self._run(
             _END,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
@@ -354,7 +364,7 @@ class RedisStreamManager(RedisStore):
     async def _flag(self, stream_id: str, what: str, reason: str) -> None:
         keys = StreamKeys(self.key_prefix, stream_id)
         told = message(what.encode(), reason.encode(), stream_id)
-        reply = await self._requests.run(
+        reply = await self._run(
             _FLAG,
             stream_id,
             (keys.stream, keys.meta),
@@ -373,7 +383,7 @@ class RedisStreamManager(RedisStore):
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
         publish = await self._requests.publish_command()
-        reply = await self._requests.run(
+        reply = await self._run(
             _RESET,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
@@ -398,12 +408,16 @@ class RedisStreamManager(RedisStore):
             MalformedStreamError: what is stored is no stream of ours. InvalidIdError, StoreConnectionError.
         """
         keys = StreamKeys(self.key_prefix, stream_id)
-        try:
-            reply = await self._requests.run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
-        except StoreResponseError as error:
-            check_foreign(keys.stream, error)
-            raise
+        reply = await self._run(_INFO, stream_id, (keys.stream, keys.meta, keys.lease), ())
         return read_info(stream_id, keys, reply) if reply else None
+
+    async def _run(self, script: Script, stream_id: str, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
+        """Run a script; MalformedStreamError if it fails on what is stored."""
+        try:
+            return await self._requests.run(script, stream_id, keys, args)
+        except StoreResponseError as error:
+            check_foreign(keys[0], error)
+            raise
 
     @on_own_loop
     async def close(self) -> None:

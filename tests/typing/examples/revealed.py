@@ -64,6 +64,10 @@ async def streams(helix: Helix) -> None:
         reveal_type(await writer.write({"type": "text_delta", "delta": "a"}))  # int
         reveal_type(await writer.write(TextDeltaChunk(delta="b")))  # int
         reveal_type(writer.send_text("c"))  # None
+    reveal_type(helix.streams.read("s", wait_ms=5))  # ResumableReader
+    async for live in helix.streams.read("s"):
+        reveal_type(live)  # StoredChunk
+    reveal_type(await helix.streams.exists("s"))  # bool
     reader = await helix.streams.create_resumable_reader("s", from_sequence=3)
     assert reader is not None
     async with reader:
