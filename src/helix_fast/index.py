@@ -78,4 +78,4 @@ def _parse_cursor(cursor: object, method: str) -> tuple[int, str, bytes]:
             raise ValueError(cursor)
         return int(shard), score.decode(), member
     except (ValueError, TypeError, AttributeError, binascii.Error) as error:
-        raise InvalidArgumentError(f"{cursor!r} is no cursor of {method}") from error
+        raise InvalidArgumentError(f"{arguments.shown(cursor)} is no cursor of {method}") from error

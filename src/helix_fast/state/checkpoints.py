@@ -128,10 +128,10 @@ def _read_cursor(cursor: Any, session_id: str) -> str:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (TypeError, ValueError, binascii.Error) as error:
-        raise InvalidArgumentError(f"{cursor!r} is no cursor") from error
+        raise InvalidArgumentError(f"{arguments.shown(cursor)} is no cursor") from error
     ordinal, colon, owner = text.partition(":")
     if not colon or not (ordinal.isascii() and ordinal.isdigit()) or len(ordinal) > 16:
-        raise InvalidArgumentError(f"{cursor!r} is no cursor")
+        raise InvalidArgumentError(f"{arguments.shown(cursor)} is no cursor")
     if owner != session_id:
         raise InvalidArgumentError("the cursor is that of another session")
     return ordinal
