@@ -14,12 +14,27 @@ MAX_EXACT = 2**53 - 1
 MAX_TOKEN = 2**63 - 1
 
 
+def finite(value: float) -> bool:
+    """Whether a number is a finite float, or an int that can be one."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def shown(value: object) -> str:
+    """A refused value for a message; Python refuses to print an int of thousands of digits."""
+    return (
+        f"an int of {value.bit_length()} bits" if isinstance(value, int) and value.bit_length() > 128 else repr(value)
+    )
+
+
 def integer(value: object, what: str, low: int = 0, high: int = MAX_EXACT) -> int:
     """An int (no bool) from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgumentError(f"{what} must be an int, not {type(value).__name__}")
     if not low <= value <= high:
-        raise InvalidArgumentError(f"{what} must be from {low} to {high}, not {value}")
+        raise InvalidArgumentError(f"{what} must be from {low} to {high}, not {shown(value)}")
     return value
 
 
@@ -35,17 +50,17 @@ def ttl_seconds(value: object, what: str = "ttl") -> int:
 
 def milliseconds(value: object, what: str, low: int = 0) -> float:
     """A number of milliseconds, at least ``low``, as seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidArgumentError(f"{what} must be a number of milliseconds, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite(value):
+        raise InvalidArgumentError(f"{what} must be a number of milliseconds, not {shown(value)}")
     if value < low:
-        raise InvalidArgumentError(f"{what} must be at least {low} ms, not {value}")
+        raise InvalidArgumentError(f"{what} must be at least {low} ms, not {shown(value)}")
     return value / 1000
 
 
 def seconds(value: object, what: str, low: float = 0.0) -> float:
     """A number of seconds, at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidArgumentError(f"{what} must be a number of seconds, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite(value):
+        raise InvalidArgumentError(f"{what} must be a number of seconds, not {shown(value)}")
     if value < low:
         raise InvalidArgumentError(f"{what} must be at least {low:g} s, not {value:g}")
     return float(value)
