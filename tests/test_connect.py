@@ -11,6 +11,7 @@ import redis.asyncio
 
 import helix_fast
 from helix_fast import (
+    HelixError,
     InvalidArgumentError,
     InvalidUrlError,
     StoreAuthenticationError,
@@ -257,3 +258,22 @@ def test_helix_that_is_not_open_says_so(name: str) -> None:
 def test_helix_has_no_other_attributes() -> None:
     with pytest.raises(AttributeError, match="stat"):
         _ = connect("memory://").stat
+
+
+@pytest.mark.parametrize("huge", [10**400, 10**5000], ids=["400", "5000"])
+async def test_numbers_beyond_all_measure_are_refused(huge: int) -> None:
+    for make in (
+        lambda: connect("redis://localhost", locks={"default_ttl_ms": huge}).__aenter__(),
+        lambda: connect("memory://", timeout=huge).__aenter__(),
+        lambda: connect("memory://", streams={"block_timeout": huge}).__aenter__(),
+        lambda: connect("memory://", streams={"linger_ms": huge}).__aenter__(),
+        lambda: connect("memory://", state={"ttl": huge}).__aenter__(),
+    ):
+        with pytest.raises(HelixError):
+            await make()
+    async with connect("memory://") as helix:
+        for name in ("wait_ms", "ttl_ms"):
+            with pytest.raises(InvalidArgumentError, match=name):
+                await helix.locks.acquire("s", **{name: huge})
+            with pytest.raises(InvalidArgumentError, match=name):
+                helix.locks.hold("s", **{name: huge})

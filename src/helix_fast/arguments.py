@@ -23,6 +23,14 @@ _REPLACEMENT: Final = rb"\ufffd"
 _SHOWN: Final = 200  # characters of a value in a message
 
 
+def finite(value: float) -> bool:
+    """Whether a number is a finite float, or an int that can be one."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def integer(value: object, what: str, low: int = 0, high: int = MAX_EXACT) -> int:
     """An int (no bool) from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -42,25 +50,18 @@ def ttl_seconds(value: object, what: str = "ttl") -> int:
     return 0 if value is None else integer(value, what, 0, 10 * 365 * 86_400)
 
 
-def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int beyond all floats
-        return False
-
-
 def milliseconds(value: object, what: str, low: int = 0) -> float:
     """A number of milliseconds, at least ``low``, as seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _finite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite(value):
         raise InvalidArgumentError(f"{what} must be a number of milliseconds, not {shown(value)}")
     if value < low:
-        raise InvalidArgumentError(f"{what} must be at least {low} ms, not {value}")
+        raise InvalidArgumentError(f"{what} must be at least {low} ms, not {shown(value)}")
     return value / 1000
 
 
 def seconds(value: object, what: str, low: float = 0.0) -> float:
     """A number of seconds, at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _finite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite(value):
         raise InvalidArgumentError(f"{what} must be a number of seconds, not {shown(value)}")
     if value < low:
         raise InvalidArgumentError(f"{what} must be at least {low:g} s, not {value:g}")
@@ -79,7 +80,9 @@ def text(value: object, what: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value in a message: its repr, shortened; its type where that is not to be had (too deep, too many digits)."""
+    """A value in a message: its repr, shortened; its type where that is not to be had (too deep)."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"  # Python refuses to print one of thousands of digits
     try:
         found = repr(value)
     except Exception:  # noqa: BLE001  whatever a foreign object raises

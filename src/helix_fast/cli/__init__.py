@@ -17,7 +17,9 @@ def main() -> None:
             sys.stderr.write(MISSING + "\n")
             sys.exit(2)
         from .app import app
+        from .output import print_what_can_be_encoded
 
+        print_what_can_be_encoded()
         app(prog_name="helix-fast")
     except KeyboardInterrupt:
         # Ctrl-C during the imports; a running command handles it in `run`.

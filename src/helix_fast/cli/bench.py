@@ -26,6 +26,7 @@ from helix_fast.streams.writer import StreamWriter
 
 from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
 from .demo import percentile_ms
+from .output import counted, print_json
 
 STREAMS: Final = (1, 10, 100, 1000)
 TEXT: Final = "Hello, "
@@ -213,7 +214,7 @@ async def measure(
     async with connect(url, key_prefix=prefix, streams={"ttl": TTL_SECONDS}) as helix:
         helix.streams.on("error", lambda _error: None)  # the writes raise them
         for count in counts:
-            say(f"{count:,} streams")
+            say(counted(count, "stream"))
             points.append(await Load(helix.streams, count, seconds).take())
     size = len(
         msgspec.json.encode(TextDeltaChunk(delta=TEXT, agent_id="bench", agent_type="assistant", timestamp=10**12))
@@ -326,7 +327,7 @@ def bench(
             except (OSError, ValueError) as error:
                 fail(f"cannot write {plot}: {error}")
         if json:
-            sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+            print_json(report)
         else:
             Console().print(show(report))
         return 0

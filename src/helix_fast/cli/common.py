@@ -16,6 +16,7 @@ import typer
 from helix_fast.errors import HelixError
 
 DEFAULT_URL = "embedded://"
+NOTHING_THERE = "embedded:// is a new, empty server each time: name the server of your program by --url or HELIX_URL"
 USAGE_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
@@ -35,6 +36,11 @@ PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what 
 def examples(*lines: str) -> str:
     """The examples at the end of a command's ``--help``, one a line, not wrapped."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def where_else(url: str) -> str:
+    """The hint for an id under which nothing is stored."""
+    return NOTHING_THERE if url == DEFAULT_URL else "check the id, --prefix and --url"
 
 
 def fail(message: str, hint: str = "", code: int = USAGE_ERROR) -> NoReturn:

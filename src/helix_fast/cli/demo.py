@@ -24,6 +24,7 @@ from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, StoreConnectionError
 
 from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
+from .output import counted, print_json
 from .playback import Session, cut, script_of, slice_length
 
 REFRESH_SECONDS = 0.1
@@ -168,7 +169,7 @@ async def watch(sessions: Sequence[Session], began: float) -> None:
     )
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         total = sum(len(session.events) for session in sessions)
-        bar = progress.add_task(f"{len(sessions)} agents", total=total, speed=0.0, resumes=0)
+        bar = progress.add_task(counted(len(sessions), "agent"), total=total, speed=0.0, resumes=0)
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             received = sum(session.received for session in sessions)
@@ -201,7 +202,9 @@ def show(report: DemoReport, sessions: Sequence[Session]) -> None:
     troubled = [session for session in sessions if session.trouble is not None]
     if troubled:
         first = troubled[0]
-        sys.stderr.write(f"helix-fast: {len(troubled)} streams broke, the first {first.stream_id}: {first.trouble}\n")
+        sys.stderr.write(
+            f"helix-fast: {counted(len(troubled), 'stream')} broke, the first {first.stream_id}: {first.trouble}\n"
+        )
 
 
 def _milliseconds(value: float | None) -> str:
@@ -229,7 +232,7 @@ def demo(
     async def work() -> int:
         report = await play(url, agents, quiet=json)
         if json:
-            sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+            print_json(report)
         else:
             show(report, agents)
         return 0 if report.faultless else DIFFERENT

@@ -16,6 +16,7 @@ from helix_fast.keys import StreamKeys
 from helix_fast.requests import Requests
 
 from .findings import Finding
+from .output import counted
 from .rights import look_at_rights
 
 ROUND_TRIPS: Final = 100
@@ -27,8 +28,8 @@ CROWDED: Final = 0.9  # of a limit
 Info = dict[str, str]
 
 
-async def look_at_server(helix: Helix, prefix: str) -> AsyncIterator[Finding]:
-    """Everything that can be told with a server."""
+async def look_at_server(helix: Helix, prefix: str, *, temporary: bool = False) -> AsyncIterator[Finding]:
+    """Everything that can be told with a server; a ``temporary`` one is meant to keep nothing."""
     requests = helix.state._requests
     yield await round_trips(requests)
     cluster, tags = await look_at_cluster(requests)
@@ -40,7 +41,7 @@ async def look_at_server(helix: Helix, prefix: str) -> AsyncIterator[Finding]:
         except HelixError as error:  # noqa: PERF203
             refusal = str(error)
     if servers:
-        for check in (server_version, replication, memory, persistence, clients):
+        for check in (server_version, replication, memory, forgetting if temporary else persistence, clients):
             for finding in together({address: check(info) for address, info in servers.items()}):
                 yield finding
     if refusal:
@@ -85,7 +86,7 @@ async def look_at_cluster(requests: Requests) -> tuple[Finding | None, dict[str,
         state = settings_of(await requests.command("", b"CLUSTER", b"INFO")).get("cluster_state", "unknown")
     except StoreResponseError:
         state = "ok" if covered == SLOTS else "unknown"
-    detail = f"{len(nodes)} primaries, {covered} of {SLOTS} slots, state {state}"
+    detail = f"{counted(len(nodes), 'primary', 'primaries')}, {covered} of {SLOTS} slots, state {state}"
     if state != "ok" or covered != SLOTS:
         hint = "sessions in the missing slots fail: redis-cli --cluster check, then --cluster fix"
         return Finding("cluster", "error", detail, hint), tags
@@ -144,8 +145,9 @@ def replication(info: Info) -> Finding:
         hint = "writes need the primary: name it, or use redis+sentinel:// or redis+cluster://"
         return Finding("replication", "error", "this server is a replica", hint)
     count = int(info.get("connected_slaves", "0"))
-    detail = f"{count} replicas" if count != 1 else "1 replica"
-    return Finding("replication", "ok", f"a primary with {detail}" if count else "a primary without replicas")
+    return Finding(
+        "replication", "ok", f"a primary with {counted(count, 'replica')}" if count else "a primary without replicas"
+    )
 
 
 def memory(info: Info) -> Finding:
@@ -155,7 +157,9 @@ def memory(info: Info) -> Finding:
     hint = "CONFIG SET maxmemory-policy noeviction: then a full server refuses writes and keeps what it has"
     if evicted:
         level = "error" if limit and policy != "noeviction" else "warning"
-        return Finding("memory", level, f"{evicted} keys were evicted, maxmemory-policy is {policy}", hint)
+        return Finding(
+            "memory", level, f"{counted(evicted, 'key was', 'keys were')} evicted, maxmemory-policy is {policy}", hint
+        )
     if limit and policy != "noeviction":
         return Finding("memory", "warning", f"maxmemory-policy is {policy}: a full server throws sessions away", hint)
     shown = f"{info.get('used_memory_human', '?')} used"
@@ -184,6 +188,11 @@ def persistence(info: Info) -> Finding:
         return Finding(name, "warning", f"snapshots only (save {info['save']}): a crash loses what came after", hint)
     without = "no append-only file: a restart loses what was acknowledged"
     return Finding(name, "warning", without + (" since the last snapshot, if any" if "save" not in info else ""), hint)
+
+
+def forgetting(_info: Info) -> Finding:
+    """A server of ``embedded://`` without a directory goes with its last user, and its data with it."""
+    return Finding("persistence", "ok", "none, as embedded:// without a directory is meant to be")
 
 
 def clients(info: Info) -> Finding:

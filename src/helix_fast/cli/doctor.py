@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-
-import msgspec
 
 from helix_fast import codec, connect
 from helix_fast.embedded import find_server_binary
@@ -17,6 +14,7 @@ from helix_fast.errors import EmbeddedServerUnavailableError, HelixError, Invali
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, run
 from .diagnosis import look_at_server
 from .findings import Finding, show
+from .output import print_json
 
 FAULTY = 1
 
@@ -56,7 +54,7 @@ async def examine(url: str, prefix: str) -> list[Finding]:
     try:
         async with connect(url, key_prefix=prefix) as helix:
             findings.append(Finding("connection", "ok", "stands, and the credentials are right"))
-            findings += [finding async for finding in look_at_server(helix, prefix)]
+            findings += [finding async for finding in look_at_server(helix, prefix, temporary=url == DEFAULT_URL)]
     except InvalidArgumentError:
         raise
     except HelixError as error:
@@ -74,7 +72,7 @@ def doctor(url: UrlOption = DEFAULT_URL, prefix: PrefixOption = "helix:", json: 
     async def work() -> int:
         findings = await examine(url, prefix)
         if json:
-            sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
+            print_json(findings)
         else:
             show(findings)
         return FAULTY if any(finding.level == "error" for finding in findings) else 0

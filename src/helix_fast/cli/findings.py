@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .output import counted
+
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
@@ -40,9 +42,4 @@ def show(findings: list[Finding]) -> None:
     console = Console()
     console.print(table)
     errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))
-    console.print(f"{errors} {plural('error', errors)}, {warnings} {plural('warning', warnings)}")
-
-
-def plural(word: str, count: int) -> str:
-    """The word, with a plural s if the count needs one."""
-    return word if count == 1 else f"{word}s"
+    console.print(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")

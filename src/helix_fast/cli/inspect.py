@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import Annotated, Any
 
@@ -19,7 +18,8 @@ from helix_fast.locks.schema import LockInfo
 from helix_fast.state.schema import AgentState
 from helix_fast.streams.schema import StreamInfo
 
-from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
+from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run, where_else
+from .output import print_json
 from .sizes import sizes_of
 
 LONGEST_VALUE = 400
@@ -178,9 +178,9 @@ def inspect(
         async with connect(url, key_prefix=prefix) as helix:
             found = await look(helix, prefix, session)
         if found.state is None and found.stream is None and found.lock is None and not found.usage_entries:
-            fail(f"nothing is stored for {session!r}", "check the id, --prefix and --url")
+            fail(f"nothing is stored for {session!r}", where_else(url))
         if json:
-            sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+            print_json(found)
         else:
             show(found, messages)
         return 0

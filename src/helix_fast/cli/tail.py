@@ -23,7 +23,8 @@ from helix_fast.streams.chunks import TextDeltaChunk, encode_chunk
 from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
-from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
+from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run, where_else
+from .output import print_json, printable
 
 FAILED = 1
 
@@ -69,21 +70,9 @@ def wire(stored: StoredChunk) -> bytes:
     return encode_chunk(stored.chunk, None, None, 0)
 
 
-def printable(text: str) -> str:
-    """The text without control characters but tabs and line ends: model output must not control a terminal."""
-    return "".join(
-        character
-        if character.isprintable() or character in "\n\t"
-        else character.encode("unicode_escape", "backslashreplace").decode()
-        for character in text
-    )
-
-
 def show_json(stored: StoredChunk) -> None:
     """Print one chunk as a line of JSON."""
-    line = Line(stored.sequence, stored.epoch, msgspec.Raw(wire(stored)))
-    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-    sys.stdout.flush()
+    print_json(Line(stored.sequence, stored.epoch, msgspec.Raw(wire(stored))))
 
 
 def start_position(text: str) -> tuple[int, str | None]:
@@ -165,7 +154,7 @@ def tail(
             try:
                 await print_stream(helix.streams, stream, sequence, epoch, last=last, follow=follow, json=json)
             except StreamNotFoundError as error:
-                fail(str(error), "check the id, --prefix and --url")
+                fail(str(error), where_else(url))
             except SequenceGapError as error:
                 fail(str(error), f"go on behind the gap: --from {error.first_available - 1}")
             except StreamResetError as error:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,8 +17,9 @@ from helix_fast.usage.rollup_schema import CallTotals, TokenTotals, UsageRollup
 from helix_fast.usage.schema import UsageEntry
 from helix_fast.usage.store import RedisUsageStore
 
-from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run
+from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run, where_else
 from .inspect import moment, shown
+from .output import counted, print_json
 
 
 async def token_entries(usage: RedisUsageStore, rollup: UsageRollup) -> list[UsageEntry]:
@@ -85,8 +84,9 @@ def show(rollup: UsageRollup, console: Console) -> None:
     """Print a rollup as tables."""
     sessions = "" if rollup.by_session is None else f" and {len(rollup.by_session) - 1:,} below it"
     begun, ended = moment(rollup.first_timestamp), moment(rollup.last_timestamp)
+    entries = counted(rollup.entry_count, "entry", "entries")
     times = "" if begun is None else f", {begun} to {ended}"
-    console.print(Text(shown(f"session {rollup.session_id}{sessions}: {rollup.entry_count:,} entries{times}")))
+    console.print(Text(shown(f"session {rollup.session_id}{sessions}: {entries}{times}")))
     if rollup.by_model:
         console.print(models_table(rollup))
     if rollup.tool_stats.by_tool:
@@ -96,9 +96,11 @@ def show(rollup: UsageRollup, console: Console) -> None:
     if rollup.custom:
         console.print(custom_table(rollup))
     for kind, count in rollup.other_kinds.items():
-        console.print(Text(shown(f"{count:,} entries of kind {kind}, which this version does not know")))
+        console.print(
+            Text(shown(f"{counted(count, 'entry', 'entries')} of kind {kind}, which this version does not know"))
+        )
     if rollup.malformed_count:
-        console.print(Text(f"{rollup.malformed_count:,} stored entries cannot be counted"))
+        console.print(Text(f"{counted(rollup.malformed_count, 'stored entry', 'stored entries')} cannot be counted"))
     if rollup.missing_sessions:
         console.print(Text(shown("no usage of " + ", ".join(rollup.missing_sessions))))
 
@@ -123,7 +125,7 @@ def usage(
         async with connect(url, key_prefix=prefix) as helix:
             rollup = await helix.usage.get_rollup(session, include_sub_agents=include_sub_agents)
             if rollup is None:
-                fail(f"no usage is recorded for {session!r}", "check the id, --prefix and --url")
+                fail(f"no usage is recorded for {session!r}", where_else(url))
             entries = [] if plot is None else await token_entries(helix.usage, rollup)
         if plot is not None:
             from .usage_plot import draw
@@ -133,7 +135,7 @@ def usage(
             except (OSError, ValueError) as error:
                 fail(f"cannot write {plot}: {error}")
         if json:
-            sys.stdout.write(msgspec.json.encode(rollup).decode() + "\n")
+            print_json(rollup)
         else:
             show(rollup, Console())
         return 0

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, MalformedLockError
 
 MIN_TTL_MS: Final = 10
@@ -62,14 +63,20 @@ def decode_record(record: bytes, key: str) -> LockRecord:
 def check_ttl(ttl_ms: object, what: str = "ttl_ms") -> int:
     """Return whole milliseconds; InvalidArgumentError unless it is a number from 10 ms to some 30 years."""
     if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, (int, float)) or not MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
-        raise InvalidArgumentError(f"{what} must be a number of milliseconds from {MIN_TTL_MS}, not {ttl_ms!r}")
+        raise InvalidArgumentError(
+            f"{what} must be a number of milliseconds from {MIN_TTL_MS}, not {arguments.shown(ttl_ms)}"
+        )
     return int(ttl_ms)
 
 
 def check_wait(wait_ms: object) -> float:
     """Return seconds; InvalidArgumentError unless it is a number from 0. Infinity waits without limit."""
-    if isinstance(wait_ms, bool) or not isinstance(wait_ms, (int, float)) or math.isnan(wait_ms) or wait_ms < 0:
-        raise InvalidArgumentError(f"wait_ms must be a number of milliseconds from 0, not {wait_ms!r}")
+    if (
+        isinstance(wait_ms, bool)
+        or not isinstance(wait_ms, (int, float))
+        or not (wait_ms >= 0 and (wait_ms == math.inf or arguments.finite(wait_ms)))
+    ):
+        raise InvalidArgumentError(f"wait_ms must be a number of milliseconds from 0, not {arguments.shown(wait_ms)}")
     return wait_ms / 1000
 
 
