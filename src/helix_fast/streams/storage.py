@@ -230,6 +230,7 @@ class RedisResumableStorage(RedisStore):
         if self._requests.closed:
             raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()
+        self._requests.topology.hub(stream_id)  # checks the event loop, which sending alone does not
         top: asyncio.Future[Any] | None = None
         if from_sequence is None:
             # Asked now, so that chunks which the caller writes after this call are delivered.
