@@ -111,3 +111,21 @@ def test_what_connect_opened_in_one_run_works_in_the_next() -> None:
 
     helix = asyncio.run(opened())
     asyncio.run(used(helix))
+
+
+def test_a_subscription_may_be_the_first_thing_on_another_event_loop() -> None:
+    storage = InMemoryResumableStorage()
+
+    async def first() -> None:
+        await storage.create("s")
+        await storage.append("s", dict(CHUNK), 1)
+
+    async def second() -> None:
+        sequences: asyncio.Queue[int] = asyncio.Queue()
+        storage.subscribe("s", lambda _chunk, sequence: sequences.put_nowait(sequence))
+        await storage.append("s", dict(CHUNK), 2)
+        assert await asyncio.wait_for(sequences.get(), 20) == 2
+        await storage.close()
+
+    asyncio.run(first())
+    asyncio.run(second())

@@ -120,6 +120,8 @@ def test_any_number_of_keys_arguments_and_elements_goes_in_and_out(count: int) -
         "string.format = nil",
         "rawset(_G, 'x', 1)",
         "rawset(string, 'format', nil)",
+        "table.insert(_G, 'x')",
+        "table.insert(string, 1, 'x')",
         "setmetatable(_G, nil)",
         "setmetatable(string, {})",
         "getmetatable('').__index = nil",
@@ -149,6 +151,26 @@ def test_a_script_cannot_reach_what_it_must_not_nor_change_what_others_use(serve
     assert server("EVAL", harm, 0)[0] == "error"
     check = "return {type(redis.call), string.format('%d', 5), ('x'):rep(2), #KEYS, type(rawget(_G, 'x'))}"
     assert ask("EVAL", check, 0) == [b"function", b"5", b"xx", 0, b"nil"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "cjson.encode, setmetatable({[1] = 1, [3] = 3}, {__index = function() error('x') end})",
+        "cjson.encode, setmetatable({}, {__index = function() error('x') end})",
+        "cjson.decode, string.rep('1', 400)",
+        "cjson.decode, string.rep('[', 900) .. string.rep(']', 900)",
+        "redis.call, setmetatable({}, {__tostring = function() error('x') end})",
+    ],
+)
+def test_no_python_object_reaches_a_script_as_an_error(call: str) -> None:
+    script = f"local _, value = pcall({call}) return type(value)"
+    assert MemoryServer().execute("EVAL", script, 0) in {b"string", b"table"}
+
+
+def test_a_reply_that_contains_itself_is_an_error_of_the_script() -> None:
+    with pytest.raises(CommandError, match="stack"):
+        MemoryServer().execute("EVAL", "local t = {} t[1] = t return t", 0)
 
 
 def test_all_names_of_a_server_that_scripts_of_ours_may_use_are_there(server: Ask) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from helix_fast.errors import HelixError, StoreConnectionError, UsageNotRecordedError
+from helix_fast.errors import HelixError, StoreClosedError, StoreConnectionError, UsageNotRecordedError
 from helix_fast.keys import UsageKeys
 from helix_fast.testing.contract.lock_helpers import comes_true
 from helix_fast.testing.contract.usage_helpers import tokens, total
@@ -137,6 +137,46 @@ async def test_closing_while_the_server_is_away_gives_the_entries_back(
     async with RedisUsageStore(server_url) as other:
         assert await other.record_entries(entries) == 3
         assert await total(other) == 600
+
+
+async def test_a_flush_that_begins_while_the_recorder_closes_does_not_hang(fault_proxy: FaultProxy) -> None:
+    async with through(fault_proxy, retry_timeout=0.05) as store:
+        await store.exists("s")
+        recorder = store.recorder("s", linger_ms=60_000)
+        fault_proxy.refuse()
+        fault_proxy.cut_all()
+        recorder.add(tokens())
+
+        async def flush_twice() -> None:
+            with pytest.raises(StoreConnectionError):
+                await recorder.flush()
+            with pytest.raises(StoreClosedError):
+                await recorder.flush()
+
+        flushing = asyncio.get_running_loop().create_task(flush_twice())
+        closing = asyncio.get_running_loop().create_task(recorder.close())
+        done, _ = await asyncio.wait([flushing], timeout=20)
+        assert done
+        await flushing
+        with pytest.raises(UsageNotRecordedError):
+            await closing
+
+
+async def test_entries_are_reported_where_the_only_flush_was_cancelled(fault_proxy: FaultProxy) -> None:
+    reported: list[HelixError] = []
+    async with through(fault_proxy) as store:
+        store.on("error", reported.append)
+        await store._requests.command("", "SET", UsageKeys("helix", "s").entries, "no list")
+        fault_proxy.stall()
+        recorder = store.recorder("s")
+        recorder.add(tokens(id="a"))
+        flushing = asyncio.get_running_loop().create_task(recorder.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        fault_proxy.resume()
+        await until(lambda: bool(reported), what="a report")
+        assert isinstance(reported[0], UsageNotRecordedError)
+        await recorder.close()
 
 
 async def test_leaving_by_an_error_reports_the_entries_and_raises_that_error(fault_proxy: FaultProxy) -> None:

@@ -133,6 +133,13 @@ local names = {
   end,
 }
 names.server = names.redis
+local insert = table.insert
+function table.insert(table_, ...)
+  if sealed[table_] then
+    refuse()
+  end
+  return insert(table_, ...)
+end
 for _, name in ipairs({'coroutine', 'math', 'string', 'table'}) do
   names[name] = seal({}, _G[name])
 end

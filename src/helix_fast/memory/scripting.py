@@ -109,16 +109,20 @@ class Scripts:
             text, source, line = values
             where = b"%b:%d" % (source, line) if source else b"@user_script"
             raise CommandError((b"%b script: %b, on %b." % (text, digest, where)).decode(errors="replace"))
-        if kind == b"array":
-            return [value if type(value) is bytes else self._reply(value) for value in values[1:]]
         if kind == b"err":
             raise CommandError(values[0].decode(errors="replace"))
-        return Status(values[0]) if kind == b"ok" else self._reply(values[0])
+        try:
+            if kind == b"array":
+                return [value if type(value) is bytes else self._reply(value) for value in values[1:]]
+            return Status(values[0]) if kind == b"ok" else self._reply(values[0])
+        except RecursionError:
+            raise CommandError("ERR reached lua stack limit") from None
 
     def _start(self) -> None:
         self._lua = self._module.LuaRuntime(
-            encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False
-        )
+            encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False,
+            attribute_filter=_no_attribute,
+        )  # fmt: skip
         text = (resources.files("helix_fast") / "memory" / "sandbox.lua").read_bytes()
         around = self._lua.execute(b"return function(...) " + text + b"\nend")
         functions = (self._command, _sha1hex, self._encode, self._decode)
@@ -149,7 +153,7 @@ class Scripts:
         return self._lua.table_from(_plain(reply), recursive=True)
 
     def _reply(self, value: Any) -> Any:
-        """A script's value as a reply: a fraction is cut off, an array ends at its first nil."""
+        """A script's value as a reply: a fraction is cut off, an array ends at its first nil; no metatables."""
         if isinstance(value, bytes):
             return value
         if value is True:
@@ -158,12 +162,13 @@ class Scripts:
             return int(value) if abs(value) < 2.0**63 else -(1 << 63)
         if self._module.lua_type(value) != "table":
             return None
-        if isinstance(text := value[b"err"], bytes):
+        fields = {key: each for key, each in value.items() if type(key) is not bool}  # true would be the same as 1
+        if isinstance(text := fields.get(b"err"), bytes):
             return CommandError(text.decode(errors="replace"))
-        if isinstance(text := value[b"ok"], bytes):
+        if isinstance(text := fields.get(b"ok"), bytes):
             return Status(text)
         found: list[Any] = []
-        while (each := value[len(found) + 1]) is not None:
+        while (each := fields.get(len(found) + 1)) is not None:
             found.append(self._reply(each))
         return found
 
@@ -178,10 +183,10 @@ class Scripts:
             return False, f"bad argument #1 to 'decode' (string expected, got {given})".encode()
         try:
             value = self._decoded(_json_value(text))
-        except (ValueError, RecursionError) as error:
+            container = isinstance(value, (list, dict))
+            return True, self._lua.table_from(value, recursive=True) if container else value
+        except Exception as error:  # noqa: BLE001  none may cross into Lua
             return False, f"Expected value but found invalid token: {error}".encode()
-        container = isinstance(value, (list, dict))
-        return True, self._lua.table_from(value, recursive=True) if container else value
 
     def _decoded(self, value: Any) -> Any:
         """Every number becomes a double, an array and an object alike a table."""
@@ -205,6 +210,8 @@ class Scripts:
             return False, f"Cannot serialise {error}".encode()
         except RecursionError:
             return False, b"Cannot serialise, excessive nesting"
+        except Exception as error:  # noqa: BLE001  none may cross into Lua
+            return False, f"Cannot serialise: {error}".encode()
         return True, b"".join(out)
 
     def _encoded(self, value: Any, out: list[bytes]) -> None:
@@ -226,15 +233,16 @@ class Scripts:
             self._encode_table(value, out)
 
     def _encode_table(self, table: Any, out: list[bytes]) -> None:
-        """An array where all keys are positive integers, and there are any."""
+        """An array where all keys are positive integers, and there are any. Metatables are ignored, as by cjson."""
         items = list(table.items())
         if items and all(type(key) is int and key >= 1 for key, _value in items):
             size = max(key for key, _value in items)
             if size > _SPARSE_SAFE and size > len(items) * _SPARSE_RATIO:
                 raise _UnserialisableError("table: excessively sparse array")
+            values = dict(items)
             for number in range(1, size + 1):
                 out.append(b"," if number > 1 else b"[")
-                self._encoded(table[number], out)
+                self._encoded(values.get(number), out)
             out.append(b"]")
             return
         out.append(b"{")
@@ -266,6 +274,11 @@ def _json_value(text: bytes) -> Any:
 
 class _UnserialisableError(Exception):
     """A value that is no JSON."""
+
+
+def _no_attribute(_object: object, _name: object, _setting: bool) -> object:
+    """Should a Python object get into a script after all, it leads nowhere."""
+    raise AttributeError("a script has no Python")
 
 
 def _quoted(text: bytes) -> bytes:

@@ -107,6 +107,8 @@ class UsageRecorder:
         self._lost.extend(self._entries)
         self._settled += len(self._entries)
         self._entries.clear()
+        # A flush that began meanwhile: nothing is sent any more, and this call raises the entries.
+        self._fail_pending(StoreClosedError("the recorder is closed"))
         self._raise_lost()
 
     async def _acknowledged(self) -> None:
@@ -173,7 +175,7 @@ class UsageRecorder:
                 return
 
     def _drop(self, batch: list[EncodedEntry], error: Exception) -> None:
-        if self._flushes:
+        if any(not future.done() for _target, future in self._flushes):
             self._lost.extend(batch)
             self._cause = error
         else:
@@ -189,12 +191,16 @@ class UsageRecorder:
 
     def _fail_flushes(self, error: HelixError) -> None:
         """Fail pending flushes with a retryable error; with none pending, report it."""
-        flushes, self._flushes = self._flushes, []
-        for _target, future in flushes:
-            if not future.done():
-                future.set_exception(error)
-        if not flushes:
+        if not self._fail_pending(error):
             self._writer.report(error)
+
+    def _fail_pending(self, error: HelixError) -> bool:
+        """Fail pending flushes; whether there were any; a cancelled one does not count."""
+        pending = [future for _target, future in self._flushes if not future.done()]
+        self._flushes = []
+        for future in pending:
+            future.set_exception(error)
+        return bool(pending)
 
     def _raise_lost(self) -> None:
         lost, self._lost = self._lost, []
