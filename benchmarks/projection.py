@@ -22,7 +22,7 @@ BYTES: Final = "bytes to and from the server a chunk, ours"
 # Of a core that a server or a client may use: above it, waiting grows faster than work.
 HEADROOM: Final = 0.7
 CORES: Final = 16
-# For the kernel's network work and whatever else runs there.
+# For the kernel's network work and other processes.
 SYSTEM_CORES: Final = 1
 NODES: Final = 12
 STREAMS: Final = 100_000

@@ -60,7 +60,7 @@ class MemoryTransport(asyncio.Transport):
 
     @property
     def gone(self) -> bool:
-        """Whether its event loop was closed: nobody will ever close the connection or read from it."""
+        """Whether its event loop was closed: the connection will never be closed or read from."""
         return self._loop.is_closed()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -95,7 +95,7 @@ class MemoryTransport(asyncio.Transport):
         self._deliver(replies)
 
     def push(self, message: list[bytes]) -> None:
-        """Deliver a message of a channel, from whatever thread it was published in."""
+        """Deliver a message of a channel; called from the publisher's thread."""
         frame: list[bytes] = []
         encode(message, frame)
         if _running_loop() is self._loop:
@@ -124,7 +124,7 @@ class MemoryTransport(asyncio.Transport):
         self._end(None)
 
     def break_off(self) -> None:
-        """The server ends the connection, from whatever thread; replies that are on their way are lost."""
+        """The server ends the connection, from any thread; replies that are on their way are lost."""
         self._end(ConnectionResetError("the server in memory was restarted"))
 
     def _end(self, error: Exception | None) -> None:
@@ -178,8 +178,8 @@ class MemoryTopology(Standalone):
     def _leave_closed_loop(self) -> None:
         bound = self._loop
         if bound is not None and bound.is_closed() and not self.lane.closed:
-            # What ran on that loop has ended with it, and nothing in it can be woken or told. The stores keep this
-            # object, so it is made anew in place. A lane of another number: who opened a stream before must look.
+            # All tasks of that loop have ended with it, and none can be notified. The stores keep this object, so it is
+            # made anew in place. The lane gets another generation, so that open streams are inspected first.
             for transport in self._transports:
                 transport.close()
             self._transports.clear()

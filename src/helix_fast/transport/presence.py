@@ -1,4 +1,4 @@
-"""Presence of subscribers: who hears the channels on which this process publishes, in it and in other processes.
+"""Presence: which channels of this process have subscribers, local ones and those of other processes.
 
 Stored entries are handed to the process's own readers without a detour by the server. A channel without remote
 subscribers is not published on: its publisher is *silent*. Our readers announce themselves; subscribers of other
@@ -63,7 +63,7 @@ class Presence:
         subscribe_epoch: how often the server has begun to count this process among a channel's subscribers.
         counts_unreliable: the server's counts mean nothing, or it gives none. Then everything is published.
         sharded: pub/sub is sharded.
-        name: tells the readers of this process from those of others.
+        name: of this process; its readers announce themselves with it.
         poll_seconds: how long publishers are silent before they are polled for.
     """
 
@@ -131,9 +131,8 @@ class Presence:
             counts = zip(part, reply[1::2], strict=True)
             part = [publisher for publisher, count in counts if publisher.subscribers.exceeds_local(count)]
         elif isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:
-            self.counts_unreliable = (
-                True  # no such command, or no right to it: the next poll would fail in the same way
-            )
+            # No such command, or no right to it: the next poll would fail in the same way.
+            self.counts_unreliable = True
         _assume_present(part)
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ _REFUSED: Final = (
 
 
 class Sentinels(Sentinel):
-    """redis-py's set of Sentinels, whose errors tell the fault in one line, without credentials.
+    """redis-py's set of Sentinels, whose errors name the fault in one line, without credentials.
 
     Args:
         addresses: host and port of each.
@@ -86,7 +86,7 @@ def no_store(target: str) -> StoreResponseError:
 
 
 class SentinelWatcher:
-    """Tells when a primary was replaced but still runs: it accepts writes, which will be lost, until it is demoted.
+    """Detects that a primary was replaced but still runs: until it is demoted, it accepts writes, which will be lost.
 
     Args:
         manager: the set of Sentinels.
@@ -117,9 +117,6 @@ class SentinelWatcher:
         if self._owned:
             for sentinel in self._manager.sentinels:
                 await sentinel.aclose()
-
-
-Watch = SentinelWatcher  # the name that resolve.py still imports
 
 
 async def check_primary(connection: Any) -> None:
