@@ -81,7 +81,7 @@ async def run(size: Size, measures: Sequence[type[Measure]], *, peers: bool) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; the exit code is 1 if one could not be measured, whatever the ratios."""
+    """Run the benchmarks; the exit code is 1 if one could not be measured; ratios do not change it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
         "--quick", dest="size", action="store_const", const=QUICK, default=FULL, help="less data, <1 min"

@@ -70,7 +70,7 @@ class Append(Measure):
         for _ in range(self.appends):
             count = await self.store.append_messages(session, added)
         seconds = time.perf_counter() - began
-        check(count, before + self.appends, "count that the last append told")
+        check(count, before + self.appends, "count that the last append returned")
         check(await self.store.get_message_count(session), before + self.appends, "messages stored")
         return seconds / self.appends * 1e6
 

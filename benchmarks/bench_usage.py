@@ -96,7 +96,7 @@ class Rollup(Measure):
                 self._compare(rollup)
                 await self._stored(cold)
                 await self._warm(cold)
-                await cold.exists("nobody")  # totals that were sent without waiting have arrived, and can be deleted
+                await cold.exists("nobody")  # after its reply the totals, sent without waiting, can be deleted
         return self.count * self.times / seconds
 
     def _compare(self, rollup: Any) -> None:
@@ -163,14 +163,14 @@ class Rollup(Measure):
             sink.connect(self.server.socket_path)
             began = time.perf_counter()
             for _ in range(self.times):
-                came = 0
+                received = 0
                 for number, (request, _end) in enumerate(pages):
                     sink.sendall(request)
-                    while number >= PAGES_AHEAD and came < pages[number - PAGES_AHEAD][1]:
-                        came += sink.recv_into(buffer)
-                while came < end:
-                    came += sink.recv_into(buffer)
-                check(came, end, "bytes of all pages")
+                    while number >= PAGES_AHEAD and received < pages[number - PAGES_AHEAD][1]:
+                        received += sink.recv_into(buffer)
+                while received < end:
+                    received += sink.recv_into(buffer)
+                check(received, end, "bytes of all pages")
             return self.count * self.times / (time.perf_counter() - began)
 
     def also(self) -> Iterator[Also]:

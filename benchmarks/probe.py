@@ -40,7 +40,7 @@ class Probe:
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     def network_bytes(self) -> int:
-        """Bytes that the server has taken in and given out, this probe's among them."""
+        """Bytes that the server has received and sent, those of this probe included."""
         info = self.info("stats")
         return int(info["total_net_input_bytes"]) + int(info["total_net_output_bytes"])
 
@@ -53,7 +53,7 @@ class Probe:
         return int(self.info("clients")["connected_clients"]) - 1
 
     def channels(self, pattern: str) -> int:
-        """Channels of this pattern that somebody listens to: a live reader has one."""
+        """Channels of this pattern that have subscribers: a live reader has one."""
         return sum(len(self.command("PUBSUB", kind, pattern)) for kind in ("CHANNELS", "SHARDCHANNELS"))
 
     def length(self, key: str) -> int:

@@ -22,7 +22,7 @@ BYTES: Final = "bytes to and from the server a chunk, ours"
 # Of a core that a server or a client may use: above it, waiting grows faster than work.
 HEADROOM: Final = 0.7
 CORES: Final = 16
-# For the kernel's network work and whatever else runs there.
+# For the kernel's network work and other processes.
 SYSTEM_CORES: Final = 1
 NODES: Final = 12
 STREAMS: Final = 100_000
@@ -35,7 +35,7 @@ ASSUMPTIONS: Final = f"""\
 - Servers and clients are used to {HEADROOM:.0%}. On the machine of {CORES} cores {SYSTEM_CORES} is left to the system;
   the others are shared out so that neither side waits for the other.
 - Of {NODES} nodes the busiest decides. {STREAMS:,} streams are spread by hash slot as chance has it, so it has
-  {{imbalance:.1%}} more than the mean. Every node has a core to itself, and clients run elsewhere, as many as it takes.
+  {{imbalance:.1%}} more than the mean. Every node has a core to itself, and clients run on others, as many as it takes.
 - No replicas, no persistence: with `wait_replicas` or an append-only file the server's part grows.
 - An agent writes {PACE} chunks a second."""
 

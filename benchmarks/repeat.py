@@ -1,4 +1,4 @@
-"""One side of one measure again and again, for a profiler to look at: ``python -m benchmarks.repeat P2 --times 9``."""
+"""One side of one measure again and again, for a profiler: ``python -m benchmarks.repeat P2 --times 9``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .table import number
 
 
 async def repeat(measure: Measure, side: str, times: int) -> None:
-    """Print what each run comes to."""
+    """Print the result of each run."""
     await measure.open()
     try:
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""``results.json``: what a run of the benchmarks came to, and where."""
+"""``results.json``: the results of a run of the benchmarks, and the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def decode(data: bytes) -> Results:
         measures = {key: value for key, value in wire.items() if key not in _RESERVED}
         rest = {key: value for key, value in wire.items() if key in _RESERVED}
         if not isinstance(rest.get("peers"), list):
-            rest.pop("peers", None)  # written before peers were a list; the gate does not look at them
+            rest.pop("peers", None)  # written before peers were a list; the gate does not compare them
         return msgspec.convert({**rest, "measures": measures}, Results)
     except msgspec.MsgspecError as error:
         raise ResultsFileError(str(error)) from error

@@ -57,7 +57,7 @@ async def xadd_per_second(socket_path: str, key: str, chunk: bytes, count: int) 
 
 
 def read_rate(output: str) -> float:
-    """The last rate that `redis-benchmark -q` printed; before it come running ones, which it overwrites."""
+    """The last rate that `redis-benchmark -q` printed; it overwrites the running ones before it."""
     found = _RATE.findall(output)
     if not found:
         raise RuntimeError(f"no rate in what redis-benchmark printed: {output[-200:]!r}")

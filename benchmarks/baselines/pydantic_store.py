@@ -146,7 +146,7 @@ ENTRIES: Final[TypeAdapter[Any]] = TypeAdapter(AnyEntry)
 
 
 class Sums:
-    """What usage adds up to: what our rollup tells as well."""
+    """What usage adds up to: the same sums as our rollup's."""
 
     def __init__(self) -> None:
         self.prompt = self.completion = self.reasoning = self.cached = self.total = 0

@@ -145,7 +145,7 @@ async def listening(arena: Arena, pattern: str, count: int) -> None:
 
 
 def published(arena: Arena) -> int:
-    """PUBLISH commands that the server has been given."""
+    """PUBLISH commands that the server has received."""
     return int(arena.probe.info("commandstats").get("cmdstat_publish", {}).get("calls", 0))
 
 

@@ -2,15 +2,15 @@
 
 Pure classes: bytes and values in, values out. No attribute is a future, a lane, a topology or a loop.
     ChunkEncoder, BatchBuilder (encode), AppendFramer (frame), Sequencer, Window (sequence), Rollup (rollup)
-Hot classes: the inner loop of appenders and readers. They call the objects that they are given; they import nothing and
-decide no policy (no retry, no timeout).
+Hot classes: the inner loop of appenders and readers. They call the objects that they get, import nothing, and decide no
+policy (no retry, no timeout).
     Outbox, Write, Batch, FastAppend (append), RemoteSubscribers (subscribers), ChunkIterator, StreamEntry, PushBuffer
     (reader)
 
 Neither kind does I/O or reads a clock, and there is no mutable C state outside these objects.
 Free threading: ChunkEncoder and AppendFramer are immutable. BatchBuilder and Rollup guard their memory with the
-object's critical section; BatchBuilder runs no Python code and allocates nothing by Python inside it. Sequencer and Window hold
-numbers only: no race can free memory. The hot classes belong to the thread of their event loop.
+object's critical section; BatchBuilder runs no Python code and allocates nothing by Python inside it. Sequencer and
+Window hold numbers only: no race can free memory. The hot classes belong to the thread of their event loop.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -69,7 +69,7 @@ cdef class AppendFramer:
 
 cdef class Sequencer:
     cdef readonly uint64_t last     # last sequence known to be part of the stream
-    cdef uint64_t flying            # length of the range in flight; 0: none
+    cdef uint64_t in_flight         # length of the range in flight; 0: none
 
 
 cdef class Window:
@@ -84,7 +84,7 @@ cdef class Outbox:
     cdef readonly list ready        # appenders to be asked for their frames by the next write
     cdef readonly Py_ssize_t size   # bytes of the frames
     cdef readonly int64_t requests  # put in so far
-    cdef public bint scheduled      # the next write is: nobody need be told of another frame
+    cdef public bint scheduled      # the next write is scheduled: another frame needs no `wake`
 
     cdef bint put(self, object frame, object slot) except -1
 
@@ -135,12 +135,12 @@ cdef class FastAppend:
     cdef public double linger
     cdef public bint silent             # a publication was skipped, and a count of subscribers requested
 
-    # To the stream's server, by the shortest way.
+    # Send a request to the stream's server, by its lane if it is known.
     cdef int post(self, object frame, object slot, bint follow) except -1
     # READY: the next batch is sent on this turn of the event loop, or after `delay` seconds.
     cdef int join(self, double delay) except -1
     cdef int go_on(self) except -1
-    # Whether a reader in this process was given it.
+    # Whether a reader in this process got it.
     cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1
     cdef bytes nonce_of_next(self)
 
@@ -173,7 +173,7 @@ cdef class PushBuffer:
 
 cdef class _Step:
     cdef ChunkIterator source   # None once it has ended
-    cdef object waiting         # the coroutine, where nothing was at hand
+    cdef object waiting         # the coroutine of `_advance`, where no item was there
 
 
 # ---------------------------------------------------------------- pure: usage entries scanned and summed
@@ -203,13 +203,13 @@ cdef enum:                      # fields of an entry that are read, in the order
     CUSTOM_VALUE, ENTRY_FIELDS
 
 
-cdef enum:                      # integers of a slot; of tools and sub-agents 0: successes, 1: failures
+cdef enum:                      # integers of a group; of tools and sub-agents 0: successes, 1: failures
     PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE
     WHOLE_SUM                   # integers among the values or durations
     LOWEST, HIGHEST             # only among the large ones
 
 
-cdef enum:                      # groups of names, numbered as in plain/sums.py
+cdef enum:                      # sections of names, numbered as in plain/sums.py
     TOKENS, TOOLS, SUB_AGENTS, CUSTOM, OTHER, CHILDREN
 
 
@@ -235,7 +235,7 @@ cdef struct Value:              # a scanned value; its bytes belong to the entry
 
 
 cdef struct Entry:              # the numbers that one entry adds
-    int group
+    int section
     const char* name
     Py_ssize_t name_length
     int64_t integers[INTEGERS]
@@ -250,11 +250,11 @@ cdef struct Entry:              # the numbers that one entry adds
     Py_ssize_t child_length     # 0: none
 
 
-cdef struct Slot:               # the sums of one name in one group
+cdef struct Group:              # the sums of one name in one section
     char* name                  # malloc'd
     Py_ssize_t length
-    uint64_t mixed              # hash of group and name
-    int group
+    uint64_t mixed              # hash of section and name
+    int section
     int64_t count               # entries
     int64_t integers[WHOLE_SUM + 1]
     int64_t whole_count, low, high          # of integer values; low > high: none
@@ -263,22 +263,22 @@ cdef struct Slot:               # the sums of one name in one group
 
 
 cdef class Rollup:
-    cdef Slot* slots            # in the order of their first entry
-    cdef Py_ssize_t count       # slots used
-    cdef Py_ssize_t* index      # open addressing: place -> slot + 1, 0 where free
+    cdef Group* groups          # in the order of their first entry
+    cdef Py_ssize_t count       # groups used
+    cdef Py_ssize_t* index      # open addressing: place -> group + 1, 0 where free
     cdef Py_ssize_t places      # of index, a power of two, at least twice `count`
-    cdef dict large             # (slot, integer) -> sums beyond 64 bits
+    cdef dict large             # (group, integer) -> sums beyond 64 bits
     cdef readonly int64_t entry_count, malformed_count
     cdef int64_t first, last    # times; first > last: none
 
-    # Index of the slot of a name, a new one if there is none. The others add to slots, each entry whole or not at all.
-    cdef Py_ssize_t find(self, int group, const char* name, Py_ssize_t length) except -1
+    # Index of the group of a name, or of a new one. The others add to groups, each entry whole or not at all.
+    cdef Py_ssize_t find(self, int section, const char* name, Py_ssize_t length) except -1
     cdef int grow(self) except -1
     cdef int put_large(self, Py_ssize_t at, int field, object value) except -1
     cdef int put_integer(self, Py_ssize_t at, int field, int64_t value) except -1
     cdef void put_time(self, int64_t first, int64_t last) noexcept
     cdef int add_usual(self, const Entry* entry) except -1
     cdef int add_unusual(self, object reading) except -1
-    cdef int merge_slot(self, const Slot* source) except -1
-    cdef int restore_slot(self, object sums) except -1
-    cdef tuple export_slot(self, Py_ssize_t at)
+    cdef int merge_group(self, const Group* source) except -1
+    cdef int restore_group(self, object sums) except -1
+    cdef tuple export_group(self, Py_ssize_t at)

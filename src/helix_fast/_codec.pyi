@@ -1,7 +1,7 @@
 """One file: the contract of the codec, whole, for the compiled module and for `codec/plain`.
 
 Two kinds of names. *Pure* ones: bytes and values in, values out; no I/O, no clock. *Hot* ones (from `Outbox` on): the
-steps of each chunk through an appender and a reader; they call the objects that they are given, and decide no policy.
+steps of each chunk through an appender and a reader; they call the objects that they get, and decide no policy.
 
 Sequences, terms and timestamps are integers in 0..18446744073709551615: another value is OverflowError, another type
 (bool too) TypeError. Arguments of type bytes take bytes only: no bytearray, no memoryview (TypeError). A str with a
@@ -149,7 +149,7 @@ class AppendFramer:
             first: sequence of the first chunk, at least 1.
             count: chunks in the body, at least 1; not compared with the body.
             body: result of `BatchBuilder.take`.
-            nonce: tells this batch from every other.
+            nonce: distinguishes this batch from every other.
             min_id: entries below this id are trimmed; None: none.
 
         Raises:
@@ -278,7 +278,7 @@ def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
 def check_finite(value: object, binary: bool = True) -> None:
     """Refuse values that JSON cannot hold and that msgspec writes as null or as a string.
 
-    Looks into dict, list, tuple and msgspec structs.
+    Searches dict, list, tuple and msgspec structs.
 
     Args:
         binary: accept bytes, which msgspec writes as base64 text.
@@ -411,9 +411,9 @@ class Rollup:
         """
 
     def export(self) -> tuple[Any, ...]:
-        """The sums: (entry_count, malformed_count, first time or None, last time or None, groups, children).
+        """The sums: (entry_count, malformed_count, first time or None, last time or None, sections, children).
 
-        `groups` are five dicts by name: tokens by model, tools, sub-agents by type, custom by type, other kinds. A
+        `sections` are five dicts by name: tokens by model, tools, sub-agents by type, custom by type, other kinds. A
         value is (count, seven integers, count of integer numbers, their sum, least and greatest or None, count of
         fractions, their sum, rest of rounding, least and greatest or None). The seven integers are prompt,
         completion, reasoning, cached, total, reasoning inside completion, cached inside prompt; of tools and
@@ -494,11 +494,11 @@ class Write:
 
     owner: Any
     task: Any
-    """The calling task, known once the write has raised."""
+    """The calling task, set when the write has failed."""
     original: Any
     future: Future[int]
     fresh: bool
-    """Its writer has written nothing else since it raised."""
+    """Its writer has written nothing else since it failed."""
     count: int
     acked: int
     """Chunks that are stored."""
@@ -508,7 +508,7 @@ class Write:
     """Sequence of the last stored chunk."""
 
     def __init__(self, original: object, count: int, future: Future[int], owner: object = None) -> None: ...
-    def settle(self, chunks: int, last: int) -> None:
+    def acknowledge(self, chunks: int, last: int) -> None:
         """Count `chunks` more as stored, the last of them at `last`; with all of them stored, the future gets it."""
 
     def fail(self, error: BaseException) -> None:
@@ -522,7 +522,7 @@ class Batch:
         body: newline separated chunks.
         count: their number.
         writes: as the property of this name.
-        nonce: 8 characters that tell this batch from every other.
+        nonce: 8 characters that no other batch has.
         only: the write of a batch of one awaited chunk, in place of `writes`.
     """
 
@@ -569,7 +569,7 @@ class FastAppend:
         framer: makes the requests.
         terms: `current` is the number of the current term.
         buffer: the write buffer, with `sequence`, `open`, `batches`, `flushes`, `max_count` and `close_batch`.
-        nonce: 4 characters that tell this appender's batches from others'.
+        nonce: 4 characters that no other appender has; the nonces of its batches begin with them.
         max_length: chunks that the stream keeps, 0 for all.
         linger: seconds for which chunks are gathered; more than 0 disables the fast path.
         make_future: makes the future of an awaited write.
@@ -650,7 +650,7 @@ class FastAppend:
         """Nothing is in flight any more: go on with the next batch, if there is one."""
 
     def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
-        """Add a `text_delta` that nobody awaits, with that Unix time; closes a full batch and schedules its sending.
+        """Add a `text_delta` that is not awaited, with that Unix time; closes a full batch and schedules its sending.
 
         Raises:
             TypeError, UnicodeEncodeError: as `ChunkEncoder.encode_text`; nothing was added.
@@ -736,11 +736,13 @@ class StreamEntry:
 
 @disjoint_base
 class PushBuffer:
-    """The pushes that continue what a reader has seen. Owned by one thread.
+    """The pushes that one reader has not taken yet, and whether they count. Owned by one thread.
 
-    The rule of catching up: `start` once the channel is joined, `begin_read` before each request to the log, then
-    `next_pushed`. A gap, another term, a lost subscription, an event, or more than 512 pushes or 1 MiB make the buffer
-    `stale`: it holds no pushes until the log has been read again.
+    It holds the rule of catching up: *subscribe, read the log once more, then take the pushes that continue it*. That
+    reading finds every entry that was pushed before it; later pushes are buffered here. Call `start` when the channel
+    is joined, `begin_read` before each request to the log, `next_pushed` for the pushes, and `stop` at the end. A gap,
+    another term, a lost subscription, an event, or more than 512 pushes or 1 MiB make the buffer `stale`: it holds no
+    pushes until the log has been read again.
     """
 
     window: Window
@@ -748,13 +750,14 @@ class PushBuffer:
     entry_id: bytes
     """Id of the last entry seen, b"" for none."""
     decoder: Any
-    """`decoder.decode_entry(entry, after)` makes the chunks of a push."""
+    """`decode(body, last, after)` makes the chunks of a push; `decode_shared`, with the same arguments, makes chunks
+    that may be copied for other readers, or returns None."""
     live: bool
     """The channel is joined."""
     stale: bool
     """The log must be read before a push counts."""
     announce_on_read: bool
-    """The next request to the log must tell the stream's writers of this reader."""
+    """The next request to the log must announce this reader to the stream's writers."""
     waiter: Any
     """Future of a waiting reader."""
     pending: list[StreamEntry]
@@ -763,22 +766,22 @@ class PushBuffer:
     """Size of their bodies."""
 
     def start(self) -> None:
-        """The channel was joined."""
+        """The channel was joined: buffer its pushes, which count when the log has been read once more."""
 
     def begin_read(self) -> bool:
-        """The log is about to be read. Whether the request must announce this reader."""
+        """The log is about to be read; pushes from now on may be newer. Returns whether to announce this reader."""
 
     def fail_read(self, announce: bool) -> None:
-        """The request failed for which `begin_read` returned `announce`."""
+        """The request failed, and must be repeated; `begin_read` returned `announce` for it."""
 
     def stop(self) -> None:
-        """Take no more pushes."""
+        """Take no more pushes: the stream or its reader has ended."""
 
     def pushed(self, entry: StreamEntry | None) -> None:
         """Take a push and wake the reader; None: the log has something new. TypeError: it is neither."""
 
     def resync(self) -> None:
-        """The channel was joined anew: messages may have been missed."""
+        """The channel was joined anew: messages may be missing, so announce the reader and have the log read."""
 
     def mark_stale(self) -> None:
         """Drop the pushes and have the log read."""

@@ -1,4 +1,4 @@
-"""What an appender is handed, in tests of its fast path: each writes down how it was called."""
+"""Doubles of the lane, topology and presence, for tests of the fast path: each records its calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Waiting:
 
 
 class Lane:
-    """Takes requests, and writes down when it is woken."""
+    """Takes requests, and records when it is woken."""
 
     def __init__(self, codec: ModuleType, trace: list[Any]) -> None:
         self.outbox = codec.Outbox()
@@ -39,7 +39,7 @@ class Lane:
 
 
 class Presence:
-    """Knows who listens here, and writes down who is to be asked for."""
+    """Has the local subscribers, and records the publishers to poll for."""
 
     def __init__(self, trace: list[Any]) -> None:
         self.local: dict[bytes, Any] = {}

@@ -1,4 +1,4 @@
-"""Which codec a process gets, and that both have one surface."""
+"""The choice of the codec, compiled or plain, and that both have one surface."""
 
 from __future__ import annotations
 

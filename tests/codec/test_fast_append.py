@@ -59,7 +59,7 @@ REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "state", "failed", "queued",
     "flushed", "assisted", "observer", "observed", "closed", "refuses", "trouble", "many", "advance", "handed over",
-    "heard", "here", "asked", "counts_unreliable", "look", "come", "changed",
+    "counted", "local", "polled", "counts_unreliable", "catch up", "joined", "changed",
 ]  # fmt: skip
 
 
@@ -99,21 +99,21 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.observed = print if number % 2 else None
     elif name == "closed" and appender.lane:
         appender.lane.closed = bool(number % 2)
-    elif name == "heard":
+    elif name == "counted":
         return appender.subscribers(number % 3 if number < 8 else ValueError("no right to publish"))
-    elif name == "look":
+    elif name == "catch up":
         return appender.notify_catch_up()
     elif name == "changed":
         appender.topology.presence.subscribe_epoch += 1
-    elif name == "come":
+    elif name == "joined":
         appender.subscribers.assume_present()
-    elif name == "asked":
+    elif name == "polled":
         appender.silent = False
     elif name == "counts_unreliable":
         appender.topology.presence.counts_unreliable = bool(number % 2)
-    elif name == "here" and number < 3:
+    elif name == "local" and number < 3:
         appender.topology.presence.local.clear()
-    elif name == "here":
+    elif name == "local":
         appender.topology.presence.subscribe(counted=bool(number % 2))
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
@@ -198,7 +198,7 @@ def test_listeners_of_this_process_get_what_is_stored_and_count_for_nobody_else(
     appender.put(b"{}", None, None)
     appender(b"5-8")
     # The writer goes on when they have had their turn.
-    assert trace == ["wake", ("push", 5, 8, 8, b"{}"), ("poll_later", "s", True), ("soon", "settle", (1, 8))]
+    assert trace == ["wake", ("push", 5, 8, 8, b"{}"), ("poll_later", "s", True), ("soon", "acknowledge", (1, 8))]
     assert len(appender.lane.outbox.frames) == 1
     appender.subscribers(2)
     assert appender.subscribers.present
@@ -262,7 +262,7 @@ def test_an_appender_is_ready_once_for_all_that_is_added_before_the_lane_writes(
     assert (trace, outbox.ready, appender.state) == (["wake"], [appender], State.READY)
     assert outbox.take_ready() == [appender]
     assert outbox.ready == []
-    appender.advance()  # it was asked, and what it sent is stored; more has come meanwhile
+    appender.advance()  # the lane has asked it, its batch is stored, and more chunks were added meanwhile
     assert outbox.ready == [appender]
 
 
@@ -291,7 +291,7 @@ def test_what_was_counted_before_somebody_came_means_nothing(codec) -> None:
     subscribers(ValueError("no"))
     assert subscribers.present
     assert (subscribers.pending, subscribers.stale) == (1, 0)
-    subscribers(0)  # the reply to the look: nobody is there any more
+    subscribers(0)  # the reply to the catch-up message: no subscriber is left
     assert not subscribers.present
 
 
@@ -303,7 +303,7 @@ def test_a_count_from_about_the_time_when_this_process_was_counted_means_nothing
         appender.announce(sequence, sequence, b"{}")
     presence.subscribe(counted=True)
     presence.subscribe_epoch += 1
-    subscribers(1)  # somebody else, and this process was not counted yet: or this process
+    subscribers(1)  # another process, if this one was not counted yet; else this one
     subscribers(1)
     assert subscribers.present
     subscribers(1)

@@ -39,7 +39,7 @@ UNUSUAL = [LARGE, rb'{"kind":"tool","toolName":"s\u00e9arch"}', b'{"kind":"tool"
 
 
 class Call(NamedTuple):
-    """A call with all that it is given, so that the references to that can be counted."""
+    """A call with all its arguments, so that the references to them can be counted."""
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -60,7 +60,7 @@ def made_of(**fields: Any) -> dict[str, Any]:
 
 
 class Loud:
-    """Raises where it is looked at."""
+    """Raises when an attribute is read."""
 
     __struct_fields__ = ("field",)
 
@@ -189,7 +189,7 @@ class MallocInfo(ctypes.Structure):
 
 
 def malloc_bytes() -> int:
-    """Bytes in use of malloc; 0 where it does not tell."""
+    """Bytes in use of malloc; 0 if they are unknown."""
     try:
         ask = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError, TypeError):

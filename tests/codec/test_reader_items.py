@@ -1,4 +1,4 @@
-"""What a reader iterates over and the pushes that it buffers, in both codecs: a step is what a coroutine would be."""
+"""Iteration over chunks, and the buffer of pushes, in both codecs: a step behaves as a coroutine would."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.codec.twins import on_each_twin
 pytestmark = on_each_twin
 
 
-def items_of(codec: Any, *at_hand: Any, error_at: int | None = None) -> Any:
+def items_of(codec: Any, *items: Any, error_at: int | None = None) -> Any:
     """Items that wait for a page of three more, once, and end then."""
 
     class Pages(codec.ChunkIterator):
         def __init__(self) -> None:
-            self._items, self._index = list(at_hand), 0
-            self._error_at = len(at_hand) if error_at is None else error_at
+            self._items, self._index = list(items), 0
+            self._error_at = len(items) if error_at is None else error_at
             self.gate = asyncio.Event()
             self.pages = [["x", "y", "z"]]
 
@@ -71,7 +71,7 @@ async def test_a_step_that_does_not_begin_takes_nothing(codec) -> None:
     with pytest.raises(KeyError):
         items.__anext__().throw(KeyError("thrown"))
     later, sooner = items.__anext__(), items.__anext__()
-    assert await sooner == 1  # whoever awaits first has the first item
+    assert await sooner == 1  # the first to await gets the first item
     assert await later == 2
 
 
@@ -108,7 +108,7 @@ async def test_a_step_that_waits_takes_what_is_thrown_and_ends_when_closed(codec
     assert await items.__anext__() == "x"
 
 
-async def test_items_beyond_the_list_are_never_at_hand(codec) -> None:
+async def test_items_beyond_the_list_are_never_yielded(codec) -> None:
     items = items_of(codec, 1, 2, error_at=9)
     items.gate.set()
     assert [await items.__anext__() for _ in range(3)] == [1, 2, "x"]
@@ -156,7 +156,7 @@ async def test_a_step_that_catches_what_is_thrown_has_its_item(codec) -> None:
 
 
 class Decoder:
-    """Tells what it was given."""
+    """Returns its arguments."""
 
     def decode(self, body: bytes, last: int, after: int) -> Any:
         return body, last, after
@@ -216,7 +216,7 @@ async def test_what_does_not_continue_has_the_log_read(codec, ends) -> None:
 
 
 async def test_a_push_of_another_term_is_not_believed(codec) -> None:
-    """Behind a reset or a deletion sequences go on, and the event that tells of it may come later than the push."""
+    """After a reset or a deletion sequences go on, and its event may arrive later than the push."""
     for entry_id in (b"8-5", b"90-5", b"9", b"-9", b"99-5"):
         buffer = buffer_of(codec)
         buffer.entry_id = entry_id
@@ -249,7 +249,7 @@ async def test_a_push_counts_only_when_the_log_was_read_after_joining(codec) -> 
     buffer.start()
     buffer.pushed(push(codec, 6, 6))
     assert (buffer.idle(), buffer.next_pushed(), buffer.pending) == (False, None, []), "the log was not read"
-    assert buffer.begin_read(), "the first reading tells the writers of this reader"
+    assert buffer.begin_read(), "the first reading announces this reader to the writers"
     buffer.pushed(push(codec, 6, 6))
     buffer.fail_read(True)
     assert (buffer.idle(), buffer.next_pushed()) == (False, None), "the reading failed"
@@ -262,7 +262,7 @@ async def test_a_push_counts_only_when_the_log_was_read_after_joining(codec) -> 
 
 
 @pytest.mark.parametrize("verb", ["stop", "mark_stale", "resync"])
-async def test_nothing_is_at_hand_where_nothing_is_to_be_taken(codec, verb) -> None:
+async def test_nothing_is_next_where_nothing_is_to_be_taken(codec, verb) -> None:
     buffer = buffer_of(codec)
     buffer.pushed(push(codec, 6, 6))
     getattr(buffer, verb)()

@@ -1,4 +1,4 @@
-"""Entries that look like one before are read by their shape: the sums are the plain twin's, whatever differs."""
+"""Entries of a known shape: the sums are those of the plain twin, whatever differs."""
 
 from __future__ import annotations
 

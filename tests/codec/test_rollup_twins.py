@@ -1,4 +1,4 @@
-"""The compiled rollup and its plain twin: whatever is stored, they add up the same."""
+"""The compiled rollup and its plain twin: any stored bytes add up to the same in both."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ objects = st.builds(lambda kind, rest: {"kind": kind, **rest}, kinds, st.fixed_d
 
 @st.composite
 def raw_entries(draw: st.DrawFn) -> bytes:
-    """An entry as some program may have written it, or something that only looks like one."""
+    """An entry as some program may have written it, or something similar to one."""
     text = json.dumps(draw(objects), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, None, 1])))
     trick = draw(st.integers(0, 12))
     if trick == 1:

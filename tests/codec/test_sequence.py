@@ -27,10 +27,10 @@ counts = st.integers(1, 50) | st.integers(1, U64_MAX)
 )
 def test_sequencer_follows_a_plain_list_of_sequences(codec, last, steps) -> None:
     sequencer = codec.Sequencer(last)
-    flying: int | None = None
+    in_flight: int | None = None
     for name, *rest in steps:
         if name == "reserve":
-            if flying is not None:
+            if in_flight is not None:
                 with pytest.raises(RuntimeError):
                     sequencer.reserve(rest[0])
             elif last + rest[0] > U64_MAX:
@@ -38,19 +38,19 @@ def test_sequencer_follows_a_plain_list_of_sequences(codec, last, steps) -> None
                     sequencer.reserve(rest[0])
             else:
                 assert sequencer.reserve(rest[0]) == last + 1
-                flying = rest[0]
-        elif name == "commit" and flying is None:
+                in_flight = rest[0]
+        elif name == "commit" and in_flight is None:
             with pytest.raises(RuntimeError):
                 sequencer.commit()
         elif name == "commit":
-            last, flying = last + flying, None
+            last, in_flight = last + in_flight, None
             assert sequencer.commit() == last
         elif name == "rollback":
             sequencer.rollback()
-            flying = None
+            in_flight = None
         elif 0 <= last + rest[0] <= U64_MAX and rest[0] >= 0:
             sequencer.jump(last + rest[0])
-            last, flying = last + rest[0], None
+            last, in_flight = last + rest[0], None
         else:
             with pytest.raises((ValueError, OverflowError)):
                 sequencer.jump(last + rest[0])

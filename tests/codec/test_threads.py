@@ -116,7 +116,7 @@ def test_threads_with_objects_of_their_own_get_what_one_thread_gets(codec: Any) 
 @on_each_twin
 def test_an_encoder_and_a_framer_serve_many_threads(codec: Any) -> None:
     encoder, framer = codec.ChunkEncoder("agent", "é"), codec.AppendFramer(b"key", b"channel")
-    delta = "wide text € " * 5  # the same str for all: its UTF-8 is made by whoever comes first
+    delta = "wide text € " * 5  # the same str for all: its UTF-8 is made by the first to need it
 
     def work() -> list[bytes]:
         return [
@@ -143,7 +143,7 @@ def test_a_shared_batch_loses_no_chunk_and_tears_none() -> None:
             batch.add(b'{"timestamp":%d,"pad":"%b"}' % (number, b"x" * (number % 700)))
 
     def take() -> list[bytes]:
-        # Looked at while others change it: any of its states will do.
+        # Read while others change it: any of its states will do.
         return [batch.take() for _ in range(repeats) if batch.count >= 0 <= batch.size]
 
     *_, first, second = together(texts, texts, chunks, take, take)
@@ -165,16 +165,16 @@ def test_a_shared_rollup_counts_every_entry_once() -> None:
 
         return work
 
-    def look() -> None:
+    def export() -> None:
         for _ in range(repeats // (3 * MANY)):
             counted, malformed, *_ = rollup.copy().export()
             assert counted >= 0 <= malformed
             rollup.export()
 
-    together(add(0), add(1), add(1), look)
-    counted, malformed, first, last, groups, children = rollup.export()
+    together(add(0), add(1), add(1), export)
+    counted, malformed, first, last, sections, children = rollup.export()
     assert (counted, malformed, first, last, children) == (3 * repeats * 4, 3 * repeats, 5, 5, ["s-1"])
-    tokens, tools, agents, custom, other = groups
+    tokens, tools, agents, custom, other = sections
     assert (tokens["gpt-4o"][:3], tools["search"][0], agents["coder"][0], other) == (
         (3 * repeats, 27 * repeats, 15 * repeats),
         3 * repeats,
@@ -260,7 +260,7 @@ def test_what_another_thread_changes_meanwhile_is_read_or_refused(codec: Any) ->
                 except RuntimeError as error:
                     assert "changed" in str(error)  # noqa: PT017  what Python says of a dict that changes under a loop
                 assert codec.frame_command(command).startswith((b"*3\r\n", b"*4\r\n"))
-                with suppress(IndexError, ValueError):  # a list that shrinks between two looks at it
+                with suppress(IndexError, ValueError):  # a list that shrinks between two reads of it
                     assert codec.merge_entries(page, 0)[0] >= 2
                 assert len(codec.number_chunks(Numbered, command, 1, None)) >= 3
                 rollup = codec.Rollup()
@@ -286,6 +286,6 @@ def test_the_extension_does_not_switch_the_gil_on() -> None:
     place = importlib.util.find_spec("helix_fast._codec")
     assert place is not None
     assert place.origin is not None
-    # -I, as PYTHON_GIL=0 in the environment would keep the GIL off whatever the extension says.
+    # -I, as PYTHON_GIL=0 in the environment would keep the GIL off, also against the extension.
     done = subprocess.run([sys.executable, "-I", "-W", "error", "-c", program, place.origin], check=False)
     assert done.returncode == 0

@@ -103,7 +103,7 @@ async def test_a_stopped_holder_is_fenced_off_and_knows_when_it_goes_on(
             for kind in ("state", "reopen"):
                 assert {write["error"] for write in later if write["kind"] == kind} == {"stale_fencing_token"}
             assert "stale_fencing_token" in {write["error"] for write in later if write["kind"] == "stream"}
-            # Before it was told, it had at most one write on its way: the one in which it was stopped.
+            # Before it noticed, it had at most one write on its way: the one in which it was stopped.
             early = rest[: len(rest) - len(later)]
             assert sum(write["error"] is not None for write in early) <= 1
 

@@ -30,12 +30,12 @@ async def locks(server_url: str) -> AsyncIterator[RedisLockManager]:
 
 
 def has_subscribed(manager: RedisLockManager) -> Callable[[], Awaitable[bool]]:
-    """A condition: the one waiter of a manager hears of releases."""
+    """A condition: the one waiter of a manager is subscribed to releases."""
 
-    async def heard() -> bool:
+    async def subscribed() -> bool:
         return any(waiter._subscription.done() for waiter in manager._waiters)
 
-    return heard
+    return subscribed
 
 
 @pytest.fixture
@@ -331,13 +331,13 @@ class TestQueue:
         waiter = asyncio.create_task(locks.acquire("s", wait_ms=20_000))
         await waiting(locks, 2)
         await asyncio.sleep(0.1)  # its subscription stands
-        await lock.release()  # the leaver is called, and does not come
+        await lock.release()  # the waiter that has left is notified, and does not answer
         started = time.monotonic()
         locks._backend.drop("s", b"", "leaver")
         assert await waiter is not None
         assert time.monotonic() - started < 0.5
 
-    async def test_a_waiter_cancelled_with_the_lock_at_hand_gives_it_back(self, locks: RedisLockManager) -> None:
+    async def test_a_waiter_cancelled_after_it_got_the_lock_releases_it(self, locks: RedisLockManager) -> None:
         lock = await taken(locks)
         waiter = asyncio.create_task(locks.acquire("s", ttl_ms=60_000, wait_ms=20_000))
         await comes_true(has_subscribed(locks))

@@ -1,4 +1,4 @@
-"""Commands in memory answer as on a server: the same words go to both, one after the other."""
+"""Commands in memory answer as on a server: the same commands go to both, one after the other."""
 
 from __future__ import annotations
 

@@ -51,15 +51,15 @@ class TestDeadline:
         clock.now += 0.001
         assert not await locks.is_locked("s")
 
-    @pytest.mark.parametrize("look", [lambda lock: lock.fencing_token, lambda lock: lock.held, lambda lock: lock.lost])
+    @pytest.mark.parametrize("read", [lambda lock: lock.fencing_token, lambda lock: lock.held, lambda lock: lock.lost])
     async def test_looking_at_a_lock_is_enough_to_notice(
-        self, locks: InMemoryLockManager, clock: Clock, look: Any
+        self, locks: InMemoryLockManager, clock: Clock, read: Any
     ) -> None:
         lock = await taken(locks, ttl_ms=10_000)
         event = lock.lost
         clock.now += 11  # as in a process that was stopped: no timer has fired yet
         assert not event.is_set()
-        look(lock)
+        read(lock)
         assert event.is_set()
 
     async def test_the_token_can_be_read_for_ever(self, locks: InMemoryLockManager, clock: Clock) -> None:
@@ -119,22 +119,22 @@ class TestHold:
     async def test_a_callback_is_not_called_within_the_bodys_step(
         self, locks: InMemoryLockManager, clock: Clock
     ) -> None:
-        told: list[Lock] = []
+        notified: list[Lock] = []
         with pytest.raises(LockLostError):  # noqa: PT012
-            async with locks.hold("s", ttl_ms=10_000, on_lost=told.append) as lock:
+            async with locks.hold("s", ttl_ms=10_000, on_lost=notified.append) as lock:
                 clock.now += 11
                 assert lock.lost.is_set()
-                assert not told
+                assert not notified
                 await asyncio.sleep(0)
-                assert told == [lock]
+                assert notified == [lock]
 
     async def test_loss_found_on_leaving_calls_nobody_back(self, locks: InMemoryLockManager, clock: Clock) -> None:
-        told: list[Lock] = []
+        notified: list[Lock] = []
         with pytest.raises(LockLostError):
-            async with locks.hold("s", ttl_ms=10_000, on_lost=told.append, cancel_on_lost=True):
+            async with locks.hold("s", ttl_ms=10_000, on_lost=notified.append, cancel_on_lost=True):
                 clock.now += 11
         await asyncio.sleep(0)
-        assert not told, "the error says it already"
+        assert not notified, "the error says it already"
 
     async def test_a_body_that_catches_its_cancellation_is_told_all_the_same(
         self, locks: InMemoryLockManager, clock: Clock
@@ -153,11 +153,11 @@ class TestHold:
         locks = InMemoryLockManager(clock=clock, logger=logging.getLogger("mine"))
         locks._errors.report(HelixError("one"))
         assert caplog.record_tuples == [("mine", logging.ERROR, "HelixError: one")]
-        heard: list[HelixError] = []
+        reported: list[HelixError] = []
         locks.on("error", lambda _: 1 / 0)
-        locks.on("error", heard.append)
+        locks.on("error", reported.append)
         locks._errors.report(HelixError("two"))
-        assert [str(error) for error in heard] == ["two"]
+        assert [str(error) for error in reported] == ["two"]
         assert "callback failed" in caplog.text
 
 

@@ -29,7 +29,7 @@ async def test_each_has_a_loop_of_its_own(number):
     if number == 1:
         await state.create_session("s", agent_type="a")
     assert await state.append_messages("s", [{"role": "user"}]) == number
-    writer = await streams.create_writer("s", "a")  # and nobody closes it
+    writer = await streams.create_writer("s", "a")  # and it is never closed
     assert await writer.write({"type": "text_delta", "delta": "x"}) == number
     reader = await streams.create_reader("s")
     assert [(await reader.__anext__()).delta for _ in range(number)] == ["x"] * number

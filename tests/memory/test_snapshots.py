@@ -19,7 +19,7 @@ CHANGE = (
     "APPEND s w", "PERSIST e", "HSET h f w g x", "LPUSH l c", "SREM m a", "ZADD z 9 a", "XADD x 3-1 f w",
     "XTRIM x MINID 2", "SET new v", "HDEL h f", "LPOP l", "DEL s",
 )  # fmt: skip
-LOOK = (
+INSPECTION = (
     "GET s", "PTTL e", "HGETALL h", "LRANGE l 0 -1", "SMEMBERS m", "ZRANGE z 0 -1 WITHSCORES", "XRANGE x - +", "KEYS *",
     "TIME", "INFO",
 )  # fmt: skip
@@ -48,21 +48,21 @@ def test_everything_is_as_it_was_however_often_it_is_restored() -> None:
     server = MemoryServer(Clock())
     run(server, FILL)
     before = server.snapshot()
-    then = run(server, LOOK)
+    then = run(server, INSPECTION)
     for _ in range(3):
         run(server, CHANGE)
-        assert run(server, LOOK[:-1]) != then[:-1]
+        assert run(server, INSPECTION[:-1]) != then[:-1]
         server.restore(before)
-        assert run(server, LOOK) == then
+        assert run(server, INSPECTION) == then
 
 
 def test_a_snapshot_can_be_restored_in_another_server() -> None:
     one, two = MemoryServer(Clock()), MemoryServer(Clock())
     run(one, FILL)
     two.restore(one.snapshot())
-    then = run(two, LOOK)
+    then = run(two, INSPECTION)
     run(one, CHANGE)
-    assert run(two, LOOK[:-2]) == then[:-2]
+    assert run(two, INSPECTION[:-2]) == then[:-2]
 
 
 def test_a_new_history_has_new_ids_and_the_old_one_its_own() -> None:

@@ -31,13 +31,13 @@ PUSHES = b"helix:stream:{s}:push"
 CLASSES = (InMemoryStateStore, InMemoryStreamManager, InMemoryResumableStorage, InMemoryUsageStore, InMemoryLockManager)
 
 
-async def hears(server: MemoryServer, channel: bytes, *, again: bool = True) -> None:
-    """Until somebody hears a channel, or nobody does any more."""
+async def subscribed(server: MemoryServer, channel: bytes, *, again: bool = True) -> None:
+    """Until a channel has a subscriber, or has none any more."""
     for _ in range(1_000):
         if (channel in server.execute("PUBSUB", "CHANNELS")) is again:
             return
         await asyncio.sleep(0)
-    raise AssertionError(f"{channel!r} heard: {not again}")
+    raise AssertionError(f"{channel!r} has a subscriber: {not again}")
 
 
 # one server, many stores
@@ -131,8 +131,8 @@ def test_threads_with_loops_of_their_own_may_share_a_server() -> None:
             seen: list[int] = []
             for _ in range(50):
                 await writer.write(CHUNK)
-                # Each has come before the next is written: pushed, not read. The loop goes on meanwhile, since a writer
-                # whose stream nobody has heard so far must hear of the reader.
+                # Each arrives before the next is written: pushed, not read. The loop goes on meanwhile: the reader must
+                # announce itself to a writer whose stream had no subscriber so far.
                 seen.append(await asyncio.to_thread(read.get, timeout=10))
             await writer.close()
             await streams.end_stream("s")
@@ -147,13 +147,13 @@ async def test_a_store_used_from_a_second_loop_says_so() -> None:
         await state.exists("s")
         failure: list[BaseException] = []
 
-        def elsewhere() -> None:
+        def other_loop() -> None:
             try:
                 asyncio.run(state.exists("s"))
             except HelixError as error:
                 failure.append(error)
 
-        thread = threading.Thread(target=elsewhere)
+        thread = threading.Thread(target=other_loop)
         thread.start()
         thread.join(5)
         assert isinstance(failure[0], InvalidArgumentError)
@@ -224,7 +224,7 @@ def test_a_server_that_is_none_is_refused(kind: Any) -> None:
         kind("redis://localhost")
 
 
-# the way to the server
+# the connection to the server
 
 
 async def test_what_the_server_refuses_is_a_typed_error() -> None:
@@ -258,7 +258,7 @@ async def test_closing_leaves_nothing_behind() -> None:
         reader = await streams.create_resumable_reader("s")
         assert reader is not None
         waiting = asyncio.create_task(reader.__anext__())
-        await hears(server, PUSHES)
+        await subscribed(server, PUSHES)
         await storage.close()
         await streams.close()
         with pytest.raises((HelixError, StopAsyncIteration)):
@@ -275,12 +275,12 @@ async def test_a_forgotten_reader_is_unsubscribed() -> None:
         assert reader is not None
         await reader.__anext__()
         waiting = asyncio.create_task(reader.__anext__())
-        await hears(streams.server, PUSHES)
+        await subscribed(streams.server, PUSHES)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         del reader, waiting
         gc.collect()
-        await hears(streams.server, PUSHES, again=False)
+        await subscribed(streams.server, PUSHES, again=False)
 
 
 async def test_a_cancelled_call_leaves_the_next_its_own_reply() -> None:

@@ -33,7 +33,7 @@ async def test_writers_opened_together_listen_once(make_streams: Any) -> None:
     await asyncio.gather(*(streams.create_writer(f"s{n}", "a") for n in range(20)))
     hub = streams._requests.topology.hub("")
     hub = getattr(hub, "_where", {}).get(b"helix:stream-control", hub)
-    assert len(hub._channels[b"helix:stream-control"].listeners) == 1
+    assert len(hub._channels[b"helix:stream-control"].subscribers) == 1
 
 
 async def test_a_listener_missed_by_a_lost_subscription_is_found_afterwards(make_streams: Any) -> None:

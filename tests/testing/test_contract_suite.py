@@ -44,7 +44,7 @@ class Locks(InMemoryLockManager):
 
 
 class OpenLocks(Locks):
-    '''Gives a lock to whoever asks.'''
+    '''Gives a lock to every caller.'''
 
     async def acquire(self, session_id, **options):
         return await super().acquire(f"{session_id}-{uuid.uuid4().hex}", **options)

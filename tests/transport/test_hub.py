@@ -1,4 +1,4 @@
-"""The hub against a real server: who subscribed hears everything, or is told that something may be missing."""
+"""The hub against a real server: a subscriber gets every message, or is notified that some may be missing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.streams_under_fault import StreamStore, storage
 pytestmark = pytest.mark.timeout(60)
 
 
-class Ear:
+class Subscriber:
     def __init__(self) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self.resyncs = 0
 
     def pushed(self, payload: bytes) -> None:
-        self.heard.append(payload)
+        self.received.append(payload)
 
     def resync(self) -> None:
         self.resyncs += 1
@@ -37,24 +37,24 @@ def hub_of(store: StreamStore) -> Hub:
     return topology.hub("")
 
 
-async def listeners(store: StreamStore, channel: bytes) -> int:
+async def subscribers(store: StreamStore, channel: bytes) -> int:
     return int((await store._requests.command("", b"PUBSUB", b"NUMSUB", channel))[1])
 
 
-async def hears(store: StreamStore, channel: bytes, count: int) -> None:
+async def subscribed(store: StreamStore, channel: bytes, count: int) -> None:
     for _ in range(2000):
-        if await listeners(store, channel) == count:
+        if await subscribers(store, channel) == count:
             return
         await asyncio.sleep(0.002)
-    pytest.fail(f"{await listeners(store, channel)} connections hear {channel!r}, not {count}")
+    pytest.fail(f"{await subscribers(store, channel)} connections subscribe to {channel!r}, not {count}")
 
 
-async def test_a_channel_counts_as_heard_only_while_the_server_counts_it(
+async def test_a_channel_counts_as_subscribed_only_while_the_server_counts_it(
     server_url: str, fault_proxy: FaultProxy
 ) -> None:
     async with storage(server_url) as direct, storage(fault_proxy.url) as store:
-        hub, local, ear = hub_of(store), store._requests.topology.presence.local, Ear()
-        joining = asyncio.ensure_future(hub.subscribe(b"{c}", ear, stream=True))
+        hub, local, subscriber = hub_of(store), store._requests.topology.presence.local, Subscriber()
+        joining = asyncio.ensure_future(hub.subscribe(b"{c}", subscriber, stream=True))
         await asyncio.sleep(0)
         assert not local[b"{c}"].counted
         await joining
@@ -62,49 +62,49 @@ async def test_a_channel_counts_as_heard_only_while_the_server_counts_it(
         hub.give_up("cut")
         assert not local[b"{c}"].counted
         await until(lambda: local[b"{c}"].counted)
-        assert await listeners(direct, b"{c}") == 1
-        hub.unsubscribe(b"{c}", ear)
+        assert await subscribers(direct, b"{c}") == 1
+        hub.unsubscribe(b"{c}", subscriber)
         assert not local
-        await hub.subscribe(b"{d}", ear, stream=True)
+        await hub.subscribe(b"{d}", subscriber, stream=True)
         await hub.close()
         assert not local
 
 
 async def test_confirmed_listener_hears_what_follows(server_url: str) -> None:
     async with storage(server_url) as store:
-        hub, ears = hub_of(store), [Ear() for _ in range(3)]
-        for ear in ears:
-            await hub.subscribe(b"c", ear)
+        hub, several = hub_of(store), [Subscriber() for _ in range(3)]
+        for subscriber in several:
+            await hub.subscribe(b"c", subscriber)
         for n in range(100):
             await store._requests.command("", b"PUBLISH", b"c", n)
-        await until(lambda: all(len(ear.heard) == 100 for ear in ears))
-        assert ears[0].heard == [b"%d" % n for n in range(100)]
-        assert await listeners(store, b"c") == 1
+        await until(lambda: all(len(subscriber.received) == 100 for subscriber in several))
+        assert several[0].received == [b"%d" % n for n in range(100)]
+        assert await subscribers(store, b"c") == 1
 
 
 async def test_last_listener_to_leave_unsubscribes(server_url: str) -> None:
     async with storage(server_url) as store:
-        hub, one, two = hub_of(store), Ear(), Ear()
+        hub, one, two = hub_of(store), Subscriber(), Subscriber()
         await hub.subscribe(b"c", one)
         await hub.subscribe(b"c", two)
         hub.unsubscribe(b"c", one)
         hub.unsubscribe(b"c", one)
         await store._requests.command("", b"PUBLISH", b"c", "x")
-        await until(lambda: two.heard == [b"x"])
-        assert one.heard == []
+        await until(lambda: two.received == [b"x"])
+        assert one.received == []
         hub.unsubscribe(b"c", two)
-        await hears(store, b"c", 0)
+        await subscribed(store, b"c", 0)
         assert hub.channels == 0
 
 
 async def test_collected_listener_is_unsubscribed(server_url: str) -> None:
     async with storage(server_url) as store:
-        hub, kept = hub_of(store), Ear()
+        hub, kept = hub_of(store), Subscriber()
         await hub.subscribe(b"kept", kept)
-        await hub.subscribe(b"gone", Ear())
+        await hub.subscribe(b"gone", Subscriber())
         gc.collect()
-        await hears(store, b"gone", 0)
-        assert await listeners(store, b"kept") == 1
+        await subscribed(store, b"gone", 0)
+        assert await subscribers(store, b"kept") == 1
 
 
 async def test_coming_and_going_ends_as_the_last_call_says(server_url: str) -> None:
@@ -112,11 +112,11 @@ async def test_coming_and_going_ends_as_the_last_call_says(server_url: str) -> N
     dice = random.Random(7)
     async with storage(server_url) as store:
         hub = hub_of(store)
-        keep = Ear()
+        keep = Subscriber()
         await hub.subscribe(b"keep", keep)
         for _ in range(150):
-            ear = Ear()
-            joining = asyncio.ensure_future(hub.subscribe(b"c", ear))
+            subscriber = Subscriber()
+            joining = asyncio.ensure_future(hub.subscribe(b"c", subscriber))
             for _ in range(dice.randrange(4)):
                 await asyncio.sleep(0)
             if dice.random() < 0.4:
@@ -124,63 +124,65 @@ async def test_coming_and_going_ends_as_the_last_call_says(server_url: str) -> N
                 await asyncio.gather(joining, return_exceptions=True)
             else:
                 await joining
-            hub.unsubscribe(b"c", ear)
-        await hears(store, b"c", 0)
-        last = Ear()
+            hub.unsubscribe(b"c", subscriber)
+        await subscribed(store, b"c", 0)
+        last = Subscriber()
         await hub.subscribe(b"c", last)
         await store._requests.command("", b"PUBLISH", b"c", "x")
-        await until(lambda: last.heard == [b"x"])
+        await until(lambda: last.received == [b"x"])
 
 
 async def test_broken_connection_resyncs_every_listener(server_url: str, fault_proxy: FaultProxy) -> None:
     async with storage(server_url) as direct, storage(fault_proxy.url) as store:
-        hub, ears = hub_of(store), [Ear() for _ in range(4)]
-        for n, ear in enumerate(ears):
-            await hub.subscribe(b"c%d" % (n // 2), ear)
-        before = [ear.resyncs for ear in ears]
+        hub, several = hub_of(store), [Subscriber() for _ in range(4)]
+        for n, subscriber in enumerate(several):
+            await hub.subscribe(b"c%d" % (n // 2), subscriber)
+        before = [subscriber.resyncs for subscriber in several]
         fault_proxy.cut_all()
-        await until(lambda: all(ear.resyncs > n for ear, n in zip(ears, before, strict=True)))
+        await until(lambda: all(subscriber.resyncs > n for subscriber, n in zip(several, before, strict=True)))
         for n in range(2):
-            await hears(direct, b"c%d" % n, 1)
+            await subscribed(direct, b"c%d" % n, 1)
             await direct._requests.command("", b"PUBLISH", b"c%d" % n, "after")
-        await until(lambda: all(ear.heard == [b"after"] for ear in ears))
+        await until(lambda: all(subscriber.received == [b"after"] for subscriber in several))
 
 
 async def test_more_channels_than_fit_into_one_command(server_url: str) -> None:
     async with storage(server_url) as store:
-        hub, ear = hub_of(store), Ear()
-        await asyncio.gather(*(hub.subscribe(b"c%d" % n, ear) for n in range(600)))
+        hub, subscriber = hub_of(store), Subscriber()
+        await asyncio.gather(*(hub.subscribe(b"c%d" % n, subscriber) for n in range(600)))
         assert len(await store._requests.command("", b"PUBSUB", b"CHANNELS")) == 600
         await store._requests.command("", b"CLIENT", b"KILL", b"TYPE", b"pubsub")
         await until(lambda: hub.generation == 2 and hub.connected)
-        await hears(store, b"c599", 1)
+        await subscribed(store, b"c599", 1)
         assert len(await store._requests.command("", b"PUBSUB", b"CHANNELS")) == 600
 
 
 async def test_server_never_reached_is_told_to_who_subscribes(fault_proxy: FaultProxy) -> None:
     fault_proxy.refuse()
     async with storage(fault_proxy.url, retry_timeout=0) as store:
-        hub, ears = hub_of(store), [Ear(), Ear()]
-        results = await asyncio.gather(*(hub.subscribe(b"c", ear) for ear in ears), return_exceptions=True)
+        hub, several = hub_of(store), [Subscriber(), Subscriber()]
+        results = await asyncio.gather(
+            *(hub.subscribe(b"c", subscriber) for subscriber in several), return_exceptions=True
+        )
         assert all(isinstance(result, StoreConnectionError) for result in results)
         assert hub.channels == 0
         await fault_proxy.start()
-        await hub.subscribe(b"c", ears[0])
+        await hub.subscribe(b"c", several[0])
 
 
 async def test_close_tells_who_waits_for_a_confirmation(server_url: str, fault_proxy: FaultProxy) -> None:
     async with storage(fault_proxy.url) as store:
         hub = hub_of(store)
-        await hub.subscribe(b"first", first := Ear())
+        await hub.subscribe(b"first", first := Subscriber())
         fault_proxy.stall()
-        waiting = asyncio.ensure_future(hub.subscribe(b"second", Ear()))
+        waiting = asyncio.ensure_future(hub.subscribe(b"second", Subscriber()))
         await asyncio.sleep(0.02)
         await hub.close()
         with pytest.raises(StoreClosedError):
             await asyncio.wait_for(waiting, 5)
         with pytest.raises(StoreClosedError):
-            await hub.subscribe(b"third", Ear())
-        assert first.heard == []
+            await hub.subscribe(b"third", Subscriber())
+        assert first.received == []
 
 
 async def test_refused_subscription_is_told_at_once_and_may_be_tried_again(fresh_server: ServerProcess) -> None:

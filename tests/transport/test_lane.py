@@ -1,4 +1,4 @@
-"""The lane against a real server: replies meet their own requests, whatever becomes of the callers."""
+"""The lane against a real server: each reply reaches its own request, also when callers stop waiting."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ async def used(*servers: ServerProcess) -> set[str]:
 
 
 async def refused(*servers: ServerProcess) -> list[Any]:
-    """What the servers refused, but for what redis-py tells of itself while it connects."""
+    """What the servers refused, except CLIENT SETINFO, which redis-py sends while it connects."""
     objects: list[Any] = []
     for server in servers:
         async with redis.asyncio.Redis.from_url(server.url, decode_responses=True) as admin:
@@ -82,7 +82,7 @@ async def test_documented_user_is_enough_for_every_store_and_has_nothing_that_is
     async with connect(as_helix(fresh_server.url), timeout=2) as helix:
         await tour(helix)
         await byways(helix)
-        # a subscription that hears nothing for half the timeout asks whether the server is still there
+        # a subscription without a message for half the timeout pings the server
         await comes_true(lambda: pinged(fresh_server))
     commands = await used(fresh_server)
     assert await refused(fresh_server) == []
@@ -123,7 +123,7 @@ async def test_who_may_not_count_listeners_publishes_everything(fresh_server: Se
         here.streams._requests.topology.presence.poll_seconds = 0.05
         writer = await here.streams.create_writer("s", "agent")
         for last in range(1, 6):
-            await writer.write(text(last))  # nobody listens: the server is asked, and refuses
+            await writer.write(text(last))  # no subscriber is left: the server is polled, and refuses
         await until(lambda: here.streams._requests.topology.presence.counts_unreliable)
         reader = await there.streams.create_resumable_reader("s", from_sequence=5)
         waiting = asyncio.ensure_future(take(reader, 1))

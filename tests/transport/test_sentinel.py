@@ -60,7 +60,7 @@ async def test_writers_go_on_with_the_primary_that_was_promoted_by_hand(watched:
         await resumed(load, ids)
         print(f"\npromoted by hand: writing again after {took:.2f} s; {load.report()}")
         assert took < RESUMED_WITHIN
-        # by what the Sentinels tell: they make the old one a replica, which answers READONLY, many seconds later
+        # by the Sentinels' answers: they make the old one a replica, which answers READONLY, many seconds later
         assert role(old) == "master"
     finally:
         await load.close()
@@ -78,7 +78,7 @@ async def test_old_primary_that_lives_on_is_left_by_writers_and_readers(watched:
         offset = "master_repl_offset:"
         wanted = next(line for line in old.ask(b"INFO replication").decode().splitlines() if line.startswith(offset))
         await until(lambda: int(new.ask(b"INFO replication").decode().split(offset)[1].split()[0]) >= int(wanted[19:]))
-        # demoted behind the clients' back, with their connections left as they are: nothing but READONLY tells them
+        # demoted behind the clients' back, with their connections left as they are: only READONLY shows it
         new.ask(b"REPLICAOF NO ONE")
         old.ask(f"REPLICAOF 127.0.0.1 {new.port}".encode())
         await watched.ask(watched.sentinels[0], "PING")

@@ -1,4 +1,4 @@
-"""URLs: what they may look like, and that nothing of a user name or password is ever shown."""
+"""URLs: their forms, and that nothing of a user name or password is ever shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage over a link that breaks: counted once whatever is lost on the way, and nothing lost in silence."""
+"""Usage over a link that breaks: counted once whatever replies are lost, and no entry lost in silence."""
 
 from __future__ import annotations
 

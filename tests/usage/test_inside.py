@@ -40,7 +40,7 @@ async def test_entries_that_another_store_has_added_are_not_read(
     for more in (0, 499, 1, 500):
         await store.record_entries([tokens() for _ in range(more)])
         known = await store.get_rollup("s")
-        await store.record_entries([tokens()])  # by the same way as what was just stored, and after it
+        await store.record_entries([tokens()])  # over the same connection as the totals, and after them
         reading = make_usage_store()
         assert not await reading.exists("another")
         before = requests_of(reading)

@@ -1,4 +1,4 @@
-"""Pages that are asked for ahead: a list that changes under them is never added up in part."""
+"""Prefetched pages: a list that changes under them is never added up in part."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def scripts_forgotten(other: RedisUsageStore) -> None:
 
 
 def changing(monkeypatch: pytest.MonkeyPatch, other: RedisUsageStore, change: Change, when: int) -> None:
-    """Have the list changed just before a page is looked at, with others on their way, and more to be asked for."""
+    """Have the list changed just before a page is checked, with others in flight, and more to be requested."""
     read, count = usage_pages.Pages._next_prefetched, 0
 
     async def change_and_read(pages: usage_pages.Pages) -> Any:
@@ -117,7 +117,7 @@ async def test_an_entry_changed_at_the_seam_of_two_pages_is_noticed(
 
         def ask_and_note(pages: usage_pages.Pages) -> None:
             ask(pages)
-            seams.append(pages._next - 1)  # the last entry of the pages on their way: the page after begins with it
+            seams.append(pages._next - 1)  # the last entry of the pages in flight: the page after begins with it
 
         async def change(other: RedisUsageStore) -> None:
             assert await store.exists("s")  # by the same connection: what was asked before has been read

@@ -1,4 +1,4 @@
-"""Usage from what providers and frameworks answer: payloads as their APIs document them, as dicts and as objects."""
+"""Usage from the responses of providers and frameworks: payloads of their documentation, as dicts and as objects."""
 
 from __future__ import annotations
 

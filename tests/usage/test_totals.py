@@ -45,7 +45,7 @@ async def deleted_and_recorded_again(store: RedisUsageStore) -> None:
     found = await totals(store)
     await store.delete("s")
     await store.record_entries(ones(COUNT, each=2))
-    if found:  # whatever it was that brought them back
+    if found:  # another reader may have stored them again
         await store._requests.command("s", "HSET", KEYS.totals, *(part for item in found.items() for part in item))
 
 

@@ -1,4 +1,4 @@
-"""Storing totals where that fails, or nobody is left to hear of it: it is never in the way of a rollup."""
+"""Storing totals where that fails, or after the store was closed: it never disturbs a rollup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def store(server_url: str) -> AsyncIterator[RedisUsageStore]:
 
 
 async def assert_rollups_go_on(store: RedisUsageStore, recording: RedisUsageStore) -> None:
-    """Nothing is stored, nobody hears of it, the connection stays, and it is not tried again at once."""
+    """Nothing is stored or reported, the connection stays, and it is not tried again at once."""
     reported: list[HelixError] = []
     store.on("error", reported.append)
     await store.exists("s")

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class State(IntEnum):
-    """What an appender is doing. Up to SUSPENDED nothing is on its way, so that a new chunk must set it going."""
+    """What an appender is doing. Up to SUSPENDED nothing is scheduled or in flight, so a new chunk starts it."""
 
     IDLE = 0
     """Every chunk is acknowledged."""

@@ -1,4 +1,4 @@
-"""The small process between a private server and its users: starts the server, and stops it with its last user.
+"""The supervisor: a small process that starts a private server, and stops it with its last user.
 
 It runs as ``python -I -S supervisor.py``, so only the standard library may enter. A user is a connection: the
 kernel closes it however the user's process ends, ``kill -9`` too. The directory's lock is held by this process *and* by
@@ -37,7 +37,7 @@ TEMPORARY_PREFIX = "helix-fast-embedded-"
 # sun_path holds 108 bytes on Linux, 104 on macOS, the closing NUL included.
 LONGEST_SOCKET_PATH = 103
 POLL_SECONDS = 0.005
-# On Linux the kernel ends a server whose supervisor was killed; elsewhere the next one ends it after this time.
+# On Linux the kernel ends a server whose supervisor was killed; on other systems the next one ends it after this time.
 ORPHAN_SECONDS = 1.0
 KEPT_STOP_SECONDS = 120.0
 PR_SET_PDEATHSIG = 1
@@ -328,7 +328,7 @@ class Supervisor:
                 self._wait(POLL_SECONDS)
 
     def _accepted_late(self) -> bool:
-        """Accept users who came while the last one left; the ones who leave meanwhile need not wait for the end."""
+        """Accept users that joined while the last one left; those that leave meanwhile need not wait for the end."""
         self._accept()
         while self._users and self._leaving:
             self._leaving.pop().close()

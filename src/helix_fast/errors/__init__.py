@@ -1,7 +1,7 @@
 """Every error helix-fast raises: one tree under :class:`HelixError`, the same classes from every backend.
 
 An error is raised where its cause is known and says what to do about it: ``code`` is stable and meant for
-programs, ``retryable`` tells whether the same call may succeed later, ``hint`` is for the person who reads it.
+programs, ``retryable`` says whether the same call may succeed later, ``hint`` is for the person who reads it.
 """
 
 from .base import (

@@ -44,7 +44,7 @@ class HelixError(Exception):
 def _pickles(value: object) -> bool:
     try:
         pickle.loads(pickle.dumps(value))  # noqa: S301  made in this line
-    except Exception:  # noqa: BLE001  whatever the value's own methods raise
+    except Exception:  # noqa: BLE001  the value's own methods may raise anything
         return False
     return True
 
@@ -123,7 +123,7 @@ _HINTS: Final = {
     "OOM": "the server is full: raise maxmemory, or shorten the TTLs",
     "NOPERM": "allow the user what docs/operations.md lists under Rights, &channels too",
     "READONLY": "this is a replica: name the primary",
-    "MISCONF": "the server cannot save its data: look into its log",
+    "MISCONF": "the server cannot save its data: read its log",
 }
 
 

@@ -25,7 +25,7 @@ class SessionNotFoundError(SessionError):
 
 
 class SessionExistsError(SessionError):
-    """create_session() was given the id of a session that exists."""
+    """create_session() for the id of a session that exists."""
 
     code = "session_exists"
 

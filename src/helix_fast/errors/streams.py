@@ -14,7 +14,7 @@ class StreamError(HelixError):
 
 
 class SequenceConflictError(StreamError):
-    """A chunk came with another sequence than the stream's next one; nothing was written."""
+    """A chunk with another sequence than the stream's next one; nothing was written."""
 
     code = "sequence_conflict"
 
@@ -84,7 +84,7 @@ class StreamClosedError(StreamError):
 
 
 class StreamDeletedError(StreamClosedError):
-    """The stream was deleted or expired, or its server came back without it."""
+    """The stream was deleted or expired, or its server lost it."""
 
     code = "stream_deleted"
 

@@ -1,7 +1,7 @@
 """Lock: an acquired lock, its deadline, renewal and release, for every lock manager. No server, keys or scripts here.
 
 The rule: a holder may rely on its lock until the TTL has passed since its last successful request was *sent*. The
-server counts from the arrival of that request, so the holder's deadline always comes first.
+server counts from the arrival of that request, so the holder's deadline is always the earlier one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from helix_fast.errors import HelixError, StoreClosedError
 from helix_fast.flag import Flag
 from helix_fast.transport.binding import follow
-from helix_fast.transport.retry import is_transient, pause
+from helix_fast.transport.retry import back_off, is_transient
 
 from .schema import check_ttl
 
@@ -242,7 +242,7 @@ class Lock:
         failures = 0
         while self.held:
             if failures:
-                await asyncio.sleep(min(pause(failures), self.ttl_ms / 20_000))
+                await asyncio.sleep(min(back_off(failures), self.ttl_ms / 20_000))
             elif (delay := self._renew_at - self._backend.clock()) > 0:
                 await self._sleep(delay)
                 continue

@@ -77,7 +77,7 @@ class NoOpLockManager:
     async def acquire(
         self, session_id: str, *, ttl_ms: float | None = None, owner: str | None = None, wait_ms: float = 0
     ) -> Lock | None:
-        """A lock that excludes nobody. Arguments are checked as in RedisLockManager."""
+        """A lock that excludes no other holder. Arguments are checked as in RedisLockManager."""
         ttl, name, _ = self._holds.checked(session_id, ttl_ms, owner, wait_ms)
         if self._closed:
             raise StoreClosedError("the store is closed")

@@ -8,8 +8,8 @@ from typing import Final
 
 from helix_fast.transport.topology import Topology
 
-# Seconds between two looks at the lock, in case a push was lost. A waiter that is silent for three times as long is
-# dead to the others.
+# Seconds between two polls of the lock, in case a push was lost. A waiter that has not polled for three times as long
+# loses its place in the queue.
 POLL_SECONDS: Final = 1.0
 # The same without pushes (an ACL without channels).
 BLIND_POLL_SECONDS: Final = 0.1
@@ -33,7 +33,7 @@ class Waiter:
         self._subscription = asyncio.get_running_loop().create_task(
             self._hub.subscribe(channel, self), name=f"subscribe to lock {tag}"
         )
-        # A push from before the confirmation was missed: look at the lock once more then.
+        # A push from before the confirmation was missed: poll the lock once more then.
         self._subscription.add_done_callback(lambda _: self._turn.set())
 
     def pushed(self, payload: bytes) -> None:
@@ -57,10 +57,10 @@ class Waiter:
             self._subscription.cancelled() or self._subscription.exception() is not None
         )
         poll = BLIND_POLL_SECONDS if blind else POLL_SECONDS
-        # jitter, so that the waiters of a lock do not look all at once
+        # jitter, so that the waiters of a lock do not poll all at once
         delay = min(left, poll * random.uniform(0.8, 1.2))  # noqa: S311
         if place == 0 and expires_ms > 0:
-            # A holder that died releases nothing: the first in the queue looks when the lock expires.
+            # A holder that died releases nothing: the first in the queue polls when the lock expires.
             delay = min(delay, expires_ms / 1000 + 0.001)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(delay, self._turn.set)

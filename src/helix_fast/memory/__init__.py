@@ -1,6 +1,6 @@
 """The stores in memory: the code that runs on Redis, over a server in this process that runs the same scripts.
 
-What must stay out: a meaning of its own for any operation.
+A second implementation of an operation must stay out.
 """
 
 from __future__ import annotations

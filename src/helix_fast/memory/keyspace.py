@@ -91,7 +91,7 @@ class Keyspace:
         """A command or script begins: time stands still until it is done."""
         self.now = int(self._clock() * 1000)
         self._since_sweep += 1
-        # Keys that nobody asks for again go as well; a sweep costs what as many commands have put aside.
+        # Expired keys go even if no command names them again; the cost of a sweep is spread over as many commands.
         if self._since_sweep > max(1024, len(self._expires)):
             self._since_sweep = 0
             for key in [key for key, when in self._expires.items() if when <= self.now]:
@@ -104,12 +104,12 @@ class Keyspace:
         """
         clock = int(self._clock() * 1_000_000)
         last_clock, last = self._micros
-        told = max(clock, last + 1) if clock >= last_clock else clock
-        self._micros = (clock, told)
-        return told
+        time = max(clock, last + 1) if clock >= last_clock else clock
+        self._micros = (clock, time)
+        return time
 
     def peek(self, key: bytes) -> Any:
-        """The value of a key of whatever type, or None."""
+        """The value of a key of any type, or None."""
         when = self._expires.get(key)
         if when is not None and when <= self.now:
             self.delete(key)
@@ -135,7 +135,7 @@ class Keyspace:
         return value  # type: ignore[no-any-return]
 
     def put(self, key: bytes, value: Any, *, keep_ttl: bool = False) -> None:
-        """Store a value in place of whatever was there."""
+        """Store a value, in place of an earlier one of any type."""
         self.peek(key)
         self._values[key] = value
         if not keep_ttl:

@@ -1,4 +1,4 @@
-"""MemoryServer: the server that stores in memory talk to, in place of Redis or Valkey.
+"""MemoryServer: a server in this process, for stores in memory, in place of Redis or Valkey.
 
 It has the commands that the stores use, runs their scripts, and speaks RESP to the same lanes and hubs. So an operation
 has one meaning, and nothing can behave otherwise in a test than in production.
@@ -59,7 +59,7 @@ class MemoryServer:
         server = MemoryServer()
         before = server.snapshot()
         ...
-        server.restore(before, new_history=True)  # as a replica that was promoted, and had not heard of what is lost
+        server.restore(before, new_history=True)  # as a promoted replica without the latest writes
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -126,8 +126,8 @@ class MemoryServer:
         """Set the server back to an earlier state. The clock goes on as it will.
 
         Args:
-            new_history: with a new run id and replication id, as INFO tells them: for a server that went another way
-                from there. Otherwise the server has those of the snapshot.
+            new_history: with a new run id and replication id, which INFO returns: for a server whose history forks
+                here. Otherwise the server has those of the snapshot.
             keep_connections: leave connections, subscriptions and known scripts as they are. Otherwise all connections
                 break, replies under way are lost and scripts have to be loaded anew, as when a server is restarted.
         """
@@ -238,7 +238,7 @@ class MemoryServer:
         return len(subscribers)
 
     def _subscribers(self, where: tuple[bool, bytes]) -> list[MemoryTransport]:
-        """Subscribers of a channel, without connections that nobody closed before their event loop was."""
+        """Subscribers of a channel, without connections whose event loop was closed before them."""
         subscribers = self._channels.get(where, [])
         for transport in [each for each in subscribers if each.gone]:
             transport.close()

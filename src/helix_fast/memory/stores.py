@@ -24,7 +24,7 @@ _CONNECTION: Final = frozenset({"redis", "client", "host", "port", "username", "
 
 
 class InMemory(RedisStore):
-    """Comes before a store on Redis among the bases of a class, and gives it a server in this process.
+    """Gives a store on Redis a server in this process. The first base of each store in memory.
 
     Args:
         server: shared with other stores; None: one of its own.
@@ -161,7 +161,7 @@ class InMemoryLockManager(InMemory, RedisLockManager):
     """RedisLockManager over a server in this process: same methods, same bytes, same limits, same errors.
 
     Args:
-        server, clock, topology: as for InMemoryStateStore. Where the server was given a clock, the deadlines of locks
+        server, clock, topology: as for InMemoryStateStore. If the server has a clock of its own, the deadlines of locks
             are by that clock too.
         options: RedisLockManager's without its connection: key_prefix, default_ttl_ms, logger.
 

@@ -61,7 +61,7 @@ class MemoryTransport(asyncio.Transport):
 
     @property
     def gone(self) -> bool:
-        """Whether its event loop was closed: nobody will ever close the connection or read from it."""
+        """Whether its event loop was closed: the connection will never be closed or read from."""
         return self._loop.is_closed()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -96,7 +96,7 @@ class MemoryTransport(asyncio.Transport):
         self._deliver(replies)
 
     def push(self, message: list[bytes]) -> None:
-        """Deliver a message of a channel, from whatever thread it was published in."""
+        """Deliver a message of a channel; called from the publisher's thread."""
         frame: list[bytes] = []
         encode(message, frame)
         if running_loop() is self._loop:
@@ -125,7 +125,7 @@ class MemoryTransport(asyncio.Transport):
         self._end(None)
 
     def break_off(self) -> None:
-        """The server ends the connection, from whatever thread; replies that are on their way are lost."""
+        """The server ends the connection, from any thread; replies that are on their way are lost."""
         self._end(ConnectionResetError("the server in memory was restarted"))
 
     def _end(self, error: Exception | None) -> None:

@@ -175,7 +175,7 @@ class Appender(codec.FastAppend):
         before = self.failed.take(write)
         if before is None:
             return chunks
-        write.settle(before.acked, before.last)
+        write.acknowledge(before.acked, before.last)
         if write.future.done():
             return ()
         self.buffer.replace(before, write)

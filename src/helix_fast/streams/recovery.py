@@ -22,7 +22,7 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
-from helix_fast.transport.retry import is_transient, pause
+from helix_fast.transport.retry import back_off, is_transient
 
 from .terms import Terms
 
@@ -136,7 +136,7 @@ class Recovery:
         if position.cause is not None:
             if not self._worth_retrying(position.cause, position.failing_for):
                 return Unreachable(position.cause)
-            await asyncio.sleep(pause(position.failures))
+            await asyncio.sleep(back_off(position.failures))
         try:
             return await (self._assist(batch, position) if position.assisted else self._look_up(batch, position))
         except HelixError as error:

@@ -129,7 +129,7 @@ class WriteBuffer:
         """The batch in flight is stored from its ``first`` on: wake its writes, and the flushes that waited for it."""
         batch = self._remove_in_flight()
         for write, count, end in batch.writes:
-            write.settle(count, batch.first + end - 1)
+            write.acknowledge(count, batch.first + end - 1)
         while self.flushes and self.flushes[0][0] <= self.acknowledged:
             future = self.flushes.popleft()[1]
             if not future.done():

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from helix_fast import codec
 
 
-class Listener(Protocol):
+class Subscriber(Protocol):
     """A subscriber of a channel. Both methods are called from the event loop, must not block and must not raise."""
 
     def pushed(self, message: Any, /) -> None:
@@ -23,15 +23,15 @@ class Channel:
     """A channel with subscribers in this process, whether or not the server has confirmed the subscription yet.
 
     Attributes:
-        listeners: the subscribers, by weak references.
+        subscribers: the subscribers, by weak references.
         confirmed: done when the server has confirmed the subscription.
         counted: the server counts this process among the channel's subscribers.
     """
 
-    __slots__ = ("confirmed", "counted", "listeners")
+    __slots__ = ("confirmed", "counted", "subscribers")
 
     def __init__(self, confirmed: asyncio.Future[None]) -> None:
-        self.listeners: list[weakref.ref[Listener]] = []
+        self.subscribers: list[weakref.ref[Subscriber]] = []
         self.confirmed = confirmed
         self.counted = False
 
@@ -41,21 +41,21 @@ class Channel:
 
     def push(self, message: Any) -> None:
         """Give a message to every subscriber."""
-        for ref in self.listeners:
-            listener = ref()
-            if listener is not None:
-                listener.pushed(message)
+        for ref in self.subscribers:
+            subscriber = ref()
+            if subscriber is not None:
+                subscriber.pushed(message)
 
     def resync(self) -> None:
-        """Tell every subscriber that it may have missed something."""
-        for ref in self.listeners:
-            listener = ref()
-            if listener is not None:
-                listener.resync()
+        """Notify every subscriber that messages may be missing."""
+        for ref in self.subscribers:
+            subscriber = ref()
+            if subscriber is not None:
+                subscriber.resync()
 
 
 class StreamChannel(Channel):
-    """The channel of a stream. Its subscribers get ``StreamEntry`` objects, or None: then they are to read the log.
+    """The channel of a stream. Its subscribers get ``StreamEntry`` objects; None has them read the log.
 
     A writer of this process hands its entries over (``push_entry``); those of other processes are parsed once for all
     subscribers.
@@ -68,11 +68,11 @@ class StreamChannel(Channel):
         try:
             position = codec.parse_push(payload)
         except ValueError:
-            self.push(None)  # the word to catch up, or bytes that no writer of ours publishes
+            self.push(None)  # the message to catch up, or bytes that no writer of ours publishes
         else:
             self.push_entry(codec.StreamEntry(*position))
 
     def push_entry(self, entry: codec.StreamEntry) -> None:
         """Give a stored entry to every subscriber."""
-        entry.readers = len(self.listeners)
+        entry.readers = len(self.subscribers)
         self.push(entry)

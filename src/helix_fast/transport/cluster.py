@@ -33,7 +33,7 @@ from .slot_map import Address, SlotMap, parse_slots
 Remap = Callable[[Address], Address]
 _SLOTS: Final = codec.frame_command([b"CLUSTER", b"SLOTS"])
 _ASKING: Final = codec.frame_command([b"ASKING"])
-# Without arguments it does nothing and needs no rights: the error tells whether there is such a command (Redis 7).
+# Without arguments it does nothing and needs no rights: the error shows whether the command exists (Redis 7).
 _SPUBLISH: Final = codec.frame_command([b"SPUBLISH"])
 _REDIRECTS: Final = 8
 _REFRESH_PAUSE: Final = 0.2  # seconds between two readings of the map, so that a broken cluster is not asked in a loop
@@ -46,7 +46,7 @@ class Cluster(Observable):
         startup: addresses to ask first.
         settings: redis-py's connection settings, already ours (RESP2, bytes).
         connection_class: redis-py's connection class.
-        remap: from the address that the cluster tells to the one to connect to.
+        remap: from the address that the cluster announces to the one to connect to.
     """
 
     clustered = True
@@ -235,7 +235,7 @@ class Cluster(Observable):
     # Topology
 
     def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
-        """Send a request to the node of the tag's slot, following redirects unless told not to."""
+        """Send a request to the node of the tag's slot, following redirects if ``follow``."""
         self.binding.check()
         if not self._slots and not self._closed:
             self._early.append((tag, frame, on_reply, follow))
@@ -335,7 +335,7 @@ class Cluster(Observable):
         """Close all lanes and hubs."""
         if self._closed:
             return
-        await self.presence.close()  # a second call that comes meanwhile does no harm
+        await self.presence.close()  # a second call meanwhile does no harm
         self._closed = True
         await cancel(self._refreshing)
         for retiring, lane in list(self._retiring.items()):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from helix_fast.errors import StoreConnectionError
 
-from .channels import Listener
+from .channels import Subscriber
 from .hub import Hub
 from .slot_map import Address, SlotMap
 
@@ -15,7 +15,7 @@ from .slot_map import Address, SlotMap
 class ClusterHub:
     """The subscriptions of a process on a cluster: sharded ones where the slot lives, plain ones on any node.
 
-    A slot that moves takes its subscriptions along; their listeners are told that they may have missed something.
+    A slot that moves takes its subscriptions along; their subscribers are notified that messages may be missing.
 
     Args:
         slots: the cluster's map.
@@ -40,23 +40,23 @@ class ClusterHub:
         """The hubs of all nodes."""
         return list(self._hubs.values())
 
-    async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
+    async def subscribe(self, name: bytes, subscriber: Subscriber, *, stream: bool = False) -> None:
         """Subscribe to a channel, as ``Hub.subscribe`` does."""
         await self._ready()
         hub = self._where.get(name)
         if hub is None or hub.closed:
             hub = self._where[name] = self._hub_for(name)
         try:
-            await hub.subscribe(name, listener, stream=stream)
+            await hub.subscribe(name, subscriber, stream=stream)
         except BaseException:
-            self.unsubscribe(name, listener)  # the channel may have moved to another hub meanwhile
+            self.unsubscribe(name, subscriber)  # the channel may have moved to another hub meanwhile
             raise
 
-    def unsubscribe(self, name: bytes, listener: Listener) -> None:
-        """Unsubscribe from a channel; a listener that is not subscribed is ignored."""
+    def unsubscribe(self, name: bytes, subscriber: Subscriber) -> None:
+        """Unsubscribe from a channel; a subscriber that is not subscribed is ignored."""
         hub = self._where.get(name)
         if hub is not None:
-            hub.unsubscribe(name, listener)
+            hub.unsubscribe(name, subscriber)
             if not hub.has(name):
                 del self._where[name]
 

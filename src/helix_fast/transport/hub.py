@@ -1,7 +1,7 @@
 """The subscriptions of a process: one connection per node for all subscribers.
 
 Pub/sub may lose messages, so a hub guarantees only this: after :meth:`Hub.subscribe` has returned, each message that is
-published on the channel reaches the listener, or the listener's ``resync`` is called because it may have missed one.
+published on the channel reaches the subscriber, or its ``resync`` is called because it may have missed one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from helix_fast import codec
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
 from helix_fast.keys import has_hash_tag
 
-from .channels import Channel, Listener, StreamChannel
+from .channels import Channel, StreamChannel, Subscriber
 from .link import Connector, Link
 
 CHANNELS_PER_COMMAND = 256
@@ -26,11 +26,11 @@ _NOT_SERVED: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
 class Hub(Link):
     """Subscriptions of one process on one node.
 
-    Listeners are held weakly: one that is collected is unsubscribed.
+    Subscribers are held weakly: one that is collected is unsubscribed.
 
     Args:
         sharded: channels with a hash tag are subscribed by SSUBSCRIBE.
-        local: where the channels of streams are entered while they have listeners.
+        local: where the channels of streams are entered while they have subscribers.
         on_counted: called when the server has begun to count this process among the subscribers of such a channel.
     """
 
@@ -64,15 +64,15 @@ class Hub(Link):
         """Channels subscribed now."""
         return len(self._channels)
 
-    async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
+    async def subscribe(self, name: bytes, subscriber: Subscriber, *, stream: bool = False) -> None:
         """Subscribe to a channel; returns when the server has confirmed it.
 
         Args:
-            stream: it is a stream's channel: the listener takes entries, also those that a writer of this process
+            stream: it is a stream's channel: the subscriber takes entries, also those that a writer of this process
                 hands over.
 
         Raises:
-            StoreConnectionError: no connection; the listener is not subscribed.
+            StoreConnectionError: no connection; the subscriber is not subscribed.
             StoreTimeoutError: no confirmation within twice ``timeout``.
         """
         if self.closed:
@@ -84,7 +84,7 @@ class Hub(Link):
             channel = self._enter(name, StreamChannel(confirmed) if stream else Channel(confirmed))
             self._leaving.discard(name)  # an UNSUBSCRIBE that has not been sent
             self._joining.append(name)
-        channel.listeners.append(weakref.ref(listener, _Forget(self, loop, name)))
+        channel.subscribers.append(weakref.ref(subscriber, _Forget(self, loop, name)))
         self._schedule()
         try:
             done, _ = await asyncio.wait([channel.confirmed], timeout=2 * self.timeout)
@@ -92,20 +92,20 @@ class Hub(Link):
                 raise StoreTimeoutError(f"{self.target} confirmed no subscription in {2 * self.timeout:g} s")
             channel.confirmed.result()
         except BaseException:
-            self.unsubscribe(name, listener)
+            self.unsubscribe(name, subscriber)
             raise
 
-    def unsubscribe(self, name: bytes, listener: Listener) -> None:
-        """Unsubscribe from a channel; a listener that is not subscribed is ignored."""
+    def unsubscribe(self, name: bytes, subscriber: Subscriber) -> None:
+        """Unsubscribe from a channel; a subscriber that is not subscribed is ignored."""
         channel = self._channels.get(name)
         if channel is not None:
-            self._keep(name, channel, [ref for ref in channel.listeners if ref() is not listener])
+            self._keep(name, channel, [ref for ref in channel.subscribers if ref() is not subscriber])
 
     def forget(self, name: bytes) -> None:
-        """Drop the channel's listeners that have been collected."""
+        """Drop the channel's subscribers that have been collected."""
         channel = self._channels.get(name)
         if channel is not None:
-            self._keep(name, channel, [ref for ref in channel.listeners if ref() is not None])
+            self._keep(name, channel, [ref for ref in channel.subscribers if ref() is not None])
 
     def _enter(self, name: bytes, channel: Channel) -> Channel:
         self._channels[name] = channel
@@ -119,9 +119,9 @@ class Hub(Link):
             del self._local[name]
         return channel
 
-    def _keep(self, name: bytes, channel: Channel, listeners: list[weakref.ref[Listener]]) -> None:
-        channel.listeners = listeners
-        if listeners:
+    def _keep(self, name: bytes, channel: Channel, subscribers: list[weakref.ref[Subscriber]]) -> None:
+        channel.subscribers = subscribers
+        if subscribers:
             return
         self._remove(name)
         if not channel.confirmed.done():
@@ -215,7 +215,7 @@ class Hub(Link):
         self._pulse = asyncio.get_running_loop().call_later(self.timeout / 2, self._beat)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and hand out each message."""
+        """Parse the bytes received and hand out each message."""
         self._answered, self._pinged = True, False
         super().data_received(data)
 
@@ -241,7 +241,7 @@ class Hub(Link):
                     self._on_counted()
                 if not channel.confirmed.done():
                     channel.confirmed.set_result(None)
-                # Also for a late reply to an earlier SUBSCRIBE of this channel: an UNSUBSCRIBE came between them.
+                # Also for a late reply to an earlier SUBSCRIBE of this channel, with an UNSUBSCRIBE between them.
                 channel.resync()
         elif kind == b"sunsubscribe":
             channel = self._channels.get(name)
@@ -261,27 +261,27 @@ class Hub(Link):
     # a cluster's slots move, and their channels with them
 
     def has(self, name: bytes) -> bool:
-        """Whether the channel has listeners on this node."""
+        """Whether the channel has subscribers on this node."""
         return name in self._channels
 
     def release(self, name: bytes) -> Channel | None:
-        """Give a channel and its listeners away, to ``adopt`` of another hub."""
+        """Give a channel and its subscribers away, to ``adopt`` of another hub."""
         channel = self._remove(name)
         if channel is not None and name in self._joining:
             self._joining.remove(name)
         return channel
 
     def adopt(self, name: bytes, channel: Channel | None) -> None:
-        """Take over a channel that another hub released. Pending ``subscribe`` calls go on; all listeners resync."""
+        """Take over a channel that another hub released. Pending ``subscribe`` calls go on; all subscribers resync."""
         if channel is None:
             return
         loop = asyncio.get_running_loop()
         if channel.confirmed.done():
             channel.confirmed = loop.create_future()
-        listeners = [listener for ref in channel.listeners if (listener := ref()) is not None]
-        if not listeners:
+        subscribers = [subscriber for ref in channel.subscribers if (subscriber := ref()) is not None]
+        if not subscribers:
             return  # all were collected meanwhile
-        channel.listeners = [weakref.ref(listener, _Forget(self, loop, name)) for listener in listeners]
+        channel.subscribers = [weakref.ref(subscriber, _Forget(self, loop, name)) for subscriber in subscribers]
         channel.counted = False
         self._enter(name, channel)
         self._joining.append(name)
@@ -302,7 +302,7 @@ class Hub(Link):
 
 
 class _Forget:
-    """Called when a listener has been collected, in whatever thread that happened. Does not keep the hub alive."""
+    """Called when a subscriber has been collected, in any thread. Does not keep the hub alive."""
 
     __slots__ = ("hub", "loop", "name")
 
@@ -311,7 +311,7 @@ class _Forget:
         self.loop = weakref.ref(loop)
         self.name = name
 
-    def __call__(self, _ref: weakref.ref[Listener]) -> None:
+    def __call__(self, _ref: weakref.ref[Subscriber]) -> None:
         hub, loop = self.hub(), self.loop()
         if hub is None or loop is None or loop.is_closed() or hub.closed:
             return

@@ -1,7 +1,7 @@
 """The auto-pipelining connection: what is sent in one turn of the event loop leaves in one write.
 
 All stores and all tasks of a process share one lane per node. Every request has a slot in a queue and every reply is
-given to the slot at its head, so a caller that stopped waiting never shifts another's reply. Appenders do not queue
+passed to the slot at its head, so a caller that stopped waiting never shifts another's reply. Appenders do not queue
 their batches: they say that they are ready, and the lane asks them for a frame when it writes. So a batch grows until
 then, and while the socket takes nothing. Blocking and pub/sub commands have no place here.
 """
@@ -30,7 +30,7 @@ from helix_fast.errors import (
 from .link import INCOMPLETE, Connector, Link, logger
 
 OnReply = Callable[[Any], None]
-"""Given the reply, or the exception that stands for it: StoreResponseError from the server, StoreConnectionError when
+"""Called with the reply, or an exception in its place: StoreResponseError from the server, StoreConnectionError when
 the connection broke (the request may or may not have been executed)."""
 
 
@@ -77,7 +77,7 @@ class Lane(Link):
         self.on_readonly: Callable[[], None] | None = None
 
     def send(self, frame: bytes, on_reply: OnReply | None = None) -> None:
-        """Queue one request (one RESP command). ``on_reply`` None means that nobody wants the reply.
+        """Queue one request (one RESP command). Without ``on_reply`` the reply is ignored.
 
         Raises:
             StoreClosedError: the lane is closed.
@@ -174,7 +174,7 @@ class Lane(Link):
                     outbox.add(frame, appender)
 
     def _watch(self, seen: int, quiet: int) -> None:
-        """Give the connection up when replies are due and none at all has come for ``timeout`` seconds."""
+        """Give the connection up when replies are due and none has arrived for ``timeout`` seconds."""
         self._watcher = None
         if not self._waiting:
             return
@@ -186,7 +186,7 @@ class Lane(Link):
         self._watcher = loop.call_later(self.timeout / 4, self._watch, self._progress, quiet)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and hand out each reply; every reply of every request passes here, so no call too many."""
+        """Parse the bytes received and hand out each reply. Every reply passes here, so there is no call too many."""
         if self._wait:
             super().data_received(data)
             return
@@ -243,7 +243,7 @@ class Lane(Link):
         """Close when everything that was sent has been answered, or ``timeout`` seconds from now."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.timeout
-        # Looked at now and then: an event would cost every reply of every lane.
+        # Polled: an event would cost every reply of every lane.
         while (self._waiting or self.outbox.slots or self.outbox.ready) and loop.time() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await self.close()
@@ -263,7 +263,7 @@ class Lane(Link):
 
     def _broken(self, error: HelixError) -> None:
         # Requests not yet written fail too: their callers decide whether to repeat them, and when. Appenders that are
-        # ready find the connection lost, or share the failure: no other write would come to ask them.
+        # ready find the connection lost, or share the failure: no other write would ask them for their frames.
         self._pull()
         slots = [slot for slot, _reply in self._unconfirmed]
         slots += [slot for slot in (*self._waiting, *self.outbox.slots) if slot != self._confirmed]

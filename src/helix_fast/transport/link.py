@@ -1,4 +1,4 @@
-"""A connection that redis-py sets up and we then read and write ourselves: what a lane and a hub have in common.
+"""Link: a connection that redis-py sets up and we then read and write ourselves; the base of lane and hub.
 
 redis-py does the connecting (TLS, AUTH, SELECT, Sentinel, credential providers); the transport is then taken over with
 ``set_protocol`` and replies are parsed by hiredis.
@@ -85,9 +85,9 @@ def wrap_error(error: BaseException, target: str) -> HelixError:
 
 
 class Link(asyncio.Protocol):
-    """One connection to one server that comes back by itself when it is needed.
+    """One connection to one server, made again on demand after a loss.
 
-    ``generation`` counts the connections made so far: a caller that remembers it can tell that one was lost since.
+    ``generation`` counts the connections made so far: by it a caller notices that one was lost meanwhile.
     Connecting is tried once for each demand, not sooner than a growing, jittered delay after a failure; retrying is
     for the callers, who know what is safe to repeat.
     """
@@ -188,7 +188,7 @@ class Link(asyncio.Protocol):
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and hand out each reply."""
+        """Parse the bytes received and hand out each reply."""
         reader = self._reader
         try:
             reader.feed(data)

@@ -1,4 +1,4 @@
-"""The interface of an observer: what a telemetry hook is told. Nothing here knows OpenTelemetry or the like.
+"""Observer: the interface of a telemetry hook, and its spans. Nothing here imports OpenTelemetry or the like.
 
 A topology has at most one observer, and none by default. Without one, it costs one comparison with None for each batch
 and each request, and nothing for a chunk.
@@ -19,7 +19,7 @@ class Span(Protocol):
 
 
 class Observer(Protocol):
-    """Told what happens on the connections of a topology. Called from the event loop; must not block and not raise."""
+    """Gets the events of a topology's connections. Called from the event loop; must not block and must not raise."""
 
     def batch(self, stream_id: str, chunks: int, size: int, before: Span | None) -> Span:
         """A batch of ``chunks`` chunks, ``size`` bytes, is sent; its span ends when it is acknowledged.

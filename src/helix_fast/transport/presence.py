@@ -1,4 +1,4 @@
-"""Presence of subscribers: who hears the channels on which this process publishes, in it and in other processes.
+"""Presence: which channels of this process have subscribers, local ones and those of other processes.
 
 Stored entries are handed to the process's own readers without a detour by the server. A channel without remote
 subscribers is not published on: its publisher is *silent*. Our readers announce themselves; subscribers of other
@@ -134,9 +134,8 @@ class Presence:
             counts = zip(part, reply[1::2], strict=True)
             part = [publisher for publisher, count in counts if publisher.subscribers.exceeds_local(count)]
         elif isinstance(reply, StoreResponseError) and reply.server_code in {"ERR", "NOPERM"}:
-            self.counts_unreliable = (
-                True  # no such command, or no right to it: the next poll would fail in the same way
-            )
+            # No such command, or no right to it: the next poll would fail in the same way.
+            self.counts_unreliable = True
         _assume_present(part)
 
     async def close(self) -> None:

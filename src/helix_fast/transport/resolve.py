@@ -1,4 +1,4 @@
-"""From a URL or a caller's client to the connections behind a store."""
+"""Makes the topology of a store from a URL or a caller's client."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .sentinel import Sentinels, SentinelWatcher, check_primary
 from .topology import Standalone, Topology
 from .url import SCHEMES, Url, database_in, scheme_of, settings_in, split, unreachable
 
-# Ours whatever the caller's client uses: replies are bytes in RESP2, nothing but replies comes on a lane, and retrying
-# is done where it is known what is safe to repeat.
+# These override the caller's client: replies are bytes in RESP2, a lane carries nothing but replies, and the stores
+# retry, because they know what is safe to repeat.
 _OWN_SETTINGS: dict[str, Any] = {
     "decode_responses": False,
     "protocol": 2,
@@ -59,7 +59,7 @@ class Limits(NamedTuple):
     wait_replicas: int
 
     def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """As the topologies take them; redis-py's socket_timeout stands in for a timeout that was not given."""
+        """As the topologies take them; the default timeout is redis-py's socket_timeout."""
         timeout = self.timeout if self.timeout is not None else settings.get("socket_timeout") or 5.0
         return {"timeout": timeout, "retry_timeout": self.retry_timeout, "wait_replicas": self.wait_replicas}
 
@@ -204,7 +204,7 @@ def _sentinel(url: Url, limits: Limits, options: dict[str, Any]) -> Standalone:
 
 
 def _check(connection_class: Any, settings: dict[str, Any]) -> None:
-    """Make a connection and connect it to nothing: redis-py looks at the settings of one when it makes it."""
+    """Make a connection and connect it to nothing: redis-py checks the settings of one when it makes it."""
     try:
         connection = connection_class(**settings)
     except (TypeError, redis.exceptions.RedisError) as error:
@@ -227,6 +227,6 @@ def _check(connection_class: Any, settings: dict[str, Any]) -> None:
 def _own(settings: dict[str, Any]) -> dict[str, Any]:
     own = {**settings, **_OWN_SETTINGS}
     if "maint_notifications_config" in own:
-        own["maint_notifications_config"] = None  # they come as RESP3 pushes, which a lane does not expect
+        own["maint_notifications_config"] = None  # they arrive as RESP3 pushes, which a lane does not expect
     own.pop("maint_notifications_pool_handler", None)
     return own

@@ -1,4 +1,4 @@
-"""Which failures may be retried, and for how long. Only the callers know what is safe to repeat."""
+"""Retries: which failures are transient, for how long, with which back-off. Callers know what is safe to repeat."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Retry:
         self.timeout = timeout
 
     async def run(self, attempt: Callable[[], Awaitable[T]], reachable: Callable[[], bool]) -> T:
-        """Call ``attempt`` until it succeeds, fails for good, or time is up; then the last error goes up.
+        """Call ``attempt`` until it succeeds, fails permanently, or time is up; then the last error goes up.
 
-        ``reachable`` tells whether the server was ever reached: when it was not, a wrong address is more likely than
-        a passing fault, and the first error goes up at once.
+        ``reachable`` returns whether the server was ever reached. If not, a wrong address is more likely than a passing
+        fault, and the first error goes up at once.
         """
         failures = 0
         give_up = 0.0
@@ -40,11 +40,11 @@ class Retry:
                 give_up = give_up or now + self.timeout
                 if not is_transient(error) or not reachable() or now >= give_up:
                     raise
-            await asyncio.sleep(pause(failures))
+            await asyncio.sleep(back_off(failures))
             failures += 1
 
 
-def pause(failures: int) -> float:
+def back_off(failures: int) -> float:
     """Seconds to wait after so many failures in a row (0 = the first): none, then from 5 ms up to 0.5 s."""
     if failures == 0:
         return 0.0

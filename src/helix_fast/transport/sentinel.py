@@ -22,7 +22,7 @@ _REFUSED: Final = (
 
 
 class Sentinels(Sentinel):
-    """redis-py's set of Sentinels, whose errors tell the fault in one line, without credentials.
+    """redis-py's set of Sentinels, whose errors name the fault in one line, without credentials.
 
     Args:
         addresses: host and port of each.
@@ -88,7 +88,7 @@ def no_store(target: str) -> StoreResponseError:
 
 
 class SentinelWatcher:
-    """Tells when a primary was replaced but still runs: it accepts writes, which will be lost, until it is demoted.
+    """Detects that a primary was replaced but still runs: until it is demoted, it accepts writes, which will be lost.
 
     Args:
         manager: the set of Sentinels.

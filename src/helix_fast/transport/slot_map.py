@@ -1,4 +1,4 @@
-"""Which node of a cluster serves which slot."""
+"""SlotMap: which node of a cluster serves which slot."""
 
 from __future__ import annotations
 

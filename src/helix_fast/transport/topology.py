@@ -1,4 +1,4 @@
-"""The interface by which stores reach their servers, and its simplest implementation: a single server.
+"""Topology: the interface by which stores reach their servers, and its simplest implementation, a single server.
 
 Stores name the id whose keys they touch, never a server.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError
 
 from .binding import LoopBinding, cancel
-from .channels import Listener
+from .channels import Subscriber
 from .hub import Hub
 from .lane import Lane, OnReply
 from .link import Connector, Link
@@ -21,16 +21,16 @@ from .observer import Observable, Observer
 from .presence import Presence
 from .sentinel import SentinelWatcher
 
-_WATCH_SECONDS: Final = 1.0  # between two questions to a Sentinel
+_WATCH_SECONDS: Final = 1.0  # between two polls of a Sentinel
 
 
 class Subscriptions(Protocol):
     """The subscriptions of the process; Hub and ClusterHub implement it."""
 
-    async def subscribe(self, name: bytes, listener: Listener, *, stream: bool = False) -> None:
+    async def subscribe(self, name: bytes, subscriber: Subscriber, *, stream: bool = False) -> None:
         """Subscribe to a channel; returns when the server has confirmed it. With ``stream`` it is a StreamChannel."""
 
-    def unsubscribe(self, name: bytes, listener: Listener) -> None:
+    def unsubscribe(self, name: bytes, subscriber: Subscriber) -> None:
         """Unsubscribe from a channel."""
 
 
@@ -38,7 +38,7 @@ class Topology(Protocol):
     """The servers behind a store."""
 
     clustered: bool
-    """Whether keys are spread over slots: a script is given only keys of one slot."""
+    """Whether keys are spread over slots: a script gets only keys of one slot."""
     publish: bytes
     """PUBLISH or, where pub/sub is sharded, SPUBLISH; empty until ``ready`` has found out."""
     retry_timeout: float
@@ -61,7 +61,7 @@ class Topology(Protocol):
         """Send a request about the keys tagged ``tag``; ``on_reply`` gets the reply or the error.
 
         Without ``follow`` a request that meets a node which has lost its slot is not sent to the slot's new node, but
-        answered with TRYAGAIN: after a failover the new one may know less, and the caller must look first.
+        answered with TRYAGAIN: after a failover the new one may know less, and the caller must inspect it first.
         """
 
     async def call(self, tag: str, frame: bytes) -> Any:

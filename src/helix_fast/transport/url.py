@@ -1,4 +1,4 @@
-"""URLs taken apart by hand, so that no part of a user name or password gets into an error, whatever it is mistaken for.
+"""URLs, parsed here so that no part of a user name or password gets into an error message.
 
 `urllib` and redis-py quote the piece that they cannot read: of ``redis://bob:hunter2#x@host`` the password, as a port.
 No message here names what stands in a URL, and redis-py is handed the settings behind the host alone.

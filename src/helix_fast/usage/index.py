@@ -30,7 +30,7 @@ class UsageIndex:
     """The index as one store uses it.
 
     On a single server, the scripts that record and delete update it in the same step. On a cluster it is in other slots
-    than the session's keys. There, :meth:`list_session` comes before a write, so that a crash in between hides no
+    than the session's keys. There, :meth:`list_session` is called before a write, so that a crash in between hides no
     session. A deleted session stays listed until it would have expired, because other processes remember that it is
     listed; readers check that it still exists.
     """

@@ -1,6 +1,6 @@
 """Pages of a session's usage entries; while one page is summed, the server reads the next ones.
 
-A script reads the first page and tells which list it is from. It costs the server some five times as much as a plain
+A script reads the first page and returns which list it is from. It costs the server some five times as much as a plain
 LRANGE, so the following pages are plain and prefetched. Each LRANGE is followed, in the same write, by a call of the
 script without entries: the script ran before the page was read and again after it, so the page is of the same list. As
 a further check, each page begins with the last entry of the page before. After a failed check the prefetched pages are

@@ -11,7 +11,7 @@ from helix_fast.clock import now_ms
 from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, UsageNotRecordedError
 from helix_fast.keys import check_id
 from helix_fast.transport.binding import cancel
-from helix_fast.transport.retry import is_transient, pause
+from helix_fast.transport.retry import back_off, is_transient
 
 from .entries import EntryWriter
 from .schema import EncodedEntry, UsageEntry, decode_entry, encode_entry
@@ -38,8 +38,8 @@ class UsageRecorder:
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")
         self._max_pending = arguments.integer(max_pending, "max_pending", 1)
         self._entries: deque[EncodedEntry] = deque()
-        self._settled = 0  # entries acknowledged or dropped
-        self._flushes: list[tuple[int, asyncio.Future[None]]] = []  # with the number to be settled
+        self._finished = 0  # entries acknowledged or dropped
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []  # with the number that must be finished
         self._lost: list[EncodedEntry] = []  # dropped while a flush was pending, which raises them
         self._cause: Exception | None = None
         self._due = asyncio.Event()  # ends the lingering
@@ -105,7 +105,7 @@ class UsageRecorder:
             self._cause = error
         await cancel(self._task)
         self._lost.extend(self._entries)
-        self._settled += len(self._entries)
+        self._finished += len(self._entries)
         self._entries.clear()
         # A flush that began meanwhile: nothing is sent any more, and this call raises the entries.
         self._fail_pending(StoreClosedError("the recorder is closed"))
@@ -116,10 +116,10 @@ class UsageRecorder:
         self._writer.check_loop()
         if self._entries:
             self._start()
-            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._flushes.append((self._settled + len(self._entries), settled))
+            finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushes.append((self._finished + len(self._entries), finished))
             self._due.set()
-            await settled
+            await finished
 
     async def finish(self) -> None:
         """Close, and report entries that could not be recorded to the store's ``on("error")``. Raises nothing."""
@@ -156,14 +156,14 @@ class UsageRecorder:
                 except Exception as error:  # noqa: BLE001  no error may lose entries silently
                     if isinstance(error, HelixError) and is_transient(error):
                         self._fail_flushes(error)
-                        await asyncio.sleep(pause(failures := failures + 1))
+                        await asyncio.sleep(back_off(failures := failures + 1))
                         continue
                     self._drop(batch, error)
                 failures = 0
                 for _ in batch:
                     self._entries.popleft()
-                self._settled += len(batch)
-                self._settle_flushes()
+                self._finished += len(batch)
+                self._wake_flushes()
         finally:
             self._task = None
 
@@ -181,11 +181,11 @@ class UsageRecorder:
         else:
             self._writer.report(_not_recorded(batch, error))
 
-    def _settle_flushes(self) -> None:
-        """Wake the flushes whose entries are settled."""
-        settled = [flush for flush in self._flushes if flush[0] <= self._settled]
-        self._flushes = [flush for flush in self._flushes if flush[0] > self._settled]
-        for _target, future in settled:
+    def _wake_flushes(self) -> None:
+        """Wake the flushes whose entries are finished."""
+        finished = [flush for flush in self._flushes if flush[0] <= self._finished]
+        self._flushes = [flush for flush in self._flushes if flush[0] > self._finished]
+        for _target, future in finished:
             if not future.done():
                 future.set_result(None)
 

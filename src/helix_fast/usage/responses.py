@@ -1,4 +1,4 @@
-"""What the answers of model providers and agent frameworks say about tokens, told by their shape; nothing is imported.
+"""Token counts in the responses of model providers and agent frameworks, recognised by shape; none of them is imported.
 
 | shape | prompt | completion | reasoning | cached |
 |---|---|---|---|---|
@@ -25,7 +25,7 @@ _USAGE: Final = ("usage", "usage_metadata", "usageMetadata")
 _WRAPPERS: Final = ("standard_logging_object", "response", "result")
 _MODEL: Final = ("model", "model_name", "modelVersion", "model_version")
 _ID: Final = ("provider_response_id", "response_id", "responseId", "id")
-# Which counts there are, by the names that providers give them. A usage has one of these, or it is none.
+# The counts by the names that providers use. A usage has at least one of them.
 _PROMPT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "prompt_token_count")
 _COMPLETION: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count")
 _TOTAL: Final = ("total_tokens", "totalTokenCount", "total_token_count")
@@ -43,7 +43,7 @@ FOREIGN_COUNTS: Final = frozenset(
      "reasoningTokens", "cacheReadInputTokens", "request_tokens", "response_tokens", "cached_tokens",
      "reasoning_tokens")
 )  # fmt: skip
-"""Names of token counts that are none of ours: an entry with one of them would count nothing for it."""
+"""Names of token counts that are not ours: an entry with one of them would count nothing for it."""
 
 
 class Response(NamedTuple):
@@ -103,7 +103,7 @@ def _has_usage(given: object) -> bool:
 
 
 def _usage_of(given: object) -> object:
-    """The usage itself: a field of what was given, the result of a method (a run of pydantic-ai), or all of it."""
+    """The usage itself: a field of the response, the result of a method (a run of pydantic-ai), or the response."""
     for name in _USAGE:
         usage = _field(given, name)
         if callable(usage):
@@ -114,7 +114,7 @@ def _usage_of(given: object) -> object:
     if usage is not None:
         return usage
     if any(_holds(given, name) for name in _USAGE):
-        raise _unknown(given, "its usage is None: a stream tells it with its last chunk, if it was asked to")
+        raise _unknown(given, "its usage is None: a stream has it in its last chunk, if it was asked for")
     return given
 
 

@@ -1,4 +1,4 @@
-"""What usage adds up to: structs made from the sums of the codec's Rollup."""
+"""UsageRollup and its parts: structs made from the sums of the codec's Rollup. No I/O."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _sum(*numbers: Number) -> Number:
 
 
 def _number(sums: tuple[Any, ...]) -> tuple[Number, Number | None, Number | None]:
-    """Sum, smallest and largest of a slot's numbers."""
+    """Sum, smallest and largest of a group's numbers."""
     whole_sum, low, high, real_count, real_sum, real_rest, real_low, real_high = sums[9:]
     lows = [value for value in (low, real_low) if value is not None]
     highs = [value for value in (high, real_high) if value is not None]

@@ -20,7 +20,7 @@ from helix_fast.keys import check_id
 from .responses import FOREIGN_COUNTS, read_response
 
 MAX_ENTRY_ID_BYTES: Final = 512
-# Wire name of `extra`: never a field of anybody's entry, and never written.
+# Wire name of `extra`: no entry has a field of this name, and it is never written.
 _EXTRA: Final = "~helix_fast.extra"
 _FROM_RESPONSE: Final = "TokenUsage.from_response() makes an entry of what a provider has answered"
 
@@ -51,7 +51,7 @@ class TokenCounts(_Part):
 
 
 class UsageSource(_Part):
-    """Who spent it: ``type`` is ``agent``, ``tool`` or any other word."""
+    """Who spent it: ``type`` is ``agent``, ``tool`` or any other text."""
 
     type: str
     name: str | None = None
@@ -105,7 +105,7 @@ class TokenUsage(Usage, tag="tokens"):
         timestamp: int | None = None,
         source: UsageSource | None = None,
     ) -> TokenUsage:
-        """The entry for what a provider or a framework has answered, which is told by its shape.
+        """The entry for the response of a provider or a framework, which is recognised by its shape.
 
         Args:
             response: an object or dict of OpenAI (chat, Responses, Agents), Anthropic (the message, or the last
@@ -279,8 +279,8 @@ def encode_entry(entry: UsageEntry | dict[str, Any], now: int, session_id: str |
                 timestamp=now if entry.timestamp is None else entry.timestamp,
             )
             wire = to_json(made)
-            # Structs are not checked when they are made. What comes back as something else may be NaN, which msgspec
-            # writes as null.
+            # Structs are not checked when they are made. A value that changes in JSON may be NaN, which msgspec writes
+            # as null.
             if _decode_known(wire) != made:
                 codec.check_finite(made)
             session, entry_id = made.session_id, _check_entry_id(made.id)

@@ -136,7 +136,7 @@ class RedisUsageStore(RedisStore):
             entries: up to 100 000; structs or dicts in wire form, all of the same session.
 
         Returns:
-            How many this call has recorded; the ids of the others were recorded already, or came twice in the call.
+            How many this call has recorded; the ids of the others were recorded already, or are twice in the call.
 
         Raises:
             MalformedEntryError: one of them is wrong, or of another session than the first; nothing is sent.

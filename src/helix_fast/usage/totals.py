@@ -78,7 +78,7 @@ def load(sums: bytes, count: int) -> codec.Rollup | None:
     """The stored rollup; None if it cannot be used.
 
     Args:
-        sums: stored bytes; usable if they come from ``dump``.
+        sums: stored bytes; usable if ``dump`` made them.
         count: entries that they cover.
     """
     try:

@@ -1,4 +1,4 @@
-"""The hot half of the append path: outgoing requests, batches, publication. It calls the lane that it is handed."""
+"""Hot: the append path of one chunk. Outgoing requests, batches, publication; it calls the lane that it gets."""
 
 
 cpdef enum:                      # read by streams/ too
@@ -60,8 +60,8 @@ cdef class Write:
             self.future.set_result(last)
         return 0
 
-    def settle(self, Py_ssize_t chunks, uint64_t last):
-        """`chunks` more of it are stored, the last of them at `last`."""
+    def acknowledge(self, Py_ssize_t chunks, uint64_t last):
+        """Count `chunks` more as stored, the last of them at `last`; with all stored, the future gets it."""
         self.stored(chunks, last)
 
     def fail(self, error):
@@ -143,7 +143,7 @@ cdef class FastAppend:
     @property
     def buffer(self):
         """The write buffer, which has the batch in flight from now on."""
-        # Until somebody asks, the fast path keeps its batch here: with many streams each object is a cache miss.
+        # The fast path keeps its batch here until the buffer is needed: with many streams each object is a cache miss.
         if self.single is not None:
             self._buffer.in_flight = self.single
             self.single = None
@@ -192,8 +192,8 @@ cdef class FastAppend:
         return self.nonce_of_next()
 
     def transmit(self, frame):
-        """Send the request of the batch in flight; its reply comes to `__call__`."""
-        # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+        """Send the request of the batch in flight; `__call__` gets the reply."""
+        # An append does not follow its slot to another node, which may know less: Recovery inspects the stream first.
         self.post(frame, self, False)
 
     def enlist(self, double delay):
@@ -201,11 +201,11 @@ cdef class FastAppend:
         self.join(delay)
 
     def advance(self):
-        """Nothing is in flight any more: go on with what waits."""
+        """Nothing is in flight any more: go on with the next batch, if there is one."""
         self.go_on()
 
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
-        """Add a `text_delta` that nobody waits for, of that time (Unix, seconds). Raises as `BatchBuilder.add_text`."""
+        """Add a `text_delta` that is not awaited, of that time (Unix, seconds). Raises as `encode_text`."""
         cdef Text text
         read_text(&text, delta, "delta")
         self.open.append_text(encoder, &text, <uint64_t> (seconds * 1000))
@@ -241,7 +241,7 @@ cdef class FastAppend:
         batch.only = write
         batch.first = self.sequence.last + 1
         batch.sent = True
-        self.sequence.flying = 1
+        self.sequence.in_flight = 1
         self.single = batch
         self.state = STATE_IN_FLIGHT
         try:
@@ -255,7 +255,7 @@ cdef class FastAppend:
 
     cdef bint publish(self, uint64_t first, uint64_t last, bytes body) except -1:
         cdef RemoteSubscribers remote = self.subscribers
-        # Not looked up in vain: with many streams the name's bytes would have to come from memory, for each chunk.
+        # The first test saves a lookup: with many streams the name's bytes would be read from memory, for each chunk.
         cdef object channel = remote.local.get(remote.channel) if remote.local else None
         if channel is not None:
             channel.push_entry(stream_entry(self.terms.current, first, last, body))
@@ -269,7 +269,7 @@ cdef class FastAppend:
         return channel is not None
 
     def announce(self, first, last, bytes body not None):
-        """Hand a stored batch to the readers here, and publish it for others. Whether any reader is here."""
+        """Hand a stored batch to local subscribers and publish it for remote ones; whether there are local ones."""
         return self.publish(u64(first, "first"), u64(last, "last"), body)
 
     def notify_catch_up(self):
@@ -283,14 +283,14 @@ cdef class FastAppend:
         cdef Write write
         cdef bint here = False
         if self.state != STATE_IN_FLIGHT:
-            return      # closed meanwhile: its writers have been told
+            return      # closed meanwhile: its writes have failed
         batch = self.single if self.single is not None else <Batch?> self._buffer.in_flight
         if type(reply) is not bytes or batch.only is None or self.flushes or self.observed is not None:
             self.replied(reply)
             return
         write = batch.only
-        self.sequence.last += self.sequence.flying
-        self.sequence.flying = 0
+        self.sequence.last += self.sequence.in_flight
+        self.sequence.in_flight = 0
         self.trouble = None
         self.trimmed = self.trims
         if self.single is None:
@@ -300,9 +300,9 @@ cdef class FastAppend:
         try:
             here = self.publish(batch.first, batch.first, batch.body)
         finally:
-            # The readers here come first, then the writer, which may take its time.
+            # Readers in this process run before the writer, which may take its time.
             if here:
-                self.call_soon(write.settle, 1, batch.first)
+                self.call_soon(write.acknowledge, 1, batch.first)
             else:
                 write.stored(1, batch.first)
             self.go_on()

@@ -36,7 +36,7 @@ cdef inline int read_text(Text* out, object text, str name) except -1:
         out.length = PyUnicode_GET_LENGTH(text)
     else:
         out.data = PyUnicode_AsUTF8AndSize(text, &out.length)
-    if out.length > PY_SSIZE_T_MAX // 8:    # six bytes a character at worst: only 32-bit machines can come here
+    if out.length > PY_SSIZE_T_MAX // 8:    # six bytes a character at worst: only on 32-bit machines
         raise OverflowError(f"{name} is too long")
     out.clean = clean_length(out.data, out.length)
     # Counting what escapes add takes as long as writing them: where the worst is not much, room is made for that.

@@ -127,15 +127,15 @@ cdef int read_values(Entry* entry, const Value* values) except -1:
     elif values[TIME].type > ABSENT_NULL:
         return 0
     if is_kind(kind, b"tokens", 6):
-        entry.group = TOKENS
+        entry.section = TOKENS
         entry.counts = INTEGERS
         return read_tokens(entry, &values[ENTRY_FIELDS]) and read_name(entry, &values[MODEL])
     entry.counts = 2
     if is_kind(kind, b"tool", 4):
-        entry.group = TOOLS
+        entry.section = TOOLS
         return read_name(entry, &values[TOOL_NAME]) and read_outcome(entry, values)
     if is_kind(kind, b"subagent", 8):
-        entry.group = SUB_AGENTS
+        entry.section = SUB_AGENTS
         if child.type == STRING and not child.escaped:
             entry.child = child.start
             entry.child_length = child.length
@@ -144,9 +144,9 @@ cdef int read_values(Entry* entry, const Value* values) except -1:
         return read_name(entry, &values[AGENT_TYPE]) and read_outcome(entry, values)
     entry.counts = 0
     if is_kind(kind, b"custom", 6):
-        entry.group = CUSTOM
+        entry.section = CUSTOM
         return read_name(entry, &values[CUSTOM_TYPE]) and read_number(entry, &values[CUSTOM_VALUE])
-    entry.group = OTHER
+    entry.section = OTHER
     return read_name(entry, kind)
 
 

@@ -21,12 +21,12 @@ cdef extern from *:
 cdef enum:
     RETURNED = 0                # PySendResult
     YIELDED = 1
-    MAX_PENDING_ENTRIES = 512   # as in the twin
+    MAX_PENDING_ENTRIES = 512   # as in plain/reader.py
     MAX_PENDING_BYTES = 1048576
 
 
 cdef class ChunkIterator:
-    """Yields the items of one page after the other, each step without a coroutine. Owned by one thread."""
+    """Yields buffered items, each step without a coroutine. Owned by one thread."""
 
     def __cinit__(self, *args, **options):
         self._items = []
@@ -129,7 +129,7 @@ helix_set_send(_Step, send_step)
 
 @cython.final
 @cython.freelist(64)
-@cython.no_gc       # bytes, numbers and chunks without cycles: one object less for the collector to look at
+@cython.no_gc       # bytes, numbers and chunks without cycles: one object less for the collector to visit
 cdef class StreamEntry:
     """One stored batch, as its subscribers get it. Shared by all readers of the stream in this process."""
 

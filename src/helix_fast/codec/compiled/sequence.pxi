@@ -7,31 +7,31 @@ cdef class Sequencer:
 
     def __cinit__(self, last=0):
         self.last = u64(last, "last")
-        self.flying = 0
+        self.in_flight = 0
 
     def reserve(self, count):
         """Put the next `count` sequences in flight; returns the first."""
         cdef uint64_t length = u64(count, "count")
         if length < 1:
             raise ValueError("count must be at least 1")
-        if self.flying:
+        if self.in_flight:
             raise RuntimeError("a range is in flight already")
         if length > UINT64_MAX - self.last:
             raise OverflowError(f"the last sequence is above {UINT64_MAX}")
-        self.flying = length
+        self.in_flight = length
         return self.last + 1
 
     def commit(self):
         """The range in flight was stored; returns its last sequence."""
-        if not self.flying:
+        if not self.in_flight:
             raise RuntimeError("no range is in flight")
-        self.last += self.flying
-        self.flying = 0
+        self.last += self.in_flight
+        self.in_flight = 0
         return self.last
 
     def rollback(self):
         """The range in flight was not stored: its sequences are free again."""
-        self.flying = 0
+        self.in_flight = 0
 
     def jump(self, last):
         """Another writer moved the stream to `last`; drops the range in flight."""
@@ -39,7 +39,7 @@ cdef class Sequencer:
         if moved < self.last:
             raise ValueError(f"a stream does not go back: {moved} is below {self.last}")
         self.last = moved
-        self.flying = 0
+        self.in_flight = 0
 
 
 @cython.final

@@ -1,4 +1,4 @@
-"""Hot: whether a stream has subscribers in other processes, as the replies to publications and PUBSUB NUMSUB tell."""
+"""Hot: whether a stream has subscribers in other processes, by the replies that count them."""
 
 
 @cython.final
@@ -13,7 +13,7 @@ cdef class RemoteSubscribers:
         self.present = True
 
     def assume_present(self):
-        """Somebody has subscribed, or may have: replies to earlier publications tell nothing any more."""
+        """A subscriber has arrived, or may have: ignore the counts in pending replies."""
         self.present = True
         self.stale = self.pending
 
@@ -23,7 +23,7 @@ cdef class RemoteSubscribers:
         return count > (channel is not None and channel.counted)
 
     def __call__(self, reply):
-        """The reply to a publication: the number of its receivers. An error tells nothing."""
+        """Take the reply to a publication, the count of its receivers; an error changes nothing."""
         self.pending -= 1
         if self.subscribe_epoch != self.presence.subscribe_epoch:
             self.subscribe_epoch = self.presence.subscribe_epoch

@@ -1,6 +1,6 @@
-"""The hot half of the append path in plain Python: outgoing requests, batches, publication.
+"""Hot: the append path of one chunk, in plain Python. Outgoing requests, batches, publication.
 
-It imports no I/O, but calls the lane and settles the futures that it is handed. `compiled/append.pxi` does the same in
+It imports no I/O, but calls the lane and completes the futures that it gets. `compiled/append.pxi` does the same in
 fewer steps.
 """
 
@@ -94,8 +94,8 @@ class Write:
         self.last = 0
         self.lost = 0
 
-    def settle(self, chunks: int, last: int) -> None:
-        """``chunks`` more of it are stored, the last of them at ``last``."""
+    def acknowledge(self, chunks: int, last: int) -> None:
+        """Count ``chunks`` more as stored, the last of them at ``last``; with all stored, the future gets it."""
         self.acked += chunks
         self.last = last
         if self.acked == self.count and not self.future.done():
@@ -166,7 +166,7 @@ class FastAppend:
         framer: makes the requests.
         terms: ``current`` is the number of the current term.
         buffer: a ``streams.write_buffer.WriteBuffer``.
-        nonce: 4 characters that tell this appender's batches from others'.
+        nonce: 4 characters that no other appender has; the nonces of its batches begin with them.
         max_length: chunks that the stream keeps, 0 for all.
         linger: seconds for which chunks are gathered; with any the fast path is not taken.
         make_future: makes the future of an awaited write.
@@ -178,7 +178,7 @@ class FastAppend:
         generation: of the connection for which the end of the stream is known.
         assisted_batches: so many batches are still to get their sequences from the server.
         failed: a ``FailedWrites``. trouble: of the batch in flight; None: all is well.
-        observed: the span of the last batch, if somebody observes.
+        observed: the span of the last batch, if there is an observer.
         numbered: counts nonces.
         trimmed: the last sequence when the stream was last trimmed. trims: the same once the batch in flight is stored.
         silent: a publication was skipped for lack of remote subscribers, and a count of them requested.
@@ -233,7 +233,7 @@ class FastAppend:
     @property
     def buffer(self) -> Any:
         """The write buffer, which has the batch in flight from now on."""
-        # Until somebody asks, the fast path keeps its batch here: with many streams each object is a cache miss.
+        # The fast path keeps its batch here until the buffer is needed: with many streams each object is a cache miss.
         if self.single is not None:
             self._buffer.in_flight, self.single = self.single, None
         return self._buffer
@@ -252,8 +252,8 @@ class FastAppend:
         return self.nonce + b"%04x" % (self.numbered & 0xFFFF)
 
     def transmit(self, frame: bytes) -> None:
-        """Send the request of the batch in flight; its reply comes to ``__call__``."""
-        # An append does not follow its slot to another node, which may know less: then the stream is looked at.
+        """Send the request of the batch in flight; ``__call__`` gets the reply."""
+        # An append does not follow its slot to another node, which may know less: Recovery inspects the stream first.
         self._post(frame, self, follow=False)
 
     def enlist(self, delay: float) -> None:
@@ -269,14 +269,14 @@ class FastAppend:
             self.lane.wake()
 
     def advance(self) -> None:
-        """Nothing is in flight any more: go on with what waits."""
+        """Nothing is in flight any more: go on with the next batch, if there is one."""
         if self.batches or self.open.count:
             self.enlist(0.0)
         else:
             self.state = State.IDLE
 
     def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
-        """Add a ``text_delta`` that nobody waits for, of that time (Unix, seconds). Raises as ``BatchBuilder``."""
+        """Add a ``text_delta`` that is not awaited, of that time (Unix, seconds). Raises as ``encode_text``."""
         if self.open.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
             self.open.count >= self.max_count
         ):
@@ -311,7 +311,7 @@ class FastAppend:
         return write
 
     def announce(self, first: int, last: int, body: bytes) -> bool:
-        """Hand a stored batch to the readers here, and publish it for others. Whether any reader is here."""
+        """Hand a stored batch to local subscribers and publish it for remote ones; whether there are local ones."""
         remote, number = self.subscribers, self.terms.current
         channel = self.topology.presence.local.get(remote.channel)
         if channel is not None:
@@ -326,14 +326,14 @@ class FastAppend:
         return channel is not None
 
     def notify_catch_up(self) -> None:
-        """Tell the stream's subscribers to read the log."""
+        """Have the stream's subscribers read its log."""
         self.subscribers.pending += 1
         self._post(self.framer.catch_up_frame, self.subscribers, follow=True)
 
     def __call__(self, reply: Any) -> None:
         """The reply to the batch in flight."""
         if self.state != State.IN_FLIGHT:
-            return  # closed meanwhile: its writers have been told
+            return  # closed meanwhile: its writes have failed
         batch = self.single or self._buffer.in_flight
         write = batch.only
         if type(reply) is not bytes or write is None or self.flushes or self.observed is not None:
@@ -350,11 +350,11 @@ class FastAppend:
         try:
             here = self.announce(batch.first, batch.first, batch.body)
         finally:
-            # The readers here come first, then the writer, which may take its time.
+            # Readers in this process run before the writer, which may take its time.
             if here:
-                self.call_soon(write.settle, 1, batch.first)
+                self.call_soon(write.acknowledge, 1, batch.first)
             else:
-                write.settle(1, batch.first)
+                write.acknowledge(1, batch.first)
             self.advance()
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:

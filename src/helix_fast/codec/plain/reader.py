@@ -1,4 +1,4 @@
-"""The reader's side of a stream, in plain Python: the twin of `compiled/reader.pxi`, and the contract of both."""
+"""Hot: the reader's side of a stream, in plain Python. Pushed entries, their buffer, the steps of an `async for`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_PENDING_BYTES: Final = 1 << 20
 
 
 class ChunkIterator:
-    """Yields items that are there, one for each step of an ``async for``, and awaits ``_advance`` for more.
+    """Yields buffered items, one for each step of an ``async for``, and awaits ``_advance`` for more.
 
     A step takes its item when it is awaited, not before: a step that was dropped, or cancelled before it began, takes
     nothing.
@@ -79,10 +79,10 @@ class PushBuffer:
     Attributes:
         window: the sequences seen. entry_id: id of the last entry seen. The owner advances both as it reads the log.
         decoder: its ``decode(body, last, after)`` makes the chunks of a push; ``decode_shared`` does where they may be
-            copied, and returns None elsewhere.
+            copied for other readers, and else returns None.
         live: the channel is joined.
         stale: the log is to be read before any push counts.
-        announce_on_read: the next request must tell the stream's writers of this reader.
+        announce_on_read: the next request must announce this reader to the stream's writers.
         waiter: future of a reader that waits for anything to happen.
         pending: the pushes. pending_bytes: of their bodies.
     """
@@ -168,7 +168,7 @@ class PushBuffer:
             entry = self.pending.pop(0)
             self.pending_bytes -= len(entry.body)
             seen = self.window.last
-            # Behind another term there may be a reset whose event has not come yet.
+            # After another term there may be a reset whose event has not arrived yet.
             known = not self.entry_id or self.entry_id.startswith(b"%d-" % entry.term)
             if entry.first < 1 or entry.first - 1 > seen or not known:
                 self.mark_stale()

@@ -1,6 +1,6 @@
 """The rollup in plain Python: raw JSON of usage entries in, sums out. Also reads unusual entries for the compiled one.
 
-`read_entry` is the rule of what an entry adds to the sums: it turns the entry into a group, a name and numbers. The
+`read_entry` is the rule of what an entry adds to the sums: it turns the entry into a section, a name and numbers. The
 compiled codec has the same rule in `entry.pxi`, without a Python object for each value, and asks here for entries that
 are unusual.
 """
@@ -17,15 +17,15 @@ import msgspec
 from .sums import (
     CHILDREN,
     CUSTOM,
-    GROUPS,
     MAX_TIME,
     OTHER,
+    SECTIONS,
     SUB_AGENTS,
     TOKENS,
     TOOLS,
+    Group,
     Number,
     Reading,
-    Slot,
     check_sums,
 )
 
@@ -206,14 +206,14 @@ def select_entries(
 class Rollup:
     """Sums of usage entries by model, tool, sub-agent type and custom type. Owned by one thread at a time."""
 
-    __slots__ = ("_first", "_groups", "_last", "entry_count", "malformed_count")
+    __slots__ = ("_first", "_last", "_sections", "entry_count", "malformed_count")
 
     def __init__(self) -> None:
         self.entry_count = 0
         self.malformed_count = 0
         self._first: int | None = None
         self._last: int | None = None
-        self._groups: list[dict[str, Slot]] = [{} for _ in range(GROUPS)]
+        self._sections: list[dict[str, Group]] = [{} for _ in range(SECTIONS)]
 
     def add(self, entries: Iterable[bytes]) -> None:
         """Add entries, each one JSON object."""
@@ -226,16 +226,16 @@ class Rollup:
                 continue
             self.entry_count += 1
             self._span(reading.time, reading.time)
-            self._slot(reading.group, reading.name).add(reading)
+            self._group(reading.section, reading.name).add(reading)
             if reading.child is not None:
-                self._slot(CHILDREN, reading.child).count += 1
+                self._group(CHILDREN, reading.child).count += 1
 
-    def _slot(self, group: int, name: str) -> Slot:
-        slots = self._groups[group]
-        slot = slots.get(name)
-        if slot is None:
-            slot = slots[name] = Slot()
-        return slot
+    def _group(self, section: int, name: str) -> Group:
+        groups = self._sections[section]
+        group = groups.get(name)
+        if group is None:
+            group = groups[name] = Group()
+        return group
 
     def _span(self, first: int | None, last: int | None) -> None:
         if first is not None and (self._first is None or first < self._first):
@@ -250,9 +250,9 @@ class Rollup:
         self.entry_count += other.entry_count
         self.malformed_count += other.malformed_count
         self._span(other._first, other._last)
-        for group, slots in enumerate(other._groups):
-            for name, slot in slots.items():
-                self._slot(group, name).merge(slot)
+        for section, groups in enumerate(other._sections):
+            for name, group in groups.items():
+                self._group(section, name).merge(group)
 
     @staticmethod
     def restore(exported: object) -> Rollup:
@@ -261,10 +261,10 @@ class Rollup:
         made = Rollup()
         made.entry_count, made.malformed_count = sums.entry_count, sums.malformed_count
         made._span(sums.first, sums.last)
-        for slot in sums.slots:
-            made._groups[slot.group][slot.name] = Slot.restore(slot)
+        for group in sums.groups:
+            made._sections[group.section][group.name] = Group.restore(group)
         for child in sums.children:
-            made._slot(CHILDREN, child)
+            made._group(CHILDREN, child)
         return made
 
     def copy(self) -> Rollup:
@@ -275,5 +275,7 @@ class Rollup:
 
     def export(self) -> tuple[Any, ...]:
         """The sums as plain values, from which `restore` makes the rollup again."""
-        groups = tuple({name: slot.export() for name, slot in slots.items()} for slots in self._groups[:CHILDREN])
-        return self.entry_count, self.malformed_count, self._first, self._last, groups, list(self._groups[CHILDREN])
+        sections = tuple(
+            {name: group.export() for name, group in groups.items()} for groups in self._sections[:CHILDREN]
+        )
+        return self.entry_count, self.malformed_count, self._first, self._last, sections, list(self._sections[CHILDREN])

@@ -11,11 +11,11 @@ from .arguments import U64_MAX, u64
 class Sequencer:
     """Numbers the chunks of a writer: at most one range is in flight. Owned by one thread at a time."""
 
-    __slots__ = ("_flying", "_last")
+    __slots__ = ("_in_flight", "_last")
 
     def __init__(self, last: int = 0) -> None:
         self._last = u64(last, "last")
-        self._flying = 0
+        self._in_flight = 0
 
     @property
     def last(self) -> int:
@@ -27,24 +27,24 @@ class Sequencer:
         count = u64(count, "count")
         if count < 1:
             raise ValueError("count must be at least 1")
-        if self._flying:
+        if self._in_flight:
             raise RuntimeError("a range is in flight already")
         if self._last + count > U64_MAX:
             raise OverflowError(f"the last sequence is above {U64_MAX}")
-        self._flying = count
+        self._in_flight = count
         return self._last + 1
 
     def commit(self) -> int:
         """The range in flight was stored; returns its last sequence."""
-        if not self._flying:
+        if not self._in_flight:
             raise RuntimeError("no range is in flight")
-        self._last += self._flying
-        self._flying = 0
+        self._last += self._in_flight
+        self._in_flight = 0
         return self._last
 
     def rollback(self) -> None:
         """The range in flight was not stored: its sequences are free again."""
-        self._flying = 0
+        self._in_flight = 0
 
     def jump(self, last: int) -> None:
         """Another writer moved the stream to `last`; drops the range in flight."""
@@ -52,7 +52,7 @@ class Sequencer:
         if last < self._last:
             raise ValueError(f"a stream does not go back: {last} is below {self._last}")
         self._last = last
-        self._flying = 0
+        self._in_flight = 0
 
 
 @final

@@ -1,4 +1,4 @@
-"""Whether other processes subscribe to a stream, in plain Python: the twin of `compiled/subscribers.pxi`."""
+"""Hot: whether a stream has subscribers in other processes, in plain Python, by the replies that count them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RemoteSubscribers:
         self._subscribe_epoch = presence.subscribe_epoch
 
     def assume_present(self) -> None:
-        """Somebody has subscribed, or may have: replies to earlier publications tell nothing any more."""
+        """A subscriber has arrived, or may have: ignore the counts in pending replies."""
         self.present = True
         self.stale = self.pending
 
@@ -40,7 +40,7 @@ class RemoteSubscribers:
         return count > (channel is not None and channel.counted)
 
     def __call__(self, reply: Any) -> None:
-        """The reply to a publication: the number of its receivers. An error tells nothing."""
+        """Take the reply to a publication, the count of its receivers; an error changes nothing."""
         self.pending -= 1
         if self._subscribe_epoch != self._presence.subscribe_epoch:
             # Replies and subscriptions use different connections: the server may have counted this process, or not.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Union
 
 TOKENS, TOOLS, SUB_AGENTS, CUSTOM, OTHER, CHILDREN = range(6)
-GROUPS = 6
+SECTIONS = 6
 # Meaning of the seven integers of an entry in TOKENS. TOOLS and SUB_AGENTS use the first two: success, failure.
 PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE = range(7)
 INTEGERS = 7
@@ -25,7 +25,7 @@ Number = Union[int, float]  # noqa: UP007
 class Reading(NamedTuple):
     """What one entry adds to the sums."""
 
-    group: int
+    section: int
     name: str
     integers: tuple[int, int, int, int, int, int, int]
     number: Number | None
@@ -33,8 +33,8 @@ class Reading(NamedTuple):
     child: str | None
 
 
-class Slot:
-    """The sums of one name in one group."""
+class Group:
+    """The sums of one name in one section."""
 
     __slots__ = (
         "count",
@@ -99,7 +99,7 @@ class Slot:
         if high is not None and (self.real_high is None or high > self.real_high):
             self.real_high = high
 
-    def merge(self, other: Slot) -> None:
+    def merge(self, other: Group) -> None:
         """Add another's sums."""
         self.count += other.count
         self.integers = [a + b for a, b in zip(self.integers, other.integers, strict=True)]
@@ -129,19 +129,19 @@ class Slot:
         )
 
     @classmethod
-    def restore(cls, values: SlotSums) -> Slot:
-        """The slot of checked sums."""
-        slot = cls()
-        slot.count, slot.integers = values.entries, list(values.integers)
-        slot.whole_count, slot.whole_sum, slot.low, slot.high = values.whole
-        slot.real_count, slot.real_sum, slot.real_rest, slot.real_low, slot.real_high = values.real
-        return slot
+    def restore(cls, values: GroupSums) -> Group:
+        """The group of checked sums."""
+        group = cls()
+        group.count, group.integers = values.entries, list(values.integers)
+        group.whole_count, group.whole_sum, group.low, group.high = values.whole
+        group.real_count, group.real_sum, group.real_rest, group.real_low, group.real_high = values.real
+        return group
 
 
-class SlotSums(NamedTuple):
+class GroupSums(NamedTuple):
     """Checked sums of one name."""
 
-    group: int
+    section: int
     name: str
     entries: int
     integers: tuple[int, ...]
@@ -156,7 +156,7 @@ class Sums(NamedTuple):
     malformed_count: int
     first: int | None
     last: int | None
-    slots: list[SlotSums]
+    groups: list[GroupSums]
     children: list[str]
 
 
@@ -169,22 +169,22 @@ def check_sums(exported: object) -> Sums:
         TypeError: a value of a wrong type.
         ValueError: a wrong number of values, or values that no entries add up to.
     """
-    entry_count, malformed_count, first, last, groups, children = _row(exported, 6, "the sums")
+    entry_count, malformed_count, first, last, sections, children = _row(exported, 6, "the sums")
     _span(first, last, int, "times")
     if first is not None and not -MAX_TIME < first <= last < MAX_TIME:
         raise ValueError("a time is beyond 10**18 ms")
-    slots: list[SlotSums] = []
-    for group, names in enumerate(_row(groups, CHILDREN, "groups")):
+    groups: list[GroupSums] = []
+    for section, names in enumerate(_row(sections, CHILDREN, "sections")):
         if type(names) is not dict:
-            raise TypeError(f"a group must be a dict, not {type(names).__name__}")
-        slots += [_slot(group, name, values) for name, values in names.copy().items()]
+            raise TypeError(f"a section must be a dict, not {type(names).__name__}")
+        groups += [_group(section, name, values) for name, values in names.copy().items()]
     # Every entry that counts does so under one name.
-    if _count(entry_count) != sum(slot.entries for slot in slots):
+    if _count(entry_count) != sum(group.entries for group in groups):
         raise ValueError(f"{entry_count} entries are not as many as their names have")
     if type(children) is not list:
         raise TypeError(f"children must be a list, not {type(children).__name__}")
     names_of_children = [_name(name) for name in children.copy()]
-    return Sums(entry_count, _count(malformed_count), first, last, slots, names_of_children)
+    return Sums(entry_count, _count(malformed_count), first, last, groups, names_of_children)
 
 
 def _row(values: object, length: int, what: str) -> Sequence[Any]:
@@ -234,7 +234,7 @@ def _span(low: Any, high: Any, kind: type[int | float], what: str) -> None:
         raise ValueError(f"{what}: the least is greater than the greatest, or one of them is not finite")
 
 
-def _slot(group: int, name: object, values: object) -> SlotSums:
+def _group(section: int, name: object, values: object) -> GroupSums:
     row = _row(values, _VALUES, "the sums of a name")
     count, integers, (whole_count, whole_sum, low, high) = row[0], row[1 : 1 + INTEGERS], row[8:12]
     real_count, real_sum, real_rest, real_low, real_high = row[12:]
@@ -242,8 +242,8 @@ def _slot(group: int, name: object, values: object) -> SlotSums:
     _span(real_low, real_high, float, "least and greatest fraction")
     if bool(_count(whole_count)) != (low is not None) or bool(_count(real_count)) != (real_low is not None):
         raise ValueError("there are a least and a greatest number just where there are numbers")
-    return SlotSums(
-        group,
+    return GroupSums(
+        section,
         _name(name),
         _count(count),
         tuple(_count(value, None) for value in integers),

@@ -4,13 +4,13 @@
 -- ARGV[1] operation   id of this acquire; every attempt of one call has the same
 -- ARGV[2] owner       as a JSON string, quotes included
 -- ARGV[3] ttl         milliseconds
--- ARGV[4] patience    milliseconds for which a waiter that is not heard of keeps its place, '0' where the caller does not wait
+-- ARGV[4] patience    milliseconds for which a waiter keeps its place without a call, '0' if the caller does not wait
 -- ARGV[5] fence ttl   seconds
 -- ARGV[6] publish     PUBLISH or SPUBLISH
--- ARGV[7] channel     on which waiters hear that it is their turn
+-- ARGV[7] channel     on which a waiter is notified of its turn
 --
 -- Reply: {'held', record} | {'busy', milliseconds until the lock expires (-1 never, 0 it is free), place in the queue} | {'over'}
--- Idempotent by the operation: a repeated call finds its own lock. 'over': that lock was released, the attempt came late.
+-- Idempotent by the operation: a repeated call finds its own lock. 'over': that lock was released, the attempt was late.
 -- The operation's key holds '<number of its last refresh>:<record>' as long as the lock is held, then 'over' for a while.
 
 -- include token_less
@@ -34,7 +34,7 @@ local time = redis.call('TIME')
 local micros = time[1] .. string.format('%06d', tonumber(time[2]))
 local millis = string.sub(micros, 1, -4)
 
--- 2. Whose turn is it? Waiters of which nothing was heard have lost their place.
+-- 2. Whose turn is it? Waiters that have not called for longer than their patience have lost their place.
 local head = false
 if not record and patience > 0 then
   head = redis.call('ZRANGE', queue, 0, 0)[1]
@@ -66,7 +66,7 @@ if last and string.find(last, '^[1-9]%d*$') and not less(last, micros) and less(
   token = redis.call('GET', fence)
 end
 record = '{"owner":' .. ARGV[2] .. ',"fencingToken":' .. token .. ',"acquiredAt":' .. millis .. '}'
--- MGET is blind to a key of another type, which is nobody's to overwrite: GET raises the error
+-- MGET returns nil for a key of another type, which must not be overwritten: GET raises the error
 if not redis.call('SET', lock, record, 'NX', 'PX', ttl) then return {'held', redis.call('GET', lock)} end
 redis.call('SET', fence, token, 'EX', ARGV[5])
 redis.call('SET', own, '0:' .. record, 'PX', ttl)

@@ -5,7 +5,7 @@
 -- ARGV[2] serial      number of this refresh, from 1
 -- ARGV[3] ttl         milliseconds
 --
--- Reply: 1 done | 0 the lock is not the caller's | 2 a later refresh came first, nothing was changed
+-- Reply: 1 done | 0 the lock is not the caller's | 2 overtaken by a later refresh, nothing was changed
 -- Repeating it after a lost reply is safe: an attempt that arrives after a later refresh does not undo that.
 
 local record, ttl = ARGV[1], ARGV[3]

@@ -1,11 +1,11 @@
--- Give a lock back, where it is still the caller's, and tell the first waiter.
+-- Release a lock, if it is still the caller's, and notify the first waiter.
 --
 -- KEYS[1] lock    KEYS[2] operation: what became of the acquire; see lock_acquire.lua    KEYS[3] queue    KEYS[4] alive
--- ARGV[1] record      the lock's value as acquire returned it; '' for whatever this operation has: an acquire that gave up
+-- ARGV[1] record      the lock's value as acquire returned it; '' for any record of this operation: an acquire that gave up
 -- ARGV[2] operation   id of the acquire
 -- ARGV[3] keep        milliseconds for which a finished operation is remembered
 -- ARGV[4] publish     PUBLISH or SPUBLISH
--- ARGV[5] channel     on which waiters hear that it is their turn
+-- ARGV[5] channel     on which a waiter is notified of its turn
 --
 -- Reply: 1 released | 0 the lock is not the caller's
 -- Idempotent by the operation, as long as it is remembered: a repeated release finds that it released.
@@ -27,7 +27,7 @@ else
 end
 if mine then redis.call('DEL', lock) end
 
--- 2. Remember, so that a late attempt of the acquire does not take the lock for nobody
+-- 2. Remember, so that a late attempt of the acquire does not take a lock that no caller holds
 redis.call('SET', own, 'over', 'PX', ARGV[3])
 
 -- 3. The next one's turn

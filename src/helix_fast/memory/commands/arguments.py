@@ -1,4 +1,4 @@
-"""How commands read their arguments, and the table of them all."""
+"""The table of all commands, and how they read their arguments."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def score(text: bytes) -> float:
 
 
 def text_of(value: float) -> bytes:
-    """A double as a reply tells it."""
+    """A double as the text of a reply."""
     if math.isinf(value):
         return b"inf" if value > 0 else b"-inf"
     return b"%d" % int(value) if value.is_integer() and abs(value) < 1e17 else repr(value).encode()

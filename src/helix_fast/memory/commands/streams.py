@@ -45,7 +45,7 @@ def add(keys: Keyspace, args: Arguments) -> bytes | None:
         raise CommandError("ERR wrong number of arguments for 'xadd' command")
     wanted, *fields = rest
     if not wanted.endswith(b"*"):
-        _id(wanted)  # what is no id is told before what the key holds
+        _id(wanted)  # an invalid id is reported before a wrong type of the key
     stream = keys.get(key, Stream)
     if stream is None and not make:
         return None
@@ -78,7 +78,7 @@ def _next_id(wanted: bytes, last: tuple[int, int], now: int) -> tuple[int, int]:
 
 
 def _trimming(words: list[bytes]) -> tuple[tuple[bytes, Any], list[bytes]]:
-    """What is to be trimmed, and the words behind. ``~`` trims exactly here."""
+    """What is to be trimmed, and the arguments after it. ``~`` trims exactly here."""
     strategy, *rest = words
     strategy = strategy.upper()
     if rest and rest[0] in {b"=", b"~"}:

@@ -1,4 +1,4 @@
-"""Chunks that tell themselves from others, and what a reader has of them."""
+"""Distinct chunks for the tests of streams, and what a reader has read of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helix_fast.streams.chunks import StreamChunk
 
 
 def number(n: int, **more: Any) -> dict[str, Any]:
-    """A chunk that tells itself from others."""
+    """A chunk that differs from all others."""
     return {"type": "number", "n": n, **more}
 
 
@@ -28,7 +28,7 @@ def number_of(chunk: StreamChunk) -> int:
 
 
 async def take(reader: ResumableReader | None, count: int, *, seconds: float = 10) -> list[StoredChunk]:
-    """The next `count` chunks of a reader; TimeoutError where they do not come."""
+    """The next `count` chunks of a reader; TimeoutError if they do not arrive."""
     assert reader is not None
     found: list[StoredChunk] = []
 
@@ -47,7 +47,7 @@ async def rest(reader: ResumableReader | None, *, seconds: float = 10) -> list[S
 
     async def read() -> None:
         async for stored in reader:
-            found.append(stored)  # noqa: PERF401  what came before an error is wanted
+            found.append(stored)  # noqa: PERF401  the chunks before an error are wanted
 
     await asyncio.wait_for(read(), seconds)
     return found

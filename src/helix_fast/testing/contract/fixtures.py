@@ -12,7 +12,7 @@ not know one calls ``pytest.skip``.
 * ``new_usage_store``: a :class:`~helix_fast.interfaces.UsageStore`, for ``contract.usage``
 * ``new_lock_manager``: a :class:`~helix_fast.interfaces.LockManager`, for ``contract.locks``
 
-``requests_of``, ``waiters_of``, ``stop_renewing`` and ``thorough`` tell more of a store, and may be defined again.
+``requests_of``, ``waiters_of``, ``stop_renewing`` and ``thorough`` describe a store further, and may be defined again.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ WaitersOf = Callable[[LockManager, str], Awaitable[int | None]]
 Waiting = Callable[[LockManager, int], Awaitable[None]]
 StopRenewing = Callable[[Any], Awaitable[None]]
 
-UNTOLD_WAITERS_PAUSE = 0.1  # seconds for a waiter to join a queue that nobody can look into
+UNTOLD_WAITERS_PAUSE = 0.1  # seconds for a waiter to join a queue that cannot be inspected
 
 
 @contextlib.asynccontextmanager
@@ -74,12 +74,12 @@ async def _closing(new: Factory) -> AsyncIterator[Factory]:
         yield make
 
 
-# what a store may tell of itself
+# what a store may say about itself
 
 
 @pytest.fixture
 def requests_of() -> RequestsOf:
-    """How many requests a store has sent, for "refused before anything is sent". Here: none that anybody knows of."""
+    """How many requests a store has sent, for "refused before anything is sent". Here: 0, as they are not counted."""
     return lambda store: 0
 
 
@@ -96,7 +96,7 @@ def waiters_of() -> WaitersOf:
 @pytest.fixture
 def stop_renewing() -> StopRenewing:
     """Stops the renewal of a stream manager's leases, which stay as they are: as if its process hung."""
-    pytest.skip("no fixture stop_renewing: nobody can make this store's producer hang")
+    pytest.skip("no fixture stop_renewing: this store's producer cannot be made to hang")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ async def comes_true(condition: Callable[[], Awaitable[object]], seconds: float 
 
 
 async def freed(manager: LockManager, session: str = "s", seconds: float = 30.0) -> None:
-    """Wait until nobody holds the lock."""
+    """Wait until the lock is free."""
 
     async def free() -> bool:
         return not await manager.is_locked(session)

@@ -1,4 +1,4 @@
-"""What the tests of usage record and add up."""
+"""Entries for the tests of usage, and their sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
--- Included where stored totals are looked at; not a script of its own.
+-- Included where stored totals are checked; not a script of its own.
 
 -- How many entries of the list they cover, what they are, the digest and the first entry; 0 where they belong to
 -- another life of the list or are of another format: it is as if they were not there. So is a key of another type, whose

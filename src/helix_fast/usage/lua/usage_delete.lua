@@ -8,7 +8,7 @@
 -- ARGV[3] remember    milliseconds for which a call is known: longer than it may be repeated
 --
 -- Reply: 1 where there was something, else 0
--- Repeating it after a lost reply is safe, whatever others have deleted and recorded since: it finds itself, what was
+-- Repeating it after a lost reply is safe, even if others have deleted and recorded since: it finds itself, what was
 -- recorded stays, and the reply is the same.
 
 local deleted, operation = KEYS[3], ARGV[1]

@@ -2,7 +2,7 @@
 --
 -- KEYS[1] entries   LIST of JSON
 -- KEYS[2] ids       HASH; '' -> nonce of the list
--- KEYS[3] totals    HASH, see usage_totals.lua; absent where nobody wants them
+-- KEYS[3] totals    HASH, see usage_totals.lua; absent if they are not wanted
 -- ARGV[1] place     entries read before
 -- ARGV[2] nonce     of the list that they were read from, '' where it had none
 -- ARGV[3] digest    SHA-1 of the first of them and the last, in hex

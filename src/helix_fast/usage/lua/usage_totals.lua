@@ -7,17 +7,17 @@
 -- ARGV[2] place     entries that they cover, from 1
 -- ARGV[3] nonce     of the list that these were read from, '' where it had none
 -- ARGV[4] digest    SHA-1 of the first of them and the last, in hex
--- ARGV[5] sums      JSON of the client; nothing here looks into it
+-- ARGV[5] sums      JSON of the client, stored unread
 --
 -- Reply: 1 where they are stored, 0 where not: it is another list now, as much or more is stored, or no write is allowed
 -- Repeating it is safe, and so is any order of several: what is stored only ever covers more, and sums of the same
--- entries are the same. Nobody waits for the reply.
+-- entries are the same. The reply is ignored.
 
 -- include totals_covered
 
 local entries, totals = KEYS[1], KEYS[3]
 local place, nonce = tonumber(ARGV[2]), ARGV[3]
-local LASTING = 604800 -- seconds, for a list that has no TTL: whatever becomes of it, nothing is left for ever
+local LASTING = 604800 -- seconds, for a list that has no TTL, so that totals do not outlast it for ever
 
 -- 1. Is it still that list?
 if redis.call('LLEN', entries) < place or (redis.call('HGET', KEYS[2], '') or '') ~= nonce then return 0 end

@@ -28,7 +28,7 @@ Two = tuple[StreamManager, StreamManager]
 
 @pytest.fixture
 def two(make_streams: MakeStreams) -> Two:
-    """Managers with connections of their own. Neither looks into a log unless it is told to by a push."""
+    """Managers with connections of their own. Neither reads a log unless a push has it do so."""
     return make_streams(block_timeout=60_000), make_streams(block_timeout=60_000)
 
 

@@ -1,4 +1,4 @@
-"""Listeners come and go: who reads live gets each chunk soon, wherever it reads and whoever listened before it."""
+"""Presence: a live reader gets each chunk soon, in any process, whatever subscribers there were before it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helix_fast.interfaces import ResumableReader, StreamManager
 from helix_fast.testing.contract.chunk_helpers import number, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
 
-SILENCE = 60_000  # ms: a reader that nobody tells of a chunk would not find it within the test
+SILENCE = 60_000  # ms: a reader that is not notified of a chunk would not find it within the test
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def here(make_streams: MakeStreams) -> StreamManager:
 
 @pytest.fixture
 def there(make_streams: MakeStreams) -> StreamManager:
-    """Another process's, as far as the store can tell."""
+    """A manager that is another process's for the store."""
     return make_streams(block_timeout=SILENCE)
 
 

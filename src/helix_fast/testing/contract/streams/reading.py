@@ -84,7 +84,7 @@ async def test_live_chunks_follow_stored_ones(make_streams: MakeStreams) -> None
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_nothing_is_lost_or_repeated_where_stored_meets_live(make_streams: MakeStreams, seed: int) -> None:
-    # pushes alone must do: the log is looked into after 60 s of silence only
+    # pushes alone must do: the log is read after 60 s of silence only
     managers = [make_streams(block_timeout=60_000) for _ in range(3)]
     dice = random.Random(seed)
     writers = [await manager.create_writer("s", "a") for manager in managers]
