@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helix_fast import Helix, connect
 from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError
 from helix_fast.state.store import RedisStateStore
 from helix_fast.testing.servers import ServerProcess
@@ -215,3 +216,32 @@ async def test_reader_alone_follows_its_stream_to_another_node(cluster: ClusterP
         await until(lambda: len(live.chunks) == 29)
         await writing.end_stream("s")
         assert await live.done() == await logged(writing, "s")
+
+
+async def test_a_node_that_hangs_keeps_no_lease_on_another_node_from_being_renewed(short_path: Path) -> None:
+    cluster = ClusterProcess(short_path, node_timeout=60_000)  # nobody finds the node dead meanwhile
+    try:
+        await cluster.start()
+        node, names = await cluster.primary_for("hangs"), [f"lives-{n}" for n in range(20)]
+        primaries = {name: await cluster.primary_for(name) for name in names}
+        other = next(name for name in names if primaries[name] is not node)
+        async with connect(cluster.url, retry_timeout=60.0) as helix:
+            for name in ("hangs", other):
+                writer = await helix.streams.create_writer(name, "agent", lease_ms=9_000)
+                await writer.write(text(0))
+            first = expires = await lease_end(helix, other)
+            node.pause()
+            # The first renewal of all, after 3 s, is sent together with the one that hangs.
+            while expires < first + 4_500:
+                await asyncio.sleep(0.1)
+                expires = await lease_end(helix, other)
+            node.resume()
+    finally:
+        await cluster.stop()
+
+
+async def lease_end(helix: Helix, stream_id: str) -> int:
+    info = await helix.streams.get_info(stream_id)
+    assert info is not None
+    assert info.lease_expires_at is not None, "the lease ran out"
+    return info.lease_expires_at

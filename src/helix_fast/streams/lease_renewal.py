@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from functools import cached_property
@@ -22,7 +23,8 @@ LONGEST_SLEEP: Final = 60.0
 class LeaseRenewer:
     """The background task. It runs while there are writers with a lease or a TTL.
 
-    A lease is renewed after a third of it, a TTL after a tenth.
+    A lease is renewed after a third of it, a TTL after a tenth. Each renewal is a task of its own: one that waits for a
+    node of a cluster that is down must not keep the others back.
 
     Args:
         requests: the manager's.
@@ -35,7 +37,7 @@ class LeaseRenewer:
         self._ttl = ttl
         self._report = report
         self._due: dict[Appender, float] = {}
-        self._renewals: dict[Appender, asyncio.Future[None]] = {}
+        self._renewals: dict[Appender, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()  # of the event loop that runs the task
         self._next = 0.0
@@ -57,7 +59,7 @@ class LeaseRenewer:
     async def remove(self, appender: Appender) -> None:
         """Stop renewing for an appender. Afterwards no renewal is under way that would take up its lease again."""
         self._due.pop(appender, None)
-        if appender in self._renewals:
+        if self._under_way(appender):
             await asyncio.wait([self._renewals[appender]])
 
     def renew_now(self, appender: Appender) -> None:
@@ -71,10 +73,13 @@ class LeaseRenewer:
             self._wake = asyncio.Event()
             self._task = asyncio.get_running_loop().create_task(self._run(), name="helix_fast lease renewal")
 
+    def _under_way(self, appender: Appender) -> bool:
+        renewal = self._renewals.get(appender)
+        return renewal is not None and not renewal.done() and not renewal.get_loop().is_closed()
+
     async def renew(self, appender: Appender) -> None:
         """Renew the lease and the TTLs of one stream, and pass a stop flag on to its writers."""
         keys = appender.keys
-        under_way = self._renewals[appender] = asyncio.get_running_loop().create_future()
         try:
             reply = await self._requests.run(
                 _RENEW,
@@ -86,8 +91,9 @@ class LeaseRenewer:
             self._report(error)
             return
         finally:
-            under_way.set_result(None)
             self._renewals.pop(appender, None)
+            if self._due.get(appender, math.inf) < self._next:
+                self._wake.set()
         if reply and reply[0] == b"1":
             appender.stop(reply[1].decode())
 
@@ -101,19 +107,20 @@ class LeaseRenewer:
         loop = asyncio.get_running_loop()
         while self._due:
             now = loop.time()
-            due = [appender for appender, at in self._due.items() if at <= now]
-            for appender in due:
+            for appender in [each for each, at in self._due.items() if at <= now and not self._under_way(each)]:
                 interval = self._interval(appender)
                 if not appender.alive or interval is None:
                     self._due.pop(appender, None)
                 else:
                     self._due[appender] = now + interval
-            if due:
-                await asyncio.gather(*(self.renew(appender) for appender in due if appender.alive))
+                if appender.alive:  # without an interval too: renew_now wants it once
+                    self._renewals[appender] = loop.create_task(
+                        self.renew(appender), name=f"renew lease {appender.stream_id}"
+                    )
             if not self._due:
                 break
             self._wake.clear()
-            self._next = min(self._due.values())
+            self._next = min((at for each, at in self._due.items() if not self._under_way(each)), default=math.inf)
             sleep = max(0.0, min(LONGEST_SLEEP, self._next - loop.time()))
             try:
                 await asyncio.wait_for(self._wake.wait(), sleep)
@@ -121,7 +128,7 @@ class LeaseRenewer:
                 continue
 
     async def close(self) -> None:
-        """Stop the task."""
+        """Stop the task, and the renewals under way."""
         self._due.clear()
         task, self._task = self._task, None
-        await cancel(task)
+        await cancel(task, *self._renewals.values())
