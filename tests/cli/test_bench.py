@@ -30,7 +30,7 @@ async def keys_left(url: str) -> int:
 async def test_every_number_of_streams_is_measured_and_nothing_stays(server_url: str) -> None:
     told: list[str] = []
     report = await measure(server_url, (1, 7), 0.05, told.append)
-    assert told == ["1 streams", "7 streams"]
+    assert told == ["1 stream", "7 streams"]
     assert [point.streams for point in report.points] == [1, 7]
     for point in report.points:
         assert point.chunks >= point.streams
