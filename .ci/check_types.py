@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-LEFT: Final = 336
+LEFT: Final = 22
 ROOT: Final = Path(__file__).resolve().parents[1]
 
 

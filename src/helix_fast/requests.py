@@ -32,7 +32,7 @@ class Requests:
 
     def __init__(self, topology: Topology, retry_timeout: float | None = None) -> None:
         self.topology = topology
-        self.retry_timeout = topology.retry_timeout if retry_timeout is None else retry_timeout
+        self.retry_timeout: float = topology.retry_timeout if retry_timeout is None else retry_timeout
         self.closed = False
 
     def check_loop(self) -> None:

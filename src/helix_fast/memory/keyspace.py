@@ -46,7 +46,7 @@ class Stream:
     def __init__(self) -> None:
         self.ids: list[tuple[int, int]] = []
         self.fields: list[list[bytes]] = []
-        self.last = (0, 0)
+        self.last: tuple[int, int] = (0, 0)
 
     def copy(self) -> Stream:
         """A stream of its own. The lists of fields are shared: they never change."""
@@ -84,7 +84,7 @@ class Keyspace:
         self._expires: dict[bytes, int] = {}
         self._since_sweep = 0
         self._micros = (0, 0)  # the clock when TIME was last asked, and what TIME said
-        self.now = 0
+        self.now: int = 0
         """Unix milliseconds at which the running command began."""
 
     def begin(self) -> None:

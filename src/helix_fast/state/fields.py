@@ -44,10 +44,10 @@ class Encoded:
         for wire, value in (("output", state.output), ("metadata", state.metadata), ("extra", state.extra)):
             if value or (wire == "output" and value is not None):
                 fields += [wire.encode(), encode_json(value, f"state.{wire}")]
-        self.fields = fields
-        self.custom = encode_object(state.custom_state, "state.customState")
-        self.subagents = encode_refs(state.sub_agent_refs)
-        self.messages = encode_messages(state.messages)
+        self.fields: list[bytes] = fields
+        self.custom: list[bytes] = encode_object(state.custom_state, "state.customState")
+        self.subagents: list[bytes] = encode_refs(state.sub_agent_refs)
+        self.messages: list[bytes] = encode_messages(state.messages)
 
 
 def encode_object(value: Any, what: str) -> list[bytes]:

@@ -20,8 +20,8 @@ class Log:
     __slots__ = ("count", "digest")
 
     def __init__(self, count: int = 0, digest: str = "") -> None:
-        self.count = count
-        self.digest = digest
+        self.count: int = count
+        self.digest: str = digest
 
     def extended(self, messages: Iterable[bytes]) -> Log:
         """The log after these messages were appended."""

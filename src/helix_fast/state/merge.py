@@ -162,7 +162,7 @@ class Merging:
     """
 
     def __init__(self, custom: dict[str, Any]) -> None:
-        self.custom = custom
+        self.custom: dict[str, Any] = custom
         self.warnings: list[str] = []
         self._written: dict[str, tuple[str, Any]] = {}
 

@@ -57,10 +57,10 @@ class Trouble:
     __slots__ = ("collisions", "failures", "reported", "since")
 
     def __init__(self) -> None:
-        self.collisions = 0
+        self.collisions: int = 0
         self.since: float | None = None
-        self.failures = 0
-        self.reported = False
+        self.failures: int = 0
+        self.reported: bool = False
 
 
 class Appender(codec.FastAppend):
@@ -111,7 +111,7 @@ class Appender(codec.FastAppend):
         self.generation = generation
         self.writers = 0
         self.lease_ms = 0
-        self.stop_requested = Flag()
+        self.stop_requested: Flag = Flag()
         self.stop_reason: str | None = None
         self.keys = keys
         self._recovery = recovery

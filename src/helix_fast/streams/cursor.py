@@ -88,14 +88,14 @@ class StreamCursor:
     ) -> None:
         self._loop = context.topology.binding.check()  # kept: asking for it asks the kernel, before Python 3.12
         self.stream_id = stream_id
-        self.epoch = epoch or ""
+        self.epoch: str = epoch or ""
         self.skip_gaps = skip_gaps
-        self.decoder = LineDecoder()
-        self.pushes = codec.PushBuffer()
+        self.decoder: LineDecoder = LineDecoder()
+        self.pushes: codec.PushBuffer = codec.PushBuffer()
         self.pushes.window = codec.Window(after)
         self.pushes.decoder = self.decoder
-        self.closed = False
-        self.ended = False
+        self.closed: bool = False
+        self.ended: bool = False
         self.error: HelixError | None = None
         self._context = context
         self._keys = keys

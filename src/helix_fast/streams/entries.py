@@ -81,9 +81,13 @@ class EntryRun:
     """
 
     def __init__(self, entries: list[list[Any]], last: int, *, skip_gaps: bool) -> None:
-        self.after = self.last = last
-        self.entry_id = self.misplaced = b""
-        self.cut = self.ended = self.foreign = False
+        self.after: int = last
+        self.last: int = last
+        self.entry_id: bytes = b""
+        self.misplaced: bytes = b""
+        self.cut: bool = False
+        self.ended: bool = False
+        self.foreign: bool = False
         self.error: HelixError | None = None
         self._bodies: list[bytes] = []
         at = 0
@@ -97,7 +101,7 @@ class EntryRun:
                 entry_id, fields = entries[at]
                 self._add(entry_id, fields, skip_gaps)
                 at += 1
-        self.body = b"\n".join(self._bodies)
+        self.body: bytes = b"\n".join(self._bodies)
 
     def _add(self, entry_id: bytes, fields: list[bytes], skip_gaps: bool) -> None:
         body, sequence, foreign = chunk_fields(fields)

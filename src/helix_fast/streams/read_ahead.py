@@ -26,7 +26,7 @@ class PageSize:
     __slots__ = ("_limit", "count")
 
     def __init__(self) -> None:
-        self.count = FIRST_PAGE
+        self.count: int = FIRST_PAGE
         self._limit = MAX_PAGE
 
     def fit(self, entries: int, size: int) -> None:

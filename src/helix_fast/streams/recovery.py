@@ -112,17 +112,17 @@ class Inspection:
     __slots__ = ("chunk", "epoch", "fence", "generation", "oldest", "status", "stored", "term", "top", "writer")
 
     def __init__(self, reply: Sequence[bytes], generation: int) -> None:
-        self.generation = generation
-        self.status = reply[0].decode()
-        self.term = int(reply[1])
-        self.epoch = reply[2].decode()
-        self.fence = int(reply[4]) if reply[4] else None
-        self.top = int(reply[8] or 0)
-        self.oldest = int(reply[9].split(b"-")[1])
-        self.chunk = reply[10]
-        self.writer = reply[11]
+        self.generation: int = generation
+        self.status: str = reply[0].decode()
+        self.term: int = int(reply[1])
+        self.epoch: str = reply[2].decode()
+        self.fence: int | None = int(reply[4]) if reply[4] else None
+        self.top: int = int(reply[8] or 0)
+        self.oldest: int = int(reply[9].split(b"-")[1])
+        self.chunk: bytes = reply[10]
+        self.writer: bytes = reply[11]
         # the last sequence that is there, where a reader marked what is missing after it
-        self.stored = int(reply[12]) if reply[12] else self.top
+        self.stored: int = int(reply[12]) if reply[12] else self.top
 
 
 class Recovery:

@@ -51,7 +51,7 @@ class Unsubscribe:
     _task: asyncio.Task[None]
 
     def __init__(self) -> None:
-        self.called = False
+        self.called: bool = False
 
     def __call__(self) -> asyncio.Future[Any]:
         """End the subscription."""

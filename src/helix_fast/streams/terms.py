@@ -20,9 +20,9 @@ class Terms:
     def __init__(self, text: str, epoch: str, token: int | None = None) -> None:
         pairs = [pair.split(":") for pair in text.split(",")]
         self._pairs = [(int(term), int(first)) for term, first in pairs]
-        self.current = self._pairs[-1][0]
-        self.epoch = epoch
-        self.token = token
+        self.current: int = self._pairs[-1][0]
+        self.epoch: str = epoch
+        self.token: int | None = token
 
     def id_at(self, sequence: int) -> bytes | None:
         """The lowest possible id of an entry that begins at ``sequence``; None: unknown.

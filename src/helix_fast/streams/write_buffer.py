@@ -47,14 +47,14 @@ class WriteBuffer:
     )  # fmt: skip
 
     def __init__(self, last: int, max_length: int = 0) -> None:
-        self.max_count = batch_limit(max_length)
-        self.sequence = codec.Sequencer(last)
-        self.open = codec.BatchBuilder()
+        self.max_count: int = batch_limit(max_length)
+        self.sequence: codec.Sequencer = codec.Sequencer(last)
+        self.open: codec.BatchBuilder = codec.BatchBuilder()
         self.batches: deque[Batch] = deque()
         self.in_flight: Batch | None = None
         self.flushes: deque[tuple[int, Future[None]]] = deque()
-        self.acknowledged = 0
-        self.discarded = 0
+        self.acknowledged: int = 0
+        self.discarded: int = 0
         self._awaited: list[tuple[Write, int, int]] = []
 
     # what it holds

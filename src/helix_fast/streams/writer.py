@@ -48,10 +48,10 @@ class StreamWriter:
         leave: Callable[[Appender], Awaitable[None]],
         report: Callable[[HelixError], None],
     ) -> None:
-        self.stream_id = appender.stream_id
+        self.stream_id: str = appender.stream_id
         self.agent_id = agent_id
         self.agent_type = agent_type
-        self.epoch = appender.terms.epoch
+        self.epoch: str = appender.terms.epoch
         self._appender = appender
         self._encoder = codec.ChunkEncoder(agent_id, agent_type)
         self._max_chunk_bytes = max_chunk_bytes

@@ -36,7 +36,7 @@ class LoopBinding:
 
     def __init__(self, renew: Callable[[], None], abandon: Callable[[], None]) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.forked = False
+        self.forked: bool = False
         self._renew = renew
         self._abandon = abandon
         self._thread = 0

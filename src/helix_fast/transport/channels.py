@@ -32,8 +32,8 @@ class Channel:
 
     def __init__(self, confirmed: asyncio.Future[None]) -> None:
         self.subscribers: list[weakref.ref[Subscriber]] = []
-        self.confirmed = confirmed
-        self.counted = False
+        self.confirmed: asyncio.Future[None] = confirmed
+        self.counted: bool = False
 
     def receive(self, payload: bytes) -> None:
         """Deliver a message from the server."""

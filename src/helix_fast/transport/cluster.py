@@ -64,8 +64,8 @@ class Cluster(Observable):
     ) -> None:
         self._wait_replicas = wait_replicas
         self.retry_timeout = retry_timeout
-        self.publish = b""
-        self.requests = 0
+        self.publish: bytes = b""
+        self.requests: int = 0
         self._startup = startup
         self._settings = settings
         self._connection_class = connection_class
@@ -73,11 +73,11 @@ class Cluster(Observable):
         self._remap = remap
         self._slots = SlotMap()
         self._closed = False
-        self.binding = LoopBinding(self._renew, self.abandon)
+        self.binding: LoopBinding = LoopBinding(self._renew, self.abandon)
         self._make_links()
 
     def _make_links(self) -> None:
-        self.presence = Presence(self.send, self.server)
+        self.presence: Presence = Presence(self.send, self.server)
         self._lanes: dict[Address, Lane] = {}
         self._hubs = ClusterHub(self._slots, self._make_hub, self.ready, self.target)
         self._early: list[tuple[str, bytes, OnReply | None, bool]] = []

@@ -68,7 +68,7 @@ class Lane(Link):
         self._wait = codec.frame_command([b"WAIT", wait_replicas, int(timeout * 500)]) if wait_replicas else b""
         self._unconfirmed: list[tuple[OnReply | None, Any]] = []
         self.max_buffered_bytes = max_buffered_bytes
-        self.outbox = codec.Outbox()
+        self.outbox: codec.Outbox = codec.Outbox()
         self._waiting: deque[OnReply | None] = deque()
         self._paused = False
         self._progress = 0

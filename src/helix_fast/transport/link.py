@@ -28,7 +28,7 @@ from helix_fast.errors import (
 
 from .binding import cancel, discard
 
-logger = logging.getLogger("helix_fast.transport")
+logger: logging.Logger = logging.getLogger("helix_fast.transport")
 
 INCOMPLETE: Final = object()
 Connector = Callable[[], Awaitable[Any]]
@@ -98,9 +98,9 @@ class Link(asyncio.Protocol):
     def __init__(self, connector: Connector, target: str, *, timeout: float = 5.0) -> None:
         self.target = target
         self.timeout = timeout
-        self.generation = 0
-        self.next_generation = 1  # of the connection that the next request uses
-        self.closed = False
+        self.generation: int = 0
+        self.next_generation: int = 1  # of the connection that the next request uses
+        self.closed: bool = False
         self.on_opened: Callable[[Link], None] | None = None
         self._connector = connector
         self._transport: asyncio.Transport | None = None

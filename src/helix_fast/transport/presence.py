@@ -68,8 +68,8 @@ class Presence:
 
     def __init__(self, send: Send, server_of: Callable[[str], str]) -> None:
         self.local: dict[bytes, StreamChannel] = {}
-        self.subscribe_epoch = 0
-        self.counts_unreliable = False
+        self.subscribe_epoch: int = 0
+        self.counts_unreliable: bool = False
         self.sharded = False
         self.poll_seconds = POLL_SECONDS
         self._send = send

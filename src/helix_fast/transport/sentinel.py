@@ -33,7 +33,7 @@ class Sentinels(Sentinel):
         # Another Sentinel is asked in place of one that fails; a retry would only take time.
         settings = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0), **options}
         super().__init__(addresses, sentinel_kwargs=settings)  # type: ignore[no-untyped-call]
-        self.target = ",".join(f"{host}:{port}" for host, port in addresses)
+        self.target: str = ",".join(f"{host}:{port}" for host, port in addresses)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Address of the primary.

@@ -109,7 +109,7 @@ class Standalone(Observable):
         watch: SentinelWatcher | None = None,
     ) -> None:
         self.retry_timeout = retry_timeout
-        self.binding = LoopBinding(self._renew, self.abandon)
+        self.binding: LoopBinding = LoopBinding(self._renew, self.abandon)
         self._watch = watch
         self._make_lane: Callable[[], Lane] = lambda: Lane(
             connector, target, timeout=timeout, wait_replicas=wait_replicas
@@ -121,10 +121,10 @@ class Standalone(Observable):
 
     def _make_links(self) -> None:
         self._watching: asyncio.Task[None] | None = None
-        self.lane = self._make_lane()
+        self.lane: Lane = self._make_lane()
         self.lane.on_readonly = self._readonly
         self.lane.on_opened = self._lane_opened
-        self.presence = Presence(self.send, self.server)
+        self.presence: Presence = Presence(self.send, self.server)
         self._hub: Hub | None = None
 
     def _renew(self) -> None:

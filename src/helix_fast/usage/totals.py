@@ -38,10 +38,10 @@ class Cursor:
     __slots__ = ("digest", "first", "nonce", "read")
 
     def __init__(self, read: int = 0, nonce: bytes = b"", digest: bytes = b"", first: bytes = b"") -> None:
-        self.read = read
-        self.nonce = nonce
-        self.digest = digest
-        self.first = first
+        self.read: int = read
+        self.nonce: bytes = nonce
+        self.digest: bytes = digest
+        self.first: bytes = first
 
     def move(self, nonce: bytes, entries: Sequence[bytes]) -> None:
         """Move behind these entries."""

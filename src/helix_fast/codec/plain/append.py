@@ -44,9 +44,9 @@ class Outbox:
         self.frames: list[bytes] = []
         self.slots: list[Any] = []
         self.ready: list[Any] = []
-        self.size = 0
-        self.requests = 0
-        self.scheduled = False
+        self.size: int = 0
+        self.requests: int = 0
+        self.scheduled: bool = False
 
     def add(self, frame: bytes, slot: Callable[[Any], None] | None) -> bool:
         """Add one; whether a write must be scheduled."""
@@ -84,15 +84,15 @@ class Write:
     __slots__ = ("acked", "count", "fresh", "future", "last", "lost", "original", "owner", "task")
 
     def __init__(self, original: object, count: int, future: Future[int], owner: object = None) -> None:
-        self.owner = owner
+        self.owner: object = owner
         self.task: Any = None
-        self.fresh = True
-        self.original = original
-        self.count = count
-        self.future = future
-        self.acked = 0
-        self.last = 0
-        self.lost = 0
+        self.fresh: bool = True
+        self.original: object = original
+        self.count: int = count
+        self.future: Future[int] = future
+        self.acked: int = 0
+        self.last: int = 0
+        self.lost: int = 0
 
     def acknowledge(self, chunks: int, last: int) -> None:
         """Count ``chunks`` more as stored, the last of them at ``last``; with all stored, the future gets it."""
@@ -126,14 +126,14 @@ class Batch:
         nonce: bytes,
         only: Write | None = None,
     ) -> None:
-        self.body = body
-        self.count = count
+        self.body: bytes = body
+        self.count: int = count
         self.only = only
         self.several = writes
-        self.nonce = nonce
-        self.first = 0
-        self.sent = False
-        self.doubtful = False
+        self.nonce: bytes = nonce
+        self.first: int = 0
+        self.sent: bool = False
+        self.doubtful: bool = False
 
     @property
     def writes(self) -> list[tuple[Write, int, int]]:
@@ -199,7 +199,7 @@ class FastAppend:
     ) -> None:
         self.stream_id = stream_id
         self.topology = topology
-        self.lane = topology.lane_for(stream_id)
+        self.lane: Any = topology.lane_for(stream_id)
         self.framer = framer
         self.terms = terms
         self._buffer = buffer
@@ -209,7 +209,8 @@ class FastAppend:
         self.batches: deque[Batch] = buffer.batches
         self.flushes: deque[Any] = buffer.flushes
         self.max_count: int = buffer.max_count
-        self.trimmed = self.trims = self.sequence.last
+        self.trimmed: int = self.sequence.last
+        self.trims: int = self.sequence.last
         self.nonce = nonce
         self.max_length = max_length
         self.linger = linger
@@ -221,9 +222,9 @@ class FastAppend:
         self.failed: Any = None
         self.trouble: Any = None
         self.observed: Any = None
-        self.numbered = 0
-        self.subscribers = RemoteSubscribers(topology.presence, framer.channel)
-        self.silent = False
+        self.numbered: int = 0
+        self.subscribers: RemoteSubscribers = RemoteSubscribers(topology.presence, framer.channel)
+        self.silent: bool = False
 
     @property
     def closed(self) -> bool:

@@ -34,8 +34,8 @@ class ChunkEncoder:
     __slots__ = ("_tail", "agent_id", "agent_type")
 
     def __init__(self, agent_id: str, agent_type: str | None = None) -> None:
-        self.agent_id = agent_id
-        self.agent_type = agent_type
+        self.agent_id: str = agent_id
+        self.agent_type: str | None = agent_type
         tail = b'","agentId":"' + escape(agent_id, "agent_id")
         if agent_type is not None:
             tail += b'","agentType":"' + escape(agent_type, "agent_type")

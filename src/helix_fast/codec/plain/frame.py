@@ -26,9 +26,9 @@ class AppendFramer:
         head = _bulk(b"XADD", require_bytes(key, "key"), b"NOMKSTREAM")
         self._head = b"*10\r\n" + head
         self._trim_head = b"*13\r\n" + head + _bulk(b"MINID", b"=")
-        self.channel = require_bytes(channel, "channel")
+        self.channel: bytes = require_bytes(channel, "channel")
         self._publish_head = b"*3\r\n" + _bulk(require_bytes(publish, "publish"), channel)
-        self.catch_up_frame = self._publish_head + _bulk(b"!")
+        self.catch_up_frame: bytes = self._publish_head + _bulk(b"!")
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of the `XADD` that appends one batch."""

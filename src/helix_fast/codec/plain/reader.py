@@ -59,11 +59,11 @@ class StreamEntry:
     __slots__ = ("body", "decoded", "first", "last", "readers", "term")
 
     def __init__(self, term: int, first: int, last: int, body: bytes) -> None:
-        self.term = term
-        self.first = first
-        self.last = last
-        self.body = body
-        self.readers = 0
+        self.term: int = term
+        self.first: int = first
+        self.last: int = last
+        self.body: bytes = body
+        self.readers: int = 0
         self.decoded: Any = None
 
 
@@ -89,14 +89,14 @@ class PushBuffer:
 
     def __init__(self) -> None:
         self.window: Window = None  # type: ignore[assignment]
-        self.entry_id = b""
+        self.entry_id: bytes = b""
         self.decoder: Any = None
-        self.live = False
-        self.stale = False
-        self.announce_on_read = False
+        self.live: bool = False
+        self.stale: bool = False
+        self.announce_on_read: bool = False
         self.waiter: Any = None
         self.pending: list[StreamEntry] = []
-        self.pending_bytes = 0
+        self.pending_bytes: int = 0
 
     def start(self) -> None:
         """The channel was joined: buffer its pushes, which count when the log has been read once more."""

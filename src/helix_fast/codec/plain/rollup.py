@@ -209,8 +209,8 @@ class Rollup:
     __slots__ = ("_first", "_last", "_sections", "entry_count", "malformed_count")
 
     def __init__(self) -> None:
-        self.entry_count = 0
-        self.malformed_count = 0
+        self.entry_count: int = 0
+        self.malformed_count: int = 0
         self._first: int | None = None
         self._last: int | None = None
         self._sections: list[dict[str, Group]] = [{} for _ in range(SECTIONS)]

@@ -24,9 +24,10 @@ class RemoteSubscribers:
 
     def __init__(self, presence: Any, channel: bytes) -> None:
         self._presence = presence
-        self.channel = channel
-        self.present = True
-        self.pending = self.stale = 0
+        self.channel: bytes = channel
+        self.present: bool = True
+        self.pending: int = 0
+        self.stale: int = 0
         self._subscribe_epoch = presence.subscribe_epoch
 
     def assume_present(self) -> None:

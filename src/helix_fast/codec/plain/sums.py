@@ -51,12 +51,12 @@ class Group:
     )
 
     def __init__(self) -> None:
-        self.count = 0
-        self.integers = [0] * INTEGERS
+        self.count: int = 0
+        self.integers: list[int] = [0] * INTEGERS
         self.whole_count = self.whole_sum = 0
         self.low: int | None = None
         self.high: int | None = None
-        self.real_count = 0
+        self.real_count: int = 0
         self.real_sum = self.real_rest = 0.0
         self.real_low: float | None = None
         self.real_high: float | None = None
