@@ -67,7 +67,7 @@ async def test_tables_by_model_and_tool(session: str, server_url: str) -> None:
     assert cells(done.stdout, "search") == ["search", "2", "1", "1", "20", "10", "12.5"]
     assert cells(done.stdout, "researcher")[:4] == ["researcher", "2", "2", "0"]
     assert cells(done.stdout, "cost") == ["cost", "1", "0.25", "0.25", "0.25"]
-    assert "1 entries of kind embedding" in done.stdout
+    assert "1 entry of kind embedding" in done.stdout
     assert "\x1b" not in done.stdout
     assert "small" not in done.stdout
 

@@ -64,6 +64,10 @@ class Loud:
 
     __struct_fields__ = ("field",)
 
+    @property
+    def field(self) -> object:
+        raise RuntimeError("field")
+
 
 def refused(call: Callable[..., Any]) -> Callable[..., None]:
     """The same call, which must raise."""

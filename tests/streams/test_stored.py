@@ -228,7 +228,7 @@ MALFORMED: list[bytes] = [
     b"", b" ", b"{", b"null", b"5", b"[]", b'"text"', b"{}", b'{"type":5}', b'{"a":1}', b'{"type":"x"', b"\xff\xfe",
     b'{"type":"x","v":NaN}', b'{"type":"text_delta"}', b'{"type":"text_delta","delta":5}', b'{"type":"x","v":"\xff"}',
     b'{"type":"x"},{"type":"x"}', b'{"type":"text_delta","delta":"a"},{"type":"text_delta","delta":"b"}',
-    b'{"type":"x","v":"\\ud800"}', b"[" * 100_000,
+    b"[" * 100_000,
 ]  # fmt: skip
 
 
