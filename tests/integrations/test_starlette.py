@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
 from helix_fast.integrations.starlette import EventStream, event_stream
+from helix_fast.streams.schema import StreamPosition
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
 
@@ -103,7 +104,9 @@ async def test_each_chunk_is_an_event_with_its_position_and_the_end_has_a_name(h
     first, second, end = await connection.all()
     info = await helix.streams.get_info("s")
     assert info is not None
-    assert [identifier(first), identifier(second)] == [f"{info.epoch}:1", f"{info.epoch}:2"]
+    places = [StreamPosition.parse(identifier(event)) for event in (first, second)]
+    assert [(place.epoch, place.sequence) for place in places] == [(info.epoch, 1), (info.epoch, 2)]
+    assert len({place.term for place in places} - {""}) == 1
     assert [delta(first), delta(second)] == ["a", "b\n\nc"]
     assert end == END
     assert (connection.status, connection.complete) == (200, True)

@@ -26,7 +26,7 @@ from helix_fast.errors import (
 from helix_fast.streams.chunks import encode_chunk
 from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.reader import ResumableReader
-from helix_fast.streams.schema import StoredChunk, StreamPosition
+from helix_fast.streams.schema import StoredChunk
 
 try:
     from starlette.background import BackgroundTask
@@ -76,7 +76,8 @@ async def event_stream(
     ```
 
     Args:
-        request: the request; its ``Last-Event-ID`` is a position (``epoch:sequence``) or a sequence.
+        request: the request; its ``Last-Event-ID`` is a position (``epoch:term:sequence``, the term may be absent)
+            or a sequence.
         streams: the manager; on Redis or in memory.
         stream_id: the stream.
         start: the position for a client that sends no ``Last-Event-ID``, such as one that a page kept over a reload.
@@ -95,8 +96,8 @@ async def event_stream(
         raise InvalidArgumentError(f"on_gap must be 'raise' or 'skip', not {on_gap!r}")
     all_headers = {**HEADERS, **(headers or {})}
     try:
-        sequence, epoch = _position(request.headers.get("last-event-id") or start or "0")
-        reader = await streams.create_resumable_reader(stream_id, from_sequence=sequence, epoch=epoch, on_gap=on_gap)
+        after = request.headers.get("last-event-id") or start or "0"
+        reader = await streams.create_resumable_reader(stream_id, from_sequence=after, on_gap=on_gap)
     except (StreamResetError, SequenceGapError) as error:
         return EventStream(error, heartbeat=beat, retry=retry, headers=all_headers)
     except InvalidArgumentError as error:
@@ -196,14 +197,6 @@ class EventStream(Response):
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _position(text: str) -> tuple[int, str | None]:
-    """Sequence, and epoch if there is one, of the position that a client sent."""
-    if text.isascii() and text.isdigit() and len(text) <= 20:
-        return int(text), None
-    position = StreamPosition.parse(text)
-    return position.sequence, position.epoch
 
 
 def _frames(batch: Iterable[StoredChunk]) -> bytes:

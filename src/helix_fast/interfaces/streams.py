@@ -146,7 +146,12 @@ class StreamManager(Store, Protocol):
         """A reader that begins with the first chunk still kept; None if the stream does not exist."""
 
     async def create_resumable_reader(
-        self, stream_id: str, *, from_sequence: int = 0, epoch: str | None = None, on_gap: str = "raise"
+        self,
+        stream_id: str,
+        *,
+        from_sequence: int | str | StreamPosition = 0,
+        epoch: str | None = None,
+        on_gap: str = "raise",
     ) -> ResumableReader | None:
         """A reader of everything after ``from_sequence``; None if the stream does not exist."""
 
@@ -191,11 +196,17 @@ class ResumableStorage(Store, Protocol):
     ) -> None:
         """Append chunks from ``first_sequence`` on, all or none."""
 
-    async def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
+    async def read_from(
+        self, stream_id: str, from_sequence: int | str | StreamPosition = 0, limit: int | None = None
+    ) -> list[StoredChunk]:
         """The stored chunks after ``from_sequence``."""
 
     def subscribe(
-        self, stream_id: str, callback: Callable[[StreamChunk, int], object], *, from_sequence: int | None = None
+        self,
+        stream_id: str,
+        callback: Callable[[StreamChunk, int], object],
+        *,
+        from_sequence: int | str | StreamPosition | None = None,
     ) -> Callable[[], Awaitable[Any]]:
         """Call back for each chunk. The returned callable ends the subscription; its result may be awaited."""
 

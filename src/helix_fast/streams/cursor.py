@@ -1,4 +1,6 @@
-"""The cursor of one reader in one stream: it merges the log and the pushes by sequence, without gap or repeat.
+"""The cursor of one reader in one stream. One file: each part of its place is moved by all that reads.
+
+It merges the log and the pushes by sequence, without gap or repeat.
 
 The log is the truth. Pushes only save requests to it: an entry that continues what was read is taken from its push;
 anything else (a hole, an event, a lost subscription, a full buffer, silence) sends the cursor back to the log. When a
@@ -31,8 +33,11 @@ from .chunks import Decoded, LineDecoder
 from .control import LISTEN, message
 from .entries import chunk_fields
 from .read_ahead import ReadAhead
+from .schema import StreamPosition
+from .terms import NO_TERM, TermKey, Terms, new_tag, term_key
 
 _READ: Final = script("streams", "stream_read")
+BEGINNING: Final = StreamPosition("", 0)
 MIN_PAGE: Final = 64
 MAX_PAGE: Final = 1024
 PAGE_BYTES: Final = 256 << 10
@@ -57,8 +62,7 @@ class StreamCursor:
         context: the manager's.
         stream_id: the stream.
         keys: its names.
-        after: sequence after which to begin.
-        epoch: of that position, or None.
+        after: the position after which to begin.
         skip_gaps: go on after a hole in place of raising SequenceGapError.
 
     Attributes:
@@ -72,24 +76,27 @@ class StreamCursor:
         stream_id: str,
         keys: StreamKeys,
         *,
-        after: int = 0,
-        epoch: str | None,
+        after: StreamPosition = BEGINNING,
         skip_gaps: bool,
     ) -> None:
         self._loop = asyncio.get_running_loop()  # kept: asking for it asks the kernel, before Python 3.12
         self.stream_id = stream_id
-        self.epoch = epoch or ""
+        self.epoch = after.epoch
         self.skip_gaps = skip_gaps
         self.decoder = LineDecoder()
         self.pushes = codec.PushBuffer()
-        self.pushes.window = codec.Window(after)
+        self.pushes.window = codec.Window(after.sequence)
         self.pushes.decoder = self.decoder
         self.closed = False
         self.ended = False
         self.error: HelixError | None = None
         self._context = context
         self._keys = keys
-        self._after = after
+        self._after = after.sequence
+        self._key = term_key(after.term)  # of the last chunk seen, or of the position
+        self._terms: Terms | None = None
+        self._terms_text = b""
+        self._marker = self._before_marker = b""  # id of the last marker seen, and of the last chunk before it
         self._read_ahead = ReadAhead(context.requests, stream_id, keys.stream)
         self._opened = False
         self._page = MIN_PAGE
@@ -103,6 +110,23 @@ class StreamCursor:
     def last(self) -> int:
         """Sequence of the last chunk handed out."""
         return self.pushes.window.last
+
+    @property
+    def term(self) -> str:
+        """The term of the last chunk handed out, in the form of ``StreamPosition.term``."""
+        return self._find_key().text
+
+    def _find_key(self) -> TermKey:
+        entry_id = self._chunk_id()
+        number = entry_id.partition(b"-")[0]
+        if number and number != self._key.number.encode() and self._terms is not None:
+            self._key = self._terms.key_of(int(number))  # NO_TERM for an entry by plain XADD
+        return self._key
+
+    def _chunk_id(self) -> bytes:
+        """Id of the last entry with chunks that was seen: a marker behind it may be lost without harm."""
+        entry_id = self.pushes.entry_id
+        return self._before_marker if entry_id == self._marker else entry_id
 
     @property
     def reading(self) -> bool:
@@ -201,9 +225,18 @@ class StreamCursor:
             return None
         if reply[0] == b"reset":
             raise self._fail(StreamResetError(reply[1].decode()))
-        _kind, epoch, base, _status, entries = reply
+        if reply[0] == b"gap":
+            _kind, _epoch, resume, last, terms = reply
+            if not self.skip_gaps:
+                raise self._fail(SequenceGapError(self.last, int(resume) + 1, int(last)))
+            self._go_back(int(resume), terms)
+            return await self._read()
+        _kind, epoch, base, _status, entries, terms = reply
+        self._learn_terms(terms)
         if not self._opened:
             self._begin(epoch.decode(), int(base))
+        if not self._key.number and self._terms is not None and self.last > int(base):
+            self._key = self._terms.key_at(self.last)  # a bare sequence: what it is compared with from now on
         decoded = self._merge(entries)
         if len(entries) >= page:
             self.pushes.mark_stale()
@@ -213,6 +246,21 @@ class StreamCursor:
             self._at_end = True
         return decoded
 
+    def _learn_terms(self, text: bytes) -> None:
+        if text != self._terms_text:
+            self._terms_text = text
+            self._terms = Terms(text.decode(), self.epoch)
+
+    def _go_back(self, resume: int, terms: bytes) -> None:
+        """What was seen after ``resume`` is lost: go on there, with what the log has now."""
+        self._learn_terms(terms)
+        self._after = resume
+        self._key = NO_TERM
+        self._far = self._at_end = False
+        self._marker = self._before_marker = b""
+        self._advance_to(b"", resume)
+        self.pushes.mark_stale()
+
     async def _request(self, page: int, publish: bytes, *, announce: bool) -> Any:
         context, keys = self._context, self._keys
         listen = message(LISTEN, context.topology.presence.name, self.stream_id) if announce else b""
@@ -221,8 +269,9 @@ class StreamCursor:
             self.stream_id,
             (keys.stream, keys.meta, keys.lease),
             (
-                self.last, self.pushes.entry_id, self.epoch, page, context.ttl, iso_now(),
+                self.last, self._chunk_id(), self.epoch, page, context.ttl, iso_now(),
                 publish, keys.channel, context.control, listen,
+                *self._find_key().comparable, new_tag(), int(self.last > self._after),
             ),
         )  # fmt: skip
 
@@ -234,10 +283,11 @@ class StreamCursor:
         """
         self._far = False
         page, pushes = self._page, self.pushes
-        entries = await self._read_ahead.read(pushes.entry_id, page)
+        entry_id = self._chunk_id()
+        entries = await self._read_ahead.read(entry_id, page)
         seen = self.last
         taken, last, body = codec.merge_entries(entries, seen)
-        if not taken:
+        if not taken or self._is_other_term(entry_id, entries[0][0]):
             return None
         self._resize(taken, len(body))
         if taken == page:
@@ -258,6 +308,7 @@ class StreamCursor:
     def _begin(self, epoch: str, base: int) -> None:
         if self._after == 0:
             self.pushes.window = codec.Window(base)
+            self._after = base
         elif self._after < base:
             # Sequences never go back, so a position below the epoch's first one is of an older epoch.
             raise self._fail(StreamResetError(epoch))
@@ -287,6 +338,9 @@ class StreamCursor:
         bodies: list[bytes] = []
         at = 0
         while at < len(entries):
+            if bodies and self._is_other_term(self._chunk_id(), entries[at][0]) and _has_chunks(entries[at]):
+                pushes.mark_stale()  # the chunks of a page are of one term
+                break
             taken, last, usual = codec.merge_entries(entries[at:], last)
             if taken:
                 bodies.append(usual)
@@ -305,6 +359,10 @@ class StreamCursor:
                 if not self.skip_gaps:
                     raise self._fail(SequenceGapError(last, first))
                 after = last = first - 1
+            if body is None and pushes.entry_id != self._marker:
+                self._before_marker = pushes.entry_id
+            if body is None:
+                self._marker = entry_id
             pushes.entry_id = entry_id
             if body is None:
                 if self._ends(fields):
@@ -319,6 +377,16 @@ class StreamCursor:
         if last > self.last:
             pushes.window = codec.Window(last)
         return self.decoder.decode(b"\n".join(bodies), last, after) if bodies else (last + 1, [], False)
+
+    def _is_other_term(self, one: bytes, other: bytes) -> bool:
+        """Whether two ids are of different terms. Ids by plain XADD are of none."""
+        number, another = one.partition(b"-")[0], other.partition(b"-")[0]
+        terms = self._terms
+        return (
+            number != another
+            and terms is not None
+            and terms.key_of(int(another or 0)) != terms.key_of(int(number or 0))
+        )
 
     def _ends(self, fields: list[bytes]) -> bool:
         """Whether an entry without chunks ends the stream; then remember how."""
@@ -367,6 +435,10 @@ class StreamCursor:
             self._subscribed = False
             if not self._context.requests.closed:
                 self._context.topology.hub(self.stream_id).unsubscribe(self._keys.channel, self.pushes)
+
+
+def _has_chunks(entry: list[Any]) -> bool:
+    return b"chunk" in entry[1][::2]
 
 
 def _tick(reference: weakref.ref[StreamCursor]) -> None:
