@@ -144,7 +144,8 @@ class StreamWriter:
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
         appender = self._appender
-        self._check_loop()
+        if not appender.open.count or self._loop.is_closed():
+            self._check_loop()  # once a batch: it costs as much as adding a chunk
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
         if appender.closed:
