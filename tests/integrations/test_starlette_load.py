@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from helix_fast import Helix, connect
-from helix_fast.integrations.starlette import WRITE_BYTES
+from helix_fast.integrations.sse import WRITE_BYTES
 from helix_fast.testing.waiting import until
 from tests.support.sse import RETRY, SECONDS, Connection, reading, write
 

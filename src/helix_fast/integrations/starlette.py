@@ -7,11 +7,8 @@ away, a stream that does not exist yet) ends the response, and the client comes 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -30,18 +27,19 @@ from helix_fast.keys import check_id
 from helix_fast.streams.chunks import encode_chunk
 from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.reader import ResumableReader
-from helix_fast.streams.schema import StreamPosition
+from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 try:
-    from starlette.background import BackgroundTask
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.types import Receive, Scope, Send
+
+    from .sse import EventStream
 except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.starlette needs Starlette: pip install 'helix-fast[starlette]'"
     ) from _missing
+
+__all__ = ["END", "FAILED", "MALFORMED", "RESET", "EventStream", "event_stream"]
 
 END: Final = "end"
 """Event: the stream has ended. The client must close its ``EventSource``, which would reconnect otherwise."""
@@ -54,13 +52,6 @@ The client must discard its chunks. Those that follow begin with the first one o
 """
 MALFORMED: Final = "malformed"
 """Event: one stored chunk is malformed; data as of FAILED. The next chunks follow."""
-HEARTBEAT: Final = b": heartbeat\n\n"
-# A proxy that buffers or compresses (nginx does) would delay tokens.
-HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
-# Bytes of events in one write. A client that reads nothing holds one of them beside what its connection buffers.
-WRITE_BYTES: Final = 64 << 10
-SHUTDOWN_POLL: Final = 0.2  # seconds
-Open = Callable[[StreamPosition], ResumableReader]
 
 
 async def event_stream(
@@ -124,147 +115,43 @@ async def event_stream(
             on_gap=on_gap,
         )
 
-    return EventStream(read, position, heartbeat=beat, retry=retry, headers={**HEADERS, **(headers or {})})
+    return EventStream(read, position, HelixEvents(retry), heartbeat=beat, headers=headers)
 
 
-class EventStream(Response):
-    """A response with the events of a stream after a position; made by :func:`event_stream`."""
+class HelixEvents:
+    """Our own protocol: each chunk is an event with its position as ``id`` and its JSON as ``data``."""
 
-    media_type = "text/event-stream"
+    cuts: bool = False  # a browser's EventSource reconnects after any end but END and FAILED
+    retries: bool = False
 
-    def __init__(
-        self,
-        read: Open,
-        position: StreamPosition,
-        *,
-        heartbeat: float,
-        retry: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.status_code = 200
-        self.background: BackgroundTask | None = None
-        self._open = read
-        self._position = position
-        self._heartbeat = heartbeat
+    def __init__(self, retry: int | None = None) -> None:
         self._retry = retry
-        self.init_headers(headers)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until the last one, or until the client disconnects."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            await self._until_gone(receive, send)
-        if self.background is not None:
-            await self.background()
+    def opening(self) -> bytes:
+        """How long the client waits before it reconnects."""
+        return b"" if self._retry is None else b"retry: %d\n\n" % self._retry
 
-    async def _until_gone(self, receive: Receive, send: Send) -> None:
-        # Not every server reports a disconnect by cancelling us or by refusing to send; in a silent
-        # stream, none would before the next heartbeat.
-        sending = asyncio.ensure_future(self._send(send))
-        gone = asyncio.ensure_future(_disconnected(receive))
-        with _shutdown() as leaving:
-            try:
-                await asyncio.wait((sending, gone, leaving), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                finished = sending.done()
-                for task in (sending, gone):
-                    task.cancel()
-                await asyncio.gather(sending, gone, return_exceptions=True)
-        if finished:
-            sending.result()
-        elif leaving.done():
-            with contextlib.suppress(OSError, asyncio.TimeoutError):  # a client that reads nothing
-                await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
+    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
+        """The events of chunks."""
+        return [_event(one) for one in stored]
 
-    async def _send(self, send: Send) -> None:
-        with contextlib.suppress(OSError):  # the client has disconnected
-            async with contextlib.aclosing(self._events()) as events:
-                async for part in events:
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
+        """MALFORMED."""
+        return _named(MALFORMED, error, position)
 
-    async def _events(self) -> AsyncGenerator[bytes, None]:
-        if self._retry is not None:
-            yield b"retry: %d\n\n" % self._retry
-        position: StreamPosition | None = self._position
-        while position is not None:
-            reader = self._open(position)
-            position = None
-            async with reader:
-                waiting = asyncio.ensure_future(_next_frames(reader))
-                try:
-                    while True:
-                        while not (await asyncio.wait((waiting,), timeout=self._heartbeat))[0]:
-                            yield HEARTBEAT
-                        try:
-                            parts = waiting.result()
-                        except MalformedChunkError as error:
-                            yield _named(MALFORMED, error, reader.position)
-                        except (StreamResetError, SequenceGapError) as error:
-                            position = _behind(error, reader.epoch)
-                            first = {"firstSequence": position.sequence + 1} if position.sequence else {}
-                            yield _named(RESET, error, position, **first)
-                            break
-                        except HelixError as error:
-                            yield _closing(error)
-                            return
-                        else:
-                            if not parts:
-                                yield b"event: %s\ndata: {}\n\n" % END.encode()
-                                return
-                            while parts:
-                                yield parts.pop(0)
-                        waiting = asyncio.ensure_future(_next_frames(reader))
-                finally:
-                    waiting.cancel()
-                    await asyncio.gather(waiting, return_exceptions=True)
+    def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> bytes:
+        """RESET."""
+        return _named(RESET, error, position, **({"firstSequence": position.sequence + 1} if position.sequence else {}))
 
+    def end(self) -> bytes:
+        """END."""
+        return b"event: %s\ndata: {}\n\n" % END.encode()
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-_leaving: dict[asyncio.AbstractEventLoop, set[asyncio.Future[None]]] = {}
-"""The responses of each event loop that uvicorn serves, while there are any: they end when it shuts down."""
-
-
-@contextlib.contextmanager
-def _shutdown() -> Iterator[asyncio.Future[None]]:
-    """A future that is done when uvicorn begins to shut down: it would wait for the response, and for its client."""
-    loop = asyncio.get_running_loop()
-    leaving = loop.create_future()
-    if not hasattr(_server(), "should_exit"):
-        yield leaving  # another web server, which must be told how long it waits
-        return
-    if loop not in _leaving:
-        _leaving[loop] = set()
-        loop.call_later(SHUTDOWN_POLL, _poll_shutdown, loop)
-    responses = _leaving[loop]
-    responses.add(leaving)
-    try:
-        yield leaving
-    finally:
-        responses.discard(leaving)
-
-
-def _poll_shutdown(loop: asyncio.AbstractEventLoop) -> None:
-    responses = _leaving[loop]
-    if getattr(_server(), "should_exit", False):
-        for leaving in responses:
-            if not leaving.done():
-                leaving.set_result(None)
-    if responses:
-        loop.call_later(SHUTDOWN_POLL, _poll_shutdown, loop)
-    else:
-        del _leaving[loop]
-
-
-def _server() -> Any:
-    """The uvicorn server of this process, by its signal handler: ASGI has no event of a shutdown that begins."""
-    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    def failed(self, error: HelixError) -> bytes:
+        """FAILED; nothing if the client should reconnect."""
+        if error.retryable or isinstance(error, (StoreConnectionError, StoreClosedError, StreamNotFoundError)):
+            return b""
+        return _named(FAILED, error)
 
 
 def _position(text: str) -> StreamPosition:
@@ -275,46 +162,16 @@ def _position(text: str) -> StreamPosition:
     return position
 
 
-def _behind(error: StreamResetError | SequenceGapError, epoch: str) -> StreamPosition:
-    """The position from which a client goes on whose own is no longer valid."""
-    if isinstance(error, StreamResetError):
-        return StreamPosition(error.current_epoch, 0)
-    return StreamPosition(epoch, error.first_available - 1)
-
-
 def _identity(position: StreamPosition) -> bytes:
     """The ``id`` of an event, which comes back as ``Last-Event-ID``. A stream of plain XADD has no epoch."""
     return (str(position) if position.epoch else str(position.sequence)).encode()
 
 
-async def _next_frames(reader: ResumableReader) -> list[bytes]:
-    """The events of the chunks that have arrived, in few writes; none at the end of the stream.
-
-    A slow client holds these bytes, a third of what the chunks would take.
-    """
-    writes: list[bytes] = []
-    parts: list[bytes] = []
-    size = 0
-    for stored in await reader.read_batch():
-        try:
-            part = b"id: %s\ndata: %s\n\n" % (_identity(stored.position), encode_chunk(stored.chunk))
-        except MalformedChunkError as error:  # nested so deeply that it was just read
-            part = _named(MALFORMED, error, stored.position)
-        parts.append(part)
-        size += len(part)
-        if size >= WRITE_BYTES:
-            writes.append(b"".join(parts))
-            parts, size = [], 0
-    if parts:
-        writes.append(b"".join(parts))
-    return writes
-
-
-def _closing(error: HelixError) -> bytes:
-    """The last event of a reader that raised; none if the client should reconnect."""
-    if error.retryable or isinstance(error, (StoreConnectionError, StoreClosedError, StreamNotFoundError)):
-        return b""
-    return _named(FAILED, error)
+def _event(stored: StoredChunk) -> bytes:
+    try:
+        return b"id: %s\ndata: %s\n\n" % (_identity(stored.position), encode_chunk(stored.chunk))
+    except MalformedChunkError as error:  # nested so deeply that it was just read
+        return _named(MALFORMED, error, stored.position)
 
 
 def _named(event: str, error: HelixError, position: StreamPosition | None = None, **more: int) -> bytes:

@@ -1,0 +1,260 @@
+"""Server-sent events on Starlette: the response that sends a stream to one client, in the protocol of its codec.
+
+It waits, sends heartbeats and ends with its client or its web server. What the events say is the codec's; positions,
+gaps and retries are the reader's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from helix_fast.errors import HelixError, MalformedChunkError, SequenceGapError, StreamResetError
+from helix_fast.streams.reader import ResumableReader
+from helix_fast.streams.schema import StoredChunk, StreamPosition
+
+try:
+    from starlette.background import BackgroundTask
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+except ImportError as _missing:
+    raise ImportError("helix_fast.integrations needs Starlette: pip install 'helix-fast[starlette]'") from _missing
+
+HEARTBEAT: Final = b": heartbeat\n\n"
+# A proxy that buffers or compresses (nginx does) would delay tokens.
+HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+# Bytes of events in one write. A client that reads nothing holds one of them beside what its connection buffers.
+WRITE_BYTES: Final = 64 << 10
+SHUTDOWN_POLL: Final = 0.2  # seconds
+RETRY_PAUSE: Final = 0.2  # seconds between two tries to read, where the codec goes on after an outage
+Open = Callable[[StreamPosition], ResumableReader]
+
+
+class EventCodec(Protocol):
+    """What a protocol makes of a stream. One object a response: it may keep what it has sent.
+
+    Attributes:
+        cuts: an early end breaks the connection, because a complete response would count as the whole answer.
+        retries: an outage of the store is waited for; else it ends the response, and the client reconnects.
+    """
+
+    cuts: bool
+    retries: bool
+
+    def opening(self) -> bytes:
+        """What is sent before the first chunk."""
+
+    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
+        """The events of chunks, each a complete frame."""
+
+    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
+        """The event in the place of a chunk that cannot be read."""
+
+    def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> bytes | None:
+        """The event that says that the stream goes on after ``position``; None: this client cannot go on."""
+
+    def end(self) -> bytes:
+        """What is sent after the last chunk of a stream that has ended."""
+
+    def failed(self, error: HelixError) -> bytes:
+        """What is sent last where reading failed."""
+
+
+class EventStream(Response):
+    """A response with the events of a stream after a position, then live, until the stream ends."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        read: Open,
+        position: StreamPosition,
+        codec: EventCodec,
+        *,
+        heartbeat: float,
+        headers: Mapping[str, str] | None = None,
+        reader: ResumableReader | None = None,
+    ) -> None:
+        self.status_code = 200
+        self.background: BackgroundTask | None = None
+        self._open = read
+        self._position = position
+        self._codec = codec
+        self._heartbeat = heartbeat
+        self._reader = reader  # one that is open already, for the first position
+        self.init_headers({**HEADERS, **(headers or {})})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events until the last one, or until the client disconnects."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await self._until_gone(scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+    async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not every server reports a disconnect by cancelling us or by refusing to send; in a silent
+        # stream, none would before the next heartbeat.
+        sending = asyncio.ensure_future(self._send(scope, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        with _shutdown() as leaving:
+            try:
+                await asyncio.wait((sending, gone, leaving), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                finished = sending.done()
+                for task in (sending, gone):
+                    task.cancel()
+                await asyncio.gather(sending, gone, return_exceptions=True)
+        if finished:
+            sending.result()
+        elif leaving.done():
+            if self._codec.cuts:
+                cut(scope)
+                return
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # a client that reads nothing
+                await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
+
+    async def _send(self, scope: Scope, send: Send) -> None:
+        with contextlib.suppress(OSError):  # the client has disconnected
+            async with contextlib.aclosing(self._events()) as events:
+                async for part in events:
+                    if part is None:
+                        cut(scope)
+                        return
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _events(self) -> AsyncGenerator[bytes | None, None]:
+        """What is sent, in few writes; None where the connection is to be broken."""
+        codec = self._codec
+        if opening := codec.opening():
+            yield opening
+        position: StreamPosition | None = self._position
+        while position is not None:
+            reader, self._reader = self._reader or self._open(position), None
+            position = None
+            async with reader:
+                waiting = asyncio.ensure_future(_next_writes(reader, codec))
+                try:
+                    while True:
+                        while not (await asyncio.wait((waiting,), timeout=self._heartbeat))[0]:
+                            yield HEARTBEAT
+                        try:
+                            parts = waiting.result()
+                        except MalformedChunkError as error:
+                            yield codec.malformed(error, reader.position)
+                        except (StreamResetError, SequenceGapError) as error:
+                            position = _behind(error, reader.epoch)
+                            event = codec.moved(error, position)
+                            if event is None:
+                                position, event = None, codec.failed(error)
+                            yield event
+                            break
+                        except HelixError as error:
+                            if not (codec.retries and error.retryable):
+                                yield codec.failed(error) or (None if codec.cuts else b"")
+                                return
+                            position = reader.position
+                            await asyncio.sleep(RETRY_PAUSE)
+                            break
+                        else:
+                            if parts is None:
+                                yield codec.end()
+                                return
+                            for part in parts:
+                                yield part
+                        waiting = asyncio.ensure_future(_next_writes(reader, codec))
+                finally:
+                    waiting.cancel()
+                    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def _next_writes(reader: ResumableReader, codec: EventCodec) -> list[bytes] | None:
+    """The events of the chunks that have arrived, in few writes; None at the end of the stream.
+
+    A slow client holds these bytes, a third of what the chunks would take.
+    """
+    stored = await reader.read_batch()
+    if not stored:
+        return None
+    writes: list[bytes] = []
+    parts: list[bytes] = []
+    size = 0
+    for part in codec.chunks(stored):
+        parts.append(part)
+        size += len(part)
+        if size >= WRITE_BYTES:
+            writes.append(b"".join(parts))
+            parts, size = [], 0
+    if size:
+        writes.append(b"".join(parts))
+    return writes
+
+
+def _behind(error: StreamResetError | SequenceGapError, epoch: str) -> StreamPosition:
+    """The position from which a client goes on whose own is no longer valid."""
+    if isinstance(error, StreamResetError):
+        return StreamPosition(error.current_epoch, 0)
+    return StreamPosition(epoch, error.first_available - 1)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_leaving: dict[asyncio.AbstractEventLoop, set[asyncio.Future[None]]] = {}
+"""The responses of each event loop that uvicorn serves, while there are any: they end when it shuts down."""
+
+
+@contextlib.contextmanager
+def _shutdown() -> Iterator[asyncio.Future[None]]:
+    """A future that is done when uvicorn begins to shut down: it would wait for the response, and for its client."""
+    loop = asyncio.get_running_loop()
+    leaving = loop.create_future()
+    if not hasattr(_server(), "should_exit"):
+        yield leaving  # another web server, which must be told how long it waits
+        return
+    if loop not in _leaving:
+        _leaving[loop] = set()
+        loop.call_later(SHUTDOWN_POLL, _poll_shutdown, loop)
+    responses = _leaving[loop]
+    responses.add(leaving)
+    try:
+        yield leaving
+    finally:
+        responses.discard(leaving)
+
+
+def _poll_shutdown(loop: asyncio.AbstractEventLoop) -> None:
+    responses = _leaving[loop]
+    if getattr(_server(), "should_exit", False):
+        for leaving in responses:
+            if not leaving.done():
+                leaving.set_result(None)
+    if responses:
+        loop.call_later(SHUTDOWN_POLL, _poll_shutdown, loop)
+    else:
+        del _leaving[loop]
+
+
+def _server() -> Any:
+    """The uvicorn server of this process, by its signal handler: ASGI has no event of a shutdown that begins."""
+    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+
+
+def cut(scope: Scope) -> None:
+    """Break the connection of a response that is not complete, as a lost network would.
+
+    A web server does that by itself for an app that returns too early, with an error in its log for each; uvicorn is
+    spared it, since its connections can be found.
+    """
+    state = getattr(_server(), "server_state", None)
+    for connection in getattr(state, "connections", ()):
+        if getattr(connection, "scope", None) is scope:
+            connection.transport.abort()
