@@ -30,6 +30,7 @@ class FaultProxy:
         self._listener: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
         self._budget: dict[str, int | None] = {REQUEST: None, REPLY: None}
+        self._each: dict[str, int] = {}
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._dropping = False
@@ -83,6 +84,10 @@ class FaultProxy:
         """Let `count` more bytes through to the client, then cut. 0: the server answered, the client hears nothing."""
         self._budget[REPLY] = count
 
+    def cut_each_connection(self, direction: str, count: int) -> None:
+        """Until `heal`, each connection opened from now on is cut after `count` bytes of that direction."""
+        self._each[direction] = count
+
     def drop_replies(self) -> None:
         """From now on the server executes and the client never hears of it; `heal` ends it."""
         self._dropping = True
@@ -109,6 +114,7 @@ class FaultProxy:
     def heal(self) -> None:
         """No more cuts, drops or stalls. Connections already cut stay cut."""
         self._budget = {REQUEST: None, REPLY: None}
+        self._each.clear()
         self._dropping = False
         self._flowing.set()
 
@@ -155,6 +161,7 @@ class FaultProxy:
 
     async def _pump(self, direction: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         """Forward until either side ends; the first pump of a connection to return closes both its sides."""
+        left = self._each.get(direction, float("inf"))
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 if direction == REQUEST:
@@ -169,6 +176,9 @@ class FaultProxy:
                 if budget is not None:
                     data = data[:budget]
                     self._budget[direction] = None if cut else budget - len(data)
+                if len(data) >= left:
+                    cut, data = True, data[: int(left)]
+                left -= len(data)
                 sink.write(data)
                 await sink.drain()
                 if cut:

@@ -173,8 +173,14 @@ class TestSchemes:
         async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}?db=3&client_name=x%40y") as helix:
             assert await helix.state.exists("s")
             assert await helix.state._requests.command("", "CLIENT", "GETNAME") == b"x@y"
-        async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}/") as helix:
+        async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}/", client_name="me") as helix:
             assert not await helix.state.exists("s")
+            assert await helix.state._requests.command("", "CLIENT", "GETNAME") == b"me"
+        async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}/3?client_name=x", client_name="y", db=1) as helix:
+            assert await helix.state.exists("s"), "what the URL says counts"
+            assert await helix.state._requests.command("", "CLIENT", "GETNAME") == b"x"
+        async with connect(f"{scheme}://127.0.0.1:{fresh_server.port}", db=3) as helix:
+            assert await helix.state.exists("s")
 
     @pytest.mark.parametrize("password", ["p@ss#w/o?rd", "100%", "a:b[c]", "ключ é", "%41"])
     async def test_an_odd_password_logs_in_when_it_is_encoded(self, fresh_server: ServerProcess, password: str) -> None:
@@ -204,6 +210,10 @@ class TestSchemes:
                 assert await helix.state.exists("s")
             async with connect(f"redis+sentinel://{watched.hosts}/{MASTER}") as helix:
                 assert not await helix.state.exists("s")
+            async with connect(f"redis+sentinel://{watched.hosts}/{MASTER}", db=2) as helix:
+                assert await helix.state.exists("s")
+            async with connect(f"redis+sentinel://{watched.hosts}/{MASTER}/2", db=1) as helix:
+                assert await helix.state.exists("s"), "as at one server, what the URL says counts"
         finally:
             await watched.stop()
 

@@ -15,7 +15,7 @@ from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from helix_fast.transport.resolve import topology_for
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import REPLY, REQUEST, FaultProxy
 
 pytestmark = pytest.mark.faults
 
@@ -93,6 +93,41 @@ async def test_the_recorder_retries_what_was_not_acknowledged_and_doubles_nothin
                 await asyncio.sleep(0.001)
             fault_proxy.heal()
         assert [entry.id for entry in await store.get_entries("s")] == [str(n) for n in range(400)]
+
+
+async def test_batches_shrink_over_a_link_that_breaks_every_few_kilobytes(fault_proxy: FaultProxy) -> None:
+    fault_proxy.cut_each_connection(REQUEST, 3000)
+    async with through(fault_proxy, retry_timeout=60) as store:
+        await store.exists("s")
+        async with store.recorder("s") as recorder:
+            for n in range(200):  # 40 kB in one batch
+                recorder.add(tokens(id=str(n)))
+            await recorder.flush()
+        fault_proxy.heal()
+        assert [entry.id for entry in await store.get_entries("s")] == [str(n) for n in range(200)]
+        assert fault_proxy.accepted > 14
+
+
+async def test_pages_shrink_over_a_link_that_breaks_every_few_kilobytes(
+    fault_proxy: FaultProxy, server_url: str
+) -> None:
+    async with RedisUsageStore(server_url) as other:
+        await other.record_entries([tokens(id=str(n)) for n in range(200)])
+    fault_proxy.cut_each_connection(REPLY, 3000)
+    async with through(fault_proxy, retry_timeout=60) as store:
+        assert await total(store) == 200 * 150
+        assert len(await store.get_entries("s")) == 200
+        assert fault_proxy.accepted > 14
+
+
+async def test_a_batch_that_failed_is_sent_again_without_lingering(fault_proxy: FaultProxy) -> None:
+    async with through(fault_proxy) as store:
+        await store.record_entry(tokens(id="first"))
+        async with store.recorder("s", linger_ms=600_000, max_batch=3) as recorder:
+            fault_proxy.cut_after_request_bytes(0)
+            for n in range(3):
+                recorder.add(tokens(id=str(n)))
+            await until(lambda: recorder.pending == 0, what="all entries acknowledged")
 
 
 async def test_the_recorder_keeps_entries_while_the_server_is_away(fault_proxy: FaultProxy) -> None:

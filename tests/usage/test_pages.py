@@ -186,10 +186,10 @@ async def test_all_pages_but_the_first_are_plain(
     async with RedisUsageStore(server_url) as store:
         run, scripts = store._requests.run, 0
 
-        async def counted(*args: Any) -> Any:
+        async def counted(*args: Any, **options: Any) -> Any:
             nonlocal scripts
             scripts += 1
-            return await run(*args)
+            return await run(*args, **options)
 
         monkeypatch.setattr(store._requests, "run", counted)
         rollup = await store.get_rollup("s")

@@ -80,7 +80,7 @@ def topology_for(
         retry_timeout: seconds for which an operation is tried again after a passing fault.
         wait_replicas: replicas that must have a write before it is acknowledged (``WAIT``); NotReplicatedError where
             too few confirm it in time.
-        options: redis-py's connection settings, over those of the URL.
+        options: redis-py's connection settings. A setting that the URL has too is taken from the URL, as in redis-py.
 
     Raises:
         InvalidUrlError, InvalidArgumentError: nothing was connected.
@@ -191,12 +191,16 @@ def _sentinel(url: Url, limits: Limits, options: dict[str, Any]) -> Standalone:
         )
     query = settings_in(url.query)
     own = {key: query.pop(f"sentinel_{key}") for key in ("username", "password") if f"sentinel_{key}" in query}
-    database = query.pop("db", database) or "0"
-    if not database.isdecimal():
+    database = query.pop("db", database)
+    if database and not database.isdecimal():
         raise InvalidUrlError(f"db must be a number, not {database!r}", hint="redis+sentinel://host/name/1")
     if query:
         raise InvalidUrlError(f"unknown settings in the URL: {', '.join(sorted(query))}")
-    settings: dict[str, Any] = {"db": int(database), "ssl": url.tls, **options}
+    settings: dict[str, Any] = {"db": 0, **options}
+    if database:
+        settings["db"] = int(database)
+    if url.tls:
+        settings["ssl"] = True
     if url.username or url.password:
         settings.update(username=url.username, password=url.password)
     sentinels = [(host, port or 26379) for host, port in url.hosts]

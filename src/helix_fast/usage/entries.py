@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -64,8 +64,15 @@ class EntryWriter:
         """A new operation id."""
         return f"{self._name}{next(self._operations):x}"
 
-    async def write(self, entries: Sequence[EncodedEntry]) -> int:
+    async def retrying(self, attempt: Callable[[], Awaitable[None]], session_id: str) -> None:
+        """Call ``attempt`` until it succeeds: again after transient faults, for the retry time."""
+        await self._requests.retrying(attempt, session_id)
+
+    async def write(self, entries: Sequence[EncodedEntry], *, retry_timeout: float | None = None) -> int:
         """Record entries of one session, at least one; returns how many this call has recorded.
+
+        Args:
+            retry_timeout: seconds, in place of the store's; 0: no retry after a fault.
 
         Raises:
             InvalidIdError, StoreError.
@@ -82,4 +89,4 @@ class EntryWriter:
         for entry in entries:
             args.append(entry.id)
             args.append(entry.wire)
-        return int(await self._requests.run(_RECORD, session_id, names, args))
+        return int(await self._requests.run(_RECORD, session_id, names, args, retry_timeout=retry_timeout))

@@ -14,7 +14,7 @@ from collections import deque
 from typing import Any, Final, NamedTuple
 
 from helix_fast import codec
-from helix_fast.errors import HelixError
+from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.keys import UsageKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
@@ -93,6 +93,7 @@ class Pages:
         self._totals = [keys.totals] if totals else []
         self._in_flight: deque[_Prefetch] = deque()
         self._prefetches = True
+        self._longest = PAGE  # entries that a page of the script may have, as far as the link has let pages pass
         # of the plain pages: arguments of their check, length of the list, next entry to request, entries of a page
         self._check: list[bytes | int] = []
         self._length = self._next = self._count = 0
@@ -115,13 +116,24 @@ class Pages:
             self._in_flight.clear()
             self._prefetches = False
         asked = cursor.read
-        count = FIRST_PAGE if self._prefetches else PAGE
         keys = self._keys
-        args: list[bytes | int] = [asked, cursor.nonce, cursor.digest, count]
+        stored_format: list[bytes | int] = []
         if self._totals and not asked:
             keys = keys + self._totals
-            args.append(usage_totals.FORMAT)
-        reply: Any = await self._requests.run(READ, self._session_id, keys, args)
+            stored_format.append(usage_totals.FORMAT)
+
+        async def attempt() -> Any:
+            """After a failure the next page is half as long: a bad link passes small replies."""
+            count = min(self._longest, FIRST_PAGE if self._prefetches else PAGE)
+            args = [asked, cursor.nonce, cursor.digest, count, *stored_format]
+            try:
+                return await self._requests.run(READ, self._session_id, keys, args, retry_timeout=0)
+            except StoreConnectionError:
+                self._longest = max(1, count // 2)
+                raise
+
+        reply: Any = await self._requests.retrying(attempt, self._session_id)
+        self._longest = min(PAGE, 2 * self._longest)
         if reply is None:
             return None
         nonce, length, start, entries, *stored = reply

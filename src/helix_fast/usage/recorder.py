@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from typing import Any, TypeVar
 
 from helix_fast import arguments
 from helix_fast.clock import now_ms
-from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, UsageNotRecordedError
+from helix_fast.errors import BufferFullError, HelixError, StoreClosedError, StoreConnectionError, UsageNotRecordedError
 from helix_fast.keys import check_id
 from helix_fast.transport.binding import cancel
 from helix_fast.transport.retry import back_off, is_transient
@@ -38,6 +39,7 @@ class UsageRecorder:
         self._linger = arguments.milliseconds(linger_ms, "linger_ms")
         self._max_pending = arguments.integer(max_pending, "max_pending", 1)
         self._entries: deque[EncodedEntry] = deque()
+        self._batch_size = self._max_batch  # of the next one, as far as the link has let batches pass
         self._finished = 0  # entries acknowledged or dropped
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []  # with the number that must be finished
         self._lost: list[EncodedEntry] = []  # dropped while a flush was pending, which raises them
@@ -144,28 +146,45 @@ class UsageRecorder:
         await (self.close() if kind is None else self.finish())
 
     async def _send(self) -> None:
-        failures = 0
         try:
             while self._entries:
                 await self._linger_or_due()
-                batch = [self._entries[at] for at in range(min(len(self._entries), self._max_batch))]
-                if len(self._entries) <= self._max_batch:
-                    self._due.clear()
-                try:
-                    await self._writer.write(batch)
-                except Exception as error:  # noqa: BLE001  no error may lose entries silently
-                    if isinstance(error, HelixError) and is_transient(error):
-                        self._fail_flushes(error)
-                        await asyncio.sleep(back_off(failures := failures + 1))
-                        continue
-                    self._drop(batch, error)
-                failures = 0
-                for _ in batch:
-                    self._entries.popleft()
-                self._finished += len(batch)
-                self._wake_flushes()
+                self._due.clear()
+                await self._send_gathered(len(self._entries))
         finally:
             self._task = None
+
+    async def _send_gathered(self, count: int) -> None:
+        """Send the first ``count`` entries, in batches. Their ids let any batch repeat them after a lost reply."""
+        failures = 0
+        batch: list[EncodedEntry] = []
+
+        async def attempt() -> None:
+            """After a failure the next batch is half as long: a bad link passes small requests."""
+            nonlocal batch
+            batch = list(itertools.islice(self._entries, min(count, self._batch_size)))
+            try:
+                await self._writer.write(batch, retry_timeout=0)
+            except StoreConnectionError:
+                self._batch_size = max(1, len(batch) // 2)
+                raise
+            self._batch_size = min(self._max_batch, 2 * self._batch_size)
+
+        while count:
+            try:
+                await self._writer.retrying(attempt, self.session_id)
+            except Exception as error:  # noqa: BLE001  no error may lose entries silently
+                if isinstance(error, HelixError) and is_transient(error):
+                    self._fail_flushes(error)
+                    await asyncio.sleep(back_off(failures := failures + 1))
+                    continue
+                self._drop(batch, error)
+            failures = 0
+            for _ in batch:
+                self._entries.popleft()
+            count -= len(batch)
+            self._finished += len(batch)
+            self._wake_flushes()
 
     async def _linger_or_due(self) -> None:
         if self._linger and not self._due.is_set():
