@@ -10,7 +10,7 @@ import pytest
 
 from helix_fast.errors import SessionExistsError
 from helix_fast.state.requests import MAX_RETRY_SECONDS
-from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
+from helix_fast.state.schema import AgentState, BegunRun, MergeChanges, StagedChanges, SubAgentRef, SubAgentRefUpdate
 from helix_fast.state.store import RedisStateStore
 from helix_fast.testing.waiting import until
 from helix_fast.transport.resolve import topology_for
@@ -59,6 +59,11 @@ async def create_checkpoint(store: RedisStateStore) -> Any:
     return made.ordinal, made.version, made.message_count
 
 
+async def finish_run(store: RedisStateStore) -> Any:
+    made = await store.finish_run("s", "r", messages=[{"n": 3}], output={"o": []}, status="completed")
+    return made.ordinal, made.version, made.message_count, made.run_id
+
+
 OPERATIONS: dict[str, Operation] = {
     "save": lambda s: s.save_state("s", AgentState("s", "b", messages=[{"n": 0}, {"n": 1}, {"n": 2}, {"n": 3}])),
     "save at version": lambda s: s.save_state("s", AgentState("s", "b", messages=[{"m": 9}]), expected_version=2),
@@ -82,6 +87,8 @@ OPERATIONS: dict[str, Operation] = {
     "promote": lambda s: s.promote_staging("s", "step"),
     "promote patches": lambda s: s.promote_staging("s", "patches"),
     "discard": lambda s: s.discard_staging("s", "step"),
+    "begin": lambda s: s.begin_run("s", "r", agent_type="a", stream_id="t", messages=[{"n": 3}], resumes=True),
+    "finish": finish_run,
     "delete": lambda s: s.delete_session("s"),
 }
 
@@ -91,6 +98,8 @@ async def picture(store: RedisStateStore) -> Any:
     state = await store.load_state("s")
     if state is not None:
         state.created_at = state.updated_at = None
+        if state.run is not None:
+            state.run.checkpoint_id = None
     staged = [await store.get_staged_changes("s", step) for step in ("step", "patches")]
     checkpoints = await store.list_checkpoints("s")
     return state, staged, [(each.ordinal, each.message_count) for each in checkpoints.items], checkpoints.total
@@ -99,6 +108,8 @@ async def picture(store: RedisStateStore) -> Any:
 def without_times(value: Any) -> Any:
     if isinstance(value, AgentState):
         value.created_at = value.updated_at = None
+    if isinstance(value, BegunRun):
+        without_times(value.state)
     return value
 
 

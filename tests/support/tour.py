@@ -125,6 +125,9 @@ async def _state(helix: Helix) -> None:
     assert await state.session_exists("tour")
     assert await state.append_messages("tour", [{"n": n} for n in range(5)]) == 5
     first = await state.create_checkpoint("tour")
+    await state.begin_run("tour", "run", agent_type="a")
+    assert (await state.finish_run("tour", "run", messages=[], output=1, status="completed")).run_id == "run"
+    assert (await state.get_run("tour")) is not None
     await state.merge_custom_state("tour", MergeChanges({"list": [2], "x": 1}, deletes=("gone",)))
     await state.add_sub_agent_refs("tour", [{"subSessionId": "child", "agentType": "b"}])
     await state.update_sub_agent_ref("tour", {"subSessionId": "child", "status": "completed"})

@@ -87,6 +87,26 @@ class SubAgentRefNotFoundError(SessionError):
         self.sub_session_id = sub_session_id
 
 
+class RunConflictError(SessionError):
+    """The session is in another run than the one that was to begin or to end. Nothing was changed.
+
+    Attributes:
+        session_id, run_id: the session, and the run of the call.
+        current: the run that the session is in.
+    """
+
+    code = "run_conflict"
+
+    def __init__(self, session_id: str, run_id: str, current: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is in run {current!r}, not in {run_id!r}",
+            hint="wait for the end of that run, or take it over",
+        )
+        self.session_id = session_id
+        self.run_id = run_id
+        self.current = current
+
+
 class CheckpointStateError(SessionError):
     """The state of a checkpoint that was listed or created, not loaded, was read."""
 

@@ -14,12 +14,14 @@ from helix_fast.locks.lock import Lock
 from helix_fast.locks.schema import LockInfo
 from helix_fast.state.schema import (
     AgentState,
+    BegunRun,
     Checkpoint,
     CheckpointPage,
     MergeChanges,
     MergeResult,
     MessagePage,
     PromoteResult,
+    SessionRun,
     StagedChanges,
     SubAgentRef,
     SubAgentRefUpdate,
@@ -222,6 +224,40 @@ class StateStore(Store, Protocol):
 
     async def discard_staging(self, session_id: str, step_id: str, *, fencing_token: int | None = None) -> int:
         """Delete the staged changes of a step; their number."""
+
+    async def begin_run(
+        self,
+        session_id: str,
+        run_id: str,
+        *,
+        agent_type: str,
+        stream_id: str | None = None,
+        messages: Sequence[Any] = (),
+        takes_over: SessionRun | None = None,
+        resumes: bool = False,
+        initial_state: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent_session_id: str | None = None,
+        fencing_token: int | None = None,
+    ) -> BegunRun:
+        """Begin a run, once: create or load the session, append messages, set its ``run``."""
+
+    async def finish_run(
+        self,
+        session_id: str,
+        run_id: str,
+        *,
+        messages: Sequence[Any],
+        output: Any,
+        status: str,
+        error: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        fencing_token: int | None = None,
+    ) -> Checkpoint:
+        """End a run, once: append messages, set output, status and its ``run``, make a checkpoint."""
+
+    async def get_run(self, session_id: str) -> SessionRun | None:
+        """The session's current or last run."""
 
 
 class UsageStore(Store, Protocol):

@@ -13,7 +13,7 @@ from helix_fast.errors import CheckpointNotFoundError, InvalidArgumentError, Mal
 from helix_fast.keys import SessionKeys
 from helix_fast.lua import Argument
 
-from .fields import decode_state
+from .fields import decode_run, decode_state
 from .log import KnownLogs
 from .requests import MAX_PAGE, SessionRequests
 from .schema import AgentState, Checkpoint, CheckpointPage, decode_json, encode_json, encode_text, from_wire
@@ -31,17 +31,20 @@ class Checkpoints:
         self._logs = logs
         self._maximum = maximum
 
+    def making(self, session_id: str, metadata: Mapping[str, Any] | None) -> list[Argument]:
+        """The first arguments of every script that makes a checkpoint."""
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise InvalidArgumentError(f"metadata must be a dict, not {type(metadata).__name__}")
+        return [session_id, os.urandom(3).hex(), encode_json(metadata or {}, "metadata"), self._maximum]
+
     async def create(
         self, session_id: str, metadata: Mapping[str, Any] | None, fencing_token: int | None
     ) -> Checkpoint:
         """Make a checkpoint; returns it without its state."""
         keys = self._session.keys(session_id)
-        if metadata is not None and not isinstance(metadata, Mapping):
-            raise InvalidArgumentError(f"metadata must be a dict, not {type(metadata).__name__}")
-        data = encode_json(metadata or {}, "metadata")
-        args: list[Argument] = [session_id, os.urandom(3).hex(), data, self._maximum]
+        args = self.making(session_id, metadata)
         reply = await self._session.write("checkpoint_create", session_id, keys, args, fencing_token)
-        return _decode_header(reply[1], keys)
+        return decode_header(reply[1], keys)
 
     async def get(self, session_id: str, checkpoint_id: str) -> Checkpoint | None:
         """A checkpoint with its state."""
@@ -65,7 +68,7 @@ class Checkpoints:
         if reply is None:
             return CheckpointPage([], None, False, 0)
         total, headers = reply[1:]
-        items = [_decode_header(header, keys) for header in headers[:limit]]
+        items = [decode_header(header, keys) for header in headers[:limit]]
         more = len(headers) > limit
         return CheckpointPage(items, _make_cursor(items[-1].ordinal, session_id) if more else None, more, total)
 
@@ -77,7 +80,7 @@ class Checkpoints:
             "checkpoint_restore", session_id, keys, args, fencing_token,
             none=lambda: CheckpointNotFoundError(session_id, checkpoint_id),
         )  # fmt: skip
-        version, updated, count, digest, *stored = reply[1:]
+        version, updated, count, digest, run, *stored = reply[1:]
         self._logs.remember_reply(session_id, count, digest)
         if stored:
             checkpoint: Checkpoint | None = _decode(keys, *stored)
@@ -86,7 +89,7 @@ class Checkpoints:
         if checkpoint is None:
             raise CheckpointNotFoundError(session_id, checkpoint_id)
         state = checkpoint.state
-        state.version, state.updated_at = int(version), int(updated)
+        state.version, state.updated_at, state.run = int(version), int(updated), decode_run(run, keys.hash.decode())
         return state
 
     async def delete(self, session_id: str, keep_last: int, fencing_token: int | None) -> int:
@@ -97,14 +100,15 @@ class Checkpoints:
         return int(reply[1])
 
 
-def _decode_header(data: bytes, keys: SessionKeys) -> Checkpoint:
+def decode_header(data: bytes, keys: SessionKeys) -> Checkpoint:
+    """A checkpoint, without its state, from its stored header."""
     key = keys.checkpoint_data.decode()
     wire = decode_json(data, key, "checkpoint")
     return from_wire(Checkpoint, wire, key)
 
 
 def _decode(keys: SessionKeys, header: bytes, record: bytes, messages: Sequence[bytes]) -> Checkpoint:
-    checkpoint = _decode_header(header, keys)
+    checkpoint = decode_header(header, keys)
     key = keys.checkpoint_data.decode()
     stored = decode_json(record, key, f"{checkpoint.id}:state")
     try:

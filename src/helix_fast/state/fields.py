@@ -12,6 +12,7 @@ from helix_fast.keys import check_id
 from .log import UNKNOWN_DIGEST, Log
 from .schema import (
     AgentState,
+    SessionRun,
     SubAgentRef,
     as_sub_agent_ref,
     decode_json,
@@ -209,11 +210,17 @@ def decode_state(
         version=fields.number("version"),
         created_at=fields.number("createdAt"),
         updated_at=fields.number("updatedAt"),
+        run=decode_run(stored.get(b"run"), name),
         extra=fields.object("extra"),
     )
     if f"{{{state.session_id}}}" not in name:
         raise MalformedStateError(name, "sessionId", f"is that of another session, {state.session_id!r}")
     return state, Log(message_count, fields.text("messageDigest") or (UNKNOWN_DIGEST if message_count else ""))
+
+
+def decode_run(data: bytes | None, key: str) -> SessionRun | None:
+    """The stored field ``run`` of a session."""
+    return from_wire(SessionRun, decode_json(data, key, "run"), f"{key}: run") if data else None
 
 
 def decode_custom(words: Sequence[bytes], key: str) -> dict[str, Any]:

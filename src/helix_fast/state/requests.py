@@ -116,14 +116,14 @@ class SessionRequests:
         token = arguments.token(fencing_token)
         head: tuple[Argument, ...] = (os.urandom(8), self._ttl, token)
         saves, clustered = name == "state_save", self._requests.topology.clustered
-        lists = saves or own_ttl is not None or not self._index.lists(session_id)
+        lists = saves or name == "run_begin" or own_ttl is not None or not self._index.lists(session_id)
         more = [self._index.key(session_id) if lists and not clustered else keys.hash]
         if staging is not None:
             more.append(staging)
         reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), *more)
         check_session_reply(session_id, keys.hash, reply, token=token, expected=expected, none=none)
         if lists and reply[0] == b"ok":
-            created = saves and reply[1] == b"1"
+            created = (saves and reply[1] == b"1") or (name == "run_begin" and reply[2] == b"1")
             if not clustered:
                 self._index.remember(session_id)
             elif created or own_ttl is not None or not self._index.lists(session_id):

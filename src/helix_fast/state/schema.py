@@ -47,6 +47,22 @@ class SubAgentRefUpdate(msgspec.Struct, rename="camel"):
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_EXTRA)
 
 
+class SessionRun(msgspec.Struct, rename="camel"):
+    """The run that a session is in, or its last one.
+
+    Attributes:
+        id: of the run.
+        stream_id: the stream that it writes, or wrote; None: it has none.
+        phase: ``"running"``, or the status with which it ended (``completed``, ``failed``, ``interrupted``…).
+        checkpoint_id: the checkpoint that its end has made; None while it runs.
+    """
+
+    id: str
+    stream_id: str | None = None
+    phase: str = "running"
+    checkpoint_id: str | None = None
+
+
 class AgentState(msgspec.Struct, rename="camel"):
     """Everything that is known of one session.
 
@@ -58,6 +74,7 @@ class AgentState(msgspec.Struct, rename="camel"):
         output: what the agent gave in the end; ``error`` why it failed.
         version: grows with every write; 0 in a state that was never stored.
         created_at, updated_at: Unix milliseconds of the server; None in a state that was never stored.
+        run: the current or last run, set by ``begin_run`` and ``finish_run`` alone; None: there was none.
         extra: fields that this version does not know, by their wire names.
     """
 
@@ -76,6 +93,7 @@ class AgentState(msgspec.Struct, rename="camel"):
     version: int = 0
     created_at: int | None = None
     updated_at: int | None = None
+    run: SessionRun | None = None
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_EXTRA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,6 +148,7 @@ class Checkpoint(msgspec.Struct, rename="camel"):
         version: of the state that it holds.
         message_count: messages of the conversation by then.
         created_at: Unix milliseconds of the server.
+        run_id: the run whose end it is; None: it was made by ``create_checkpoint``.
     """
 
     id: str
@@ -141,6 +160,7 @@ class Checkpoint(msgspec.Struct, rename="camel"):
     message_count: int
     created_at: int
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    run_id: str | None = None
     loaded_state: AgentState | None = msgspec.field(default=None, name="~helix_fast.state")
 
     @property
@@ -177,6 +197,13 @@ class MergeResult(NamedTuple):
 
     version: int
     warnings: list[str]
+
+
+class BegunRun(NamedTuple):
+    """What ``begin_run`` found: whether the run is under way (False: it had ended before), and the session's state."""
+
+    begun: bool
+    state: AgentState
 
 
 class PromoteResult(NamedTuple):
@@ -278,6 +305,10 @@ def to_wire(value: msgspec.Struct) -> dict[str, Any]:
         raise InvalidArgumentError(f"extra must be a dict, not {type(extra).__name__}")
     for name, member in extra.items():
         data.setdefault(name, member)
+    if isinstance(value, AgentState) and (value.run is None or isinstance(value.run, SessionRun)):
+        del data["run"]  # not in the wire form of a session without runs
+        if value.run is not None:
+            data["run"] = to_wire(value.run)
     refs = data.get("subAgentRefs")
     if isinstance(value, AgentState) and isinstance(refs, (list, tuple)):
         data["subAgentRefs"] = [to_wire(ref) if isinstance(ref, SubAgentRef) else ref for ref in refs]

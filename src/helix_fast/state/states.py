@@ -41,16 +41,27 @@ class States:
         fencing_token: int | None,
     ) -> AgentState:
         """Create a session; returns its state."""
-        for what, value in (("initial_state", initial_state), ("metadata", metadata)):
-            if value is not None and not isinstance(value, Mapping):
-                raise InvalidArgumentError(f"{what} must be a dict, not {type(value).__name__}")
-        state = AgentState(session_id, agent_type)
-        state.custom_state, state.metadata = dict(initial_state or {}), dict(metadata or {})
+        state = self.new(session_id, agent_type, initial_state, metadata)
         keys = self._session.keys(session_id)
         args = _save_args("create", "", Encoded(state), [], Log(), Log())
         reply = await self._session.write("state_save", session_id, keys, args, fencing_token)
         self._logs.remember(session_id, Log())
         state.version, state.created_at, state.updated_at = int(reply[1]), int(reply[2]), int(reply[3])
+        return state
+
+    def new(
+        self,
+        session_id: str,
+        agent_type: str,
+        initial_state: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> AgentState:
+        """The state of a new session, which is not stored yet."""
+        for what, value in (("initial_state", initial_state), ("metadata", metadata)):
+            if value is not None and not isinstance(value, Mapping):
+                raise InvalidArgumentError(f"{what} must be a dict, not {type(value).__name__}")
+        state = AgentState(session_id, agent_type)
+        state.custom_state, state.metadata = dict(initial_state or {}), dict(metadata or {})
         return state
 
     async def save(

@@ -18,14 +18,17 @@ from .index import SessionIndex
 from .log import KnownLogs
 from .messages import Messages
 from .requests import MAX_RETRY_SECONDS, SessionRequests
+from .runs import Runs
 from .schema import (
     AgentState,
+    BegunRun,
     Checkpoint,
     CheckpointPage,
     MergeChanges,
     MergeResult,
     MessagePage,
     PromoteResult,
+    SessionRun,
     StagedChanges,
     SubAgentRef,
     SubAgentRefUpdate,
@@ -74,6 +77,7 @@ class RedisStateStore(RedisStore):
         self._sub_agents = SubAgents(session)
         self._checkpoints = Checkpoints(session, logs, self.max_checkpoints)
         self._staging = Staging(session)
+        self._runs = Runs(session, logs, self._states, self._checkpoints)
 
     # --- the whole state
 
@@ -104,7 +108,7 @@ class RedisStateStore(RedisStore):
         """Store a whole state in place of the stored one; create the session if it does not exist.
 
         If the messages extend the stored ones, only the new ones are sent. Otherwise they become a new log, and the old
-        log is kept while a checkpoint refers to it. ``version`` and ``updated_at`` of the state are ignored.
+        log is kept while a checkpoint refers to it. ``version``, ``updated_at`` and ``run`` of the state are ignored.
 
         Args:
             expected_version: the version that must be stored; 0: the session must not exist.
@@ -380,7 +384,7 @@ class RedisStateStore(RedisStore):
         """Set the state back to a checkpoint, in one step. Later checkpoints and staged changes stay.
 
         Returns:
-            The state as it was, with a new ``version`` and ``updated_at``.
+            The state as it was, with a new ``version`` and ``updated_at``, and the session's ``run``, which stays.
 
         Raises:
             CheckpointNotFoundError: the session has no such checkpoint.
@@ -443,3 +447,96 @@ class RedisStateStore(RedisStore):
             Their number; 0 also if the session does not exist.
         """
         return await self._staging.discard(session_id, step_id, fencing_token)
+
+    # --- runs
+
+    async def begin_run(
+        self,
+        session_id: str,
+        run_id: str,
+        *,
+        agent_type: str,
+        stream_id: str | None = None,
+        messages: Sequence[Any] = (),
+        takes_over: SessionRun | None = None,
+        resumes: bool = False,
+        initial_state: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent_session_id: str | None = None,
+        fencing_token: int | None = None,
+    ) -> BegunRun:
+        """Begin a run, in one step: create the session if it does not exist, append messages, set status and ``run``.
+
+        Idempotent by the run's id: a run that has ended is not begun again; of another attempt at a run that is under
+        way, the messages are there already. Output and error of the run before are removed from the state; its
+        checkpoint keeps them.
+
+        Args:
+            stream_id: the stream that the run writes.
+            messages: appended to the conversation.
+            takes_over: the run that the session is in and whose worker is gone, as ``get_run`` gives it; or this run,
+                for another attempt with another stream.
+            resumes: count it as a resumption.
+            agent_type, initial_state, metadata, parent_session_id: of a session that does not exist yet.
+
+        Raises:
+            RunConflictError: the session is in a run that is neither this one nor ``takes_over``.
+        """
+        new = self._states.new(session_id, agent_type, initial_state, metadata)
+        new.status, new.parent_session_id = "running", parent_session_id
+        return await self._runs.begin(
+            session_id,
+            run_id,
+            new=new,
+            stream_id=stream_id,
+            messages=messages,
+            taken_over=takes_over,
+            resumes=resumes,
+            fencing_token=fencing_token,
+        )
+
+    async def finish_run(
+        self,
+        session_id: str,
+        run_id: str,
+        *,
+        messages: Sequence[Any],
+        output: Any,
+        status: str,
+        error: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        fencing_token: int | None = None,
+    ) -> Checkpoint:
+        """End a run, in one step: append its messages, set output, error, status and ``run``, make a checkpoint.
+
+        Idempotent by the run's id: a repeated call returns the same checkpoint and adds nothing, as long as that
+        checkpoint is kept. A run need not have been begun with ``begin_run``.
+
+        Args:
+            messages: appended to the conversation.
+            output: any JSON value; None: none.
+            status: how it ended: ``completed``, ``failed``, ``interrupted`` or any other text but ``running``.
+            error: why it failed.
+            metadata: of the checkpoint.
+
+        Returns:
+            The checkpoint of the run's end, without its state; its ``run_id`` is the run's.
+
+        Raises:
+            RunConflictError: the session is in another run.
+            CheckpointNotFoundError: the run has ended before, and its checkpoint was deleted.
+        """
+        return await self._runs.finish(
+            session_id,
+            run_id,
+            messages=messages,
+            output=output,
+            status=status,
+            error=error,
+            metadata=metadata,
+            fencing_token=fencing_token,
+        )
+
+    async def get_run(self, session_id: str) -> SessionRun | None:
+        """The run that the session is in, or its last one; None without one. The conversation is not read."""
+        return await self._runs.get(session_id)

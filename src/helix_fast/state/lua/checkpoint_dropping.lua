@@ -7,7 +7,8 @@ local function keep_newest(keep)
   for _, id in ipairs(gone) do
     local number = string.match(redis.call('HGET', records, id) or '', '^{"generation":(%d+)')
     redis.call('ZREM', checkpoints, id)
-    redis.call('HDEL', records, id, id .. ':state')
+    local run = redis.call('HGET', records, id .. ':run') -- the run that it ended, if one
+    redis.call('HDEL', records, id, id .. ':state', id .. ':run', run and 'run:' .. run or id)
     if number then pin(number, -1) end -- its log goes with the last checkpoint that refers to it
   end
   return #gone

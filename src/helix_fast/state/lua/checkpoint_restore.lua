@@ -3,8 +3,8 @@
 -- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] id            of the checkpoint
 --
--- Reply: {'ok', version, updated, count, digest, header, record, messages}; without the last three to a
---        repetition | {'none'} no such checkpoint
+-- Reply: {'ok', version, updated, count, digest, run, header, record, messages}; without the last three to a
+--        repetition | {'none'} no such checkpoint. The run is that of the session, '' for none: a restore leaves it.
 -- include state_prelude
 
 if not version then return {'missing'} end
@@ -39,7 +39,7 @@ end
 -- 2. Everything else
 local scalars = {}
 for i = 1, #record.session, 2 do
-  if record.session[i] ~= 'version' and record.session[i] ~= 'updatedAt' then
+  if record.session[i] ~= 'version' and record.session[i] ~= 'updatedAt' and record.session[i] ~= 'run' then
     scalars[#scalars + 1] = record.session[i]
     scalars[#scalars + 1] = record.session[i + 1]
   end
@@ -51,7 +51,7 @@ set(custom, record.custom)
 set(subagents, record.subagents)
 redis.call('HINCRBY', session, 'customVersion', 1)
 bump()
-local reply = finish({'ok', version, now, count, digest})
-reply[6], reply[7] = stored[1], stored[2]
-reply[8] = redis.call('LRANGE', log(generation), 0, -1)
+local reply = finish({'ok', version, now, count, digest, redis.call('HGET', session, 'run') or ''})
+reply[7], reply[8] = stored[1], stored[2]
+reply[9] = redis.call('LRANGE', log(generation), 0, -1)
 return reply

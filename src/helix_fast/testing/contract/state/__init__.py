@@ -7,6 +7,7 @@ from .checkpoints import *
 from .histories import *
 from .messages import *
 from .naming import *
+from .runs import *
 from .sessions import *
 from .staging import *
 from .values import *
