@@ -37,9 +37,7 @@ async def answer(helix: Helix, chat: str, question: str) -> None:
     """The agent: writes its answer into the chat's stream, and always an end."""
     try:
         async with await helix.streams.create_writer(chat, agent_id="assistant", lease_ms=10_000) as writer:
-            async for token in model(question):
-                if writer.stop_requested.is_set():
-                    break
+            async for token in writer.until_stopped(model(question)):
                 writer.send_text(token)
         await helix.streams.end_stream(chat)
     except asyncio.CancelledError:

@@ -126,6 +126,9 @@ from .streams.schema import (
 from .streams.storage import (
     RedisResumableStorage,
 )
+from .streams.until_stopped import (
+    UntilStopped,
+)
 from .streams.writer import (
     StreamWriter,
 )
@@ -273,6 +276,7 @@ __all__ = [
     "ToolUsage",
     "UnknownChunk",
     "UnknownUsage",
+    "UntilStopped",
     "UsageEntry",
     "UsageNotRecordedError",
     "UsageRecorder",

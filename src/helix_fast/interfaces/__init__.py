@@ -30,7 +30,7 @@ from helix_fast.usage.filters import Range
 from helix_fast.usage.rollup_schema import UsageRollup
 from helix_fast.usage.schema import UsageEntry, UsageSource
 
-from .streams import ResumableReader, ResumableStorage, Store, StreamManager, StreamReader, StreamWriter
+from .streams import ResumableReader, ResumableStorage, Store, StreamManager, StreamReader, StreamWriter, UntilStopped
 
 __all__ = [
     "LockManager",
@@ -42,6 +42,7 @@ __all__ = [
     "StreamManager",
     "StreamReader",
     "StreamWriter",
+    "UntilStopped",
     "UsageStore",
 ]
 

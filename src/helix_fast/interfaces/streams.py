@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Union
 
 from helix_fast.errors import HelixError
@@ -11,6 +11,9 @@ from helix_fast.streams.chunks import StreamChunk
 from helix_fast.streams.schema import StoredChunk, StreamInfo, StreamPosition
 
 AnyChunk = Union[StreamChunk, dict[str, Any]]  # noqa: UP007  evaluated at run time on Python 3.10
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+SelfItems = TypeVar("SelfItems", bound="UntilStopped[Any]")
 SelfStore = TypeVar("SelfStore", bound="Store")
 SelfWriter = TypeVar("SelfWriter", bound="StreamWriter")
 SelfReader = TypeVar("SelfReader", bound="StreamReader")
@@ -27,6 +30,21 @@ class Store(Protocol):
         """Close the store. Safe to call twice."""
 
     async def __aenter__(self: SelfStore) -> SelfStore: ...
+    async def __aexit__(self, *exc_info: Any) -> None: ...
+
+
+class UntilStopped(Protocol[T_co]):
+    """The items of a source, until a stop of the stream's writers is requested."""
+
+    stopped: bool
+
+    def __aiter__(self: SelfItems) -> SelfItems: ...
+    async def __anext__(self) -> T_co: ...
+
+    async def aclose(self) -> None:
+        """Close the source."""
+
+    async def __aenter__(self: SelfItems) -> SelfItems: ...
     async def __aexit__(self, *exc_info: Any) -> None: ...
 
 
@@ -61,6 +79,12 @@ class StreamWriter(Protocol):
 
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting."""
+
+    def send_thinking(self, text: str, *, is_complete: bool = False) -> None:
+        """Write a ``thinking`` chunk without waiting."""
+
+    def until_stopped(self, source: AsyncIterable[T]) -> UntilStopped[T]:
+        """The items of a source, until a stop is requested: then the source is cancelled and closed."""
 
     async def drain(self) -> None:
         """Wait while too many bytes are not acknowledged yet."""

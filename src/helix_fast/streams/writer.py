@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,8 +20,10 @@ from helix_fast.errors import (
 from helix_fast.transport.binding import running_loop
 
 from .appender import Appender
-from .chunks import StreamChunk, TextDeltaChunk, encode_chunk
+from .chunks import StreamChunk, TextDeltaChunk, ThinkingChunk, encode_chunk
+from .until_stopped import UntilStopped
 
+T = TypeVar("T")
 Self = TypeVar("Self", bound="StreamWriter")
 
 
@@ -159,6 +161,30 @@ class StreamWriter:
             if isinstance(error, HelixError):
                 raise
             raise MalformedChunkError(None, delta, str(error)) from error
+
+    def send_thinking(self, text: str, *, is_complete: bool = False) -> None:
+        """Write a piece of the model's reasoning without waiting: a ``thinking`` chunk. Otherwise as ``send``.
+
+        Args:
+            is_complete: it is the last piece.
+        """
+        self.send(ThinkingChunk(content=text, is_complete=is_complete))
+
+    def until_stopped(self, source: AsyncIterable[T]) -> UntilStopped[T]:
+        """The items of ``source``, until somebody asks the writers of the stream to stop (``request_stop``).
+
+        Then a source that waits, as for a model's next token, is cancelled. It is closed (``aclose()`` or ``close()``),
+        and the loop ends; ``stopped`` of the iterator tells that it was for this reason, ``stop_reason`` what for.
+
+        ```python
+        async for token in writer.until_stopped(model.stream(prompt)):
+            writer.send_text(token)
+        ```
+
+        Raises:
+            InvalidArgumentError: ``source`` is no async iterable. While iterating: what the source raises.
+        """
+        return UntilStopped(source, self._appender.stop_requested)
 
     async def drain(self) -> None:
         """Wait while more than ``max_buffered_bytes`` are not acknowledged yet. For a sender faster than the server.

@@ -7,5 +7,6 @@ from .lifecycle import *
 from .listening import *
 from .opening import *
 from .reading import *
+from .stopping import *
 from .trimming import *
 from .writing import *
