@@ -69,6 +69,11 @@ def stream_control(prefix: str) -> bytes:
     return f"{prefix}stream-control".encode()
 
 
+def chat_pointer(prefix: str, chat: str) -> bytes:
+    """The pointer from a chat to its last run: STRING with TTL."""
+    return f"{prefix}chat:{{{check_id(chat, 'chat')}}}".encode()
+
+
 class SessionKeys:
     """Names of one session's state, as bytes. ``all`` are those that its scripts take, in their order.
 

@@ -21,7 +21,7 @@ try:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 except ImportError as _missing:
-    raise ImportError("helix_fast.integrations needs Starlette: pip install 'helix-fast[starlette]'") from _missing
+    raise ImportError("the integration needs Starlette: pip install 'helix-fast[starlette]'") from _missing
 
 HEARTBEAT: Final = b": heartbeat\n\n"
 # A proxy that buffers or compresses (nginx does) would delay tokens.

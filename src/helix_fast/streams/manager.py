@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
@@ -111,6 +112,7 @@ class RedisStreamManager(RedisStore):
         *,
         fencing_token: int | None = None,
         lease_ms: int | None = None,
+        max_length: int | UnsetType | None = UNSET,
     ) -> StreamWriter:
         """Open a stream for writing; create it if it does not exist.
 
@@ -119,6 +121,8 @@ class RedisStreamManager(RedisStore):
             fencing_token: a larger one than the stream has seen takes the stream over: every older writer is refused.
             lease_ms: lease of this process as a producer, in milliseconds, renewed while the writer is open. When the
                 process dies without closing the writer, readers get ProducerLostError after this time.
+            max_length: in place of the manager's ``max_stream_length``, while this process has a writer of the stream;
+                None or 0: all chunks are kept.
 
         Raises:
             StreamClosedError: the stream has ended or failed.
@@ -131,6 +135,7 @@ class RedisStreamManager(RedisStore):
             arguments.text(agent_type, "agent_type")
         token = arguments.token(fencing_token)
         lease = self._lease_ms if lease_ms is None else _lease(lease_ms)
+        length = self.max_stream_length if max_length is UNSET else arguments.integer(max_length or 0, "max_length")
         await self._control.subscribe()
         generation = self._requests.topology.generation(stream_id)
         try:
@@ -160,7 +165,7 @@ class RedisStreamManager(RedisStore):
                 int(last),
                 generation=generation,
                 nonce=secrets.token_urlsafe(3).encode(),
-                max_length=self.max_stream_length,
+                max_length=length,
                 linger=self._linger,
                 recovery=self._recovery,
                 report=self._errors.report,

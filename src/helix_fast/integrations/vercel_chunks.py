@@ -1,0 +1,214 @@
+"""Vercel's UI message chunks: what is stored of what a producer yields, and what is sent of that. No HTTP.
+
+Facts that the code follows, of the npm packages ``ai``: an unknown ``type`` ends the client's stream; a delta needs
+its start, so that a replay begins with the first chunk; a ``start`` has the same ``messageId`` in every replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from helix_fast import arguments
+from helix_fast.errors import (
+    HelixError,
+    InvalidArgumentError,
+    MalformedChunkError,
+    ProducerLostError,
+    SequenceGapError,
+    StoreClosedError,
+    StreamResetError,
+)
+from helix_fast.streams.chunks import UnknownChunk
+from helix_fast.streams.schema import StoredChunk, StreamPosition
+
+from .chats import HEADER
+from .sse_text import frames
+
+MAPPING: Final = 1
+"""Version of what is stored; the first chunk of a run says which one it has."""
+DONE: Final = b"data: [DONE]\n\n"
+ERROR_TEXT: Final = "An error occurred."
+LOST_TEXT: Final = "The answer was interrupted."
+
+_V5: Final = frozenset(
+    {
+        *("start", "finish", "abort", "error", "message-metadata", "start-step", "finish-step"),
+        *("text-start", "text-delta", "text-end", "reasoning-start", "reasoning-delta", "reasoning-end"),
+        *("tool-input-start", "tool-input-delta", "tool-input-available", "tool-input-error"),
+        *("tool-output-available", "tool-output-error", "source-url", "source-document", "file"),
+    }
+)
+_V6: Final = _V5 | {"tool-approval-request", "tool-output-denied"}
+_V7: Final = _V6 | {"reset-step", "custom", "reasoning-file", "steering-message", "tool-approval-response"}
+TYPES: Final = {5: _V5, 6: _V6, 7: _V7}
+_REASONS: Final = frozenset({"stop", "length", "content-filter", "tool-calls", "error", "other"})
+REASONS: Final = {5: _REASONS | {"unknown"}, 6: _REASONS, 7: _REASONS | {"interrupted"}}
+_DELTAS: Final = {"text-delta": ("id", "delta"), "reasoning-delta": ("id", "delta")}
+
+ErrorText = Callable[[BaseException], str]
+
+
+class UIRecorder:
+    """Makes UI message chunks that are stored of what a producer yields: complete, and of types that the SDK knows."""
+
+    def __init__(self, sdk_version: int, message_id: str, error_text: ErrorText, *, fixed: bool) -> None:
+        self._version = sdk_version
+        self._message_id = message_id
+        self._fixed = fixed
+        self._error_text = error_text
+        self._started = False
+        self._over = False
+        self._partial = ""
+
+    def header(self) -> dict[str, Any]:
+        """The protocol, and the versions of what is stored and of the SDK that it was written for."""
+        return {"type": HEADER, "protocol": "vercel", "version": MAPPING, "sdkVersion": self._version}
+
+    def items(self, item: Any) -> list[dict[str, Any]]:
+        """The chunks of an item of the producer; of text, those whose frames are complete."""
+        if isinstance(item, (str, bytes)):
+            text = item if isinstance(item, str) else item.decode()
+            found_data, self._partial = frames(self._partial + text)
+            found = [msgspec.json.decode(data) for data in found_data if data != "[DONE]"]
+        else:
+            found = [plain(item, self._version)]
+        return [{"type": HEADER, "chunk": chunk} for raw in found for chunk in self._complete(raw)]
+
+    def _complete(self, raw: Any) -> list[dict[str, Any]]:
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        if not isinstance(kind, str):
+            raise InvalidArgumentError(f"{arguments.shown(raw)} is no UI message chunk: it has no type")
+        chunk = raw
+        if kind not in TYPES[self._version] and not kind.startswith("data-"):
+            chunk = {"type": "data-helix-chunk", "data": raw, "transient": True}  # an unknown type ends the client
+        elif kind == "start":
+            if not (self._started or self._fixed):
+                self._message_id = raw.get("messageId") or self._message_id
+            chunk = {**raw, "messageId": self._message_id}
+        elif kind == "finish":
+            self._over = True
+            if raw.get("finishReason") not in {None, *REASONS[self._version]}:
+                chunk = {**raw, "finishReason": "other"}
+        if self._started or kind == "start":
+            self._started = True
+            return [chunk]
+        self._started = True
+        return [{"type": "start", "messageId": self._message_id}, chunk]
+
+    def end(self, *, stopped: bool, error: BaseException | None) -> list[dict[str, Any]]:
+        """What tells the client why it is over, where the producer has not."""
+        if self._over:
+            return []
+        chunks: list[dict[str, Any]] = []
+        reason = "stop"
+        if error is not None:
+            text = LOST_TEXT if isinstance(error, asyncio.CancelledError) else self._error_text(error)
+            chunks, reason = [{"type": "error", "errorText": text}], "error"
+        elif stopped:
+            chunks, reason = [{"type": "abort"}], "interrupted"
+        finish = {"type": "finish"} if self._version == 5 else {"type": "finish", "finishReason": reason}
+        return [{"type": HEADER, "chunk": each} for chunk in (*chunks, finish) for each in self._complete(chunk)]
+
+
+class VercelEvents:
+    """The codec of the protocol: what is sent to one client.
+
+    Args:
+        sdk_version: that of the pages.
+        error_text: what the page is told of an error.
+        skip: UI chunks that the client has.
+        coalesce: consecutive deltas of a part that have arrived together become one. A client that counts chunks must
+            get each of them.
+
+    Attributes:
+        count: UI chunks so far, the skipped ones among them.
+    """
+
+    cuts: bool = True  # a response that ends would count as the whole answer
+    retries: bool = True
+
+    def __init__(self, sdk_version: int, error_text: ErrorText, *, skip: int = 0, coalesce: bool = False) -> None:
+        self._version = sdk_version
+        self._error_text = error_text
+        self._skip = skip
+        self._coalesce = coalesce
+        self.count: int = 0
+        self._failed = self._over = False
+
+    def opening(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
+        """The frames of what is stored."""
+        found: list[dict[str, Any]] = []
+        for one in stored:
+            chunk = one.chunk
+            if isinstance(chunk, UnknownChunk) and chunk.type == HEADER:
+                inner = chunk.data.get("chunk")
+                if isinstance(inner, dict):
+                    self._add(found, inner)
+        return [b"data: %s\n\n" % msgspec.json.encode(chunk) for chunk in found]
+
+    def _add(self, found: list[dict[str, Any]], chunk: dict[str, Any]) -> None:
+        kind = chunk.get("type")
+        if kind == "error":
+            self._failed = True
+        elif kind == "finish":
+            self._over = True
+        self.count += 1
+        if self.count <= self._skip:
+            return
+        if self._coalesce and found and kind in _DELTAS and len(chunk) == 3:
+            last = found[-1]
+            if last.get("type") == kind and last.get("id") == chunk.get("id") and len(last) == 3:
+                last["delta"] += chunk["delta"]
+                return
+        found.append(chunk)
+
+    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
+        """Nothing: there is no event for it, and what follows may be whole."""
+        return b""
+
+    def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> None:
+        """A part of an answer cannot be sent without its beginning."""
+
+    def end(self) -> bytes:
+        """``finish``, where the run has none, and the end."""
+        return self._closing([])
+
+    def failed(self, error: HelixError) -> bytes:
+        """``error``, where the run has none, and the end; nothing if the client should come back."""
+        if error.retryable or isinstance(error, StoreClosedError):
+            return b""
+        if self._failed:
+            return self._closing([])
+        text = LOST_TEXT if isinstance(error, ProducerLostError) else self._error_text(error)
+        return self._closing([{"type": "error", "errorText": text}])
+
+    def _closing(self, chunks: list[dict[str, Any]]) -> bytes:
+        found: list[dict[str, Any]] = []
+        if not self._over:
+            finish = {"type": "finish"}
+            if (chunks or self._failed) and self._version > 5:
+                finish["finishReason"] = "error"
+            for chunk in (*chunks, finish):
+                self._add(found, chunk)
+        return b"".join(b"data: %s\n\n" % msgspec.json.encode(chunk) for chunk in found) + DONE
+
+
+def plain(item: Any, sdk_version: int) -> Any:
+    """The chunk of a dict or a model of pydantic; ``encode`` of pydantic-ai's writes it for a version of the SDK."""
+    encode = getattr(item, "encode", None)
+    if callable(encode):
+        return msgspec.json.decode(encode(sdk_version))
+    dump = getattr(item, "model_dump", None)
+    return dump(mode="json", by_alias=True, exclude_none=True) if callable(dump) else item
+
+
+def plain_text(error: BaseException) -> str:
+    return ERROR_TEXT
