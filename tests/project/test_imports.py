@@ -40,8 +40,9 @@ ROOMS: dict[str, set[str]] = {
     "connect": SHARED | PRODUCTS | {"memory", "embedded"},
     "": PRODUCTS | {"connect", "errors", "memory"},
     # These know everything, and nothing knows them.
+    "sync": EVERYTHING,
     "cli": EVERYTHING,
-    "integrations": EVERYTHING,
+    "integrations": EVERYTHING | {"sync"},
     "testing": EVERYTHING,
 }
 
