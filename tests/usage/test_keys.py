@@ -142,9 +142,9 @@ async def test_a_list_made_anew_between_two_pages_is_read_from_its_beginning(
         run = store._requests.run
         pages = 0
 
-        async def run_and_replace(*args: Any) -> Any:
+        async def run_and_replace(*args: Any, **options: Any) -> Any:
             nonlocal pages
-            reply = await run(*args)
+            reply = await run(*args, **options)
             pages += 1
             if pages == 1:
                 await other.delete("s")

@@ -263,10 +263,10 @@ async def test_what_follows_is_read_in_plain_pages(
     async with RedisUsageStore(server_url) as reading:
         run, scripts = reading._requests.run, 0
 
-        async def counting(*args: Any) -> Any:
+        async def counting(*args: Any, **options: Any) -> Any:
             nonlocal scripts
             scripts += 1
-            return await run(*args)
+            return await run(*args, **options)
 
         monkeypatch.setattr(reading._requests, "run", counting)
         monkeypatch.setattr(rollup, "STORE_EVERY", 400)
