@@ -7,7 +7,9 @@ usage.md and locks.md.
 
 from __future__ import annotations
 
+import string
 import zlib
+from urllib.parse import quote, unquote
 
 from .errors import InvalidArgumentError, InvalidIdError
 
@@ -165,3 +167,38 @@ class LockKeys:
     def operation(self, operation: str) -> bytes:
         """The outcome of one acquire: STRING with TTL."""
         return self.lock + b":op:" + operation.encode()
+
+
+class ThreadKeys:
+    """Names of one thread of LangGraph, as bytes; ``all`` are those that its scripts take, in their order.
+
+    Its id may be any text. In the ``tag``, what an id of ours could not hold is percent-encoded.
+    """
+
+    __slots__ = ("all", "order", "tag")
+
+    _SAFE = "".join(set(string.punctuation + " ") - set("%{}"))
+
+    def __init__(self, prefix: str, thread_id: str) -> None:
+        # a lone '%' for the empty id: Redis takes empty braces for none
+        self.tag: str = quote(thread_id, self._SAFE, errors="surrogatepass") or "%"
+        base = f"{prefix}graph:{{{self.tag}}}".encode()
+        self.order: bytes = base + b":order"
+        self.all: tuple[bytes, ...] = (
+            base,
+            self.order,
+            base + b":blobs",
+            base + b":writes",
+            base + b":operations:0",
+            base + b":operations:1",
+        )
+
+    @staticmethod
+    def thread_id(tag: str) -> str:
+        """The id of the thread with a tag."""
+        return "" if tag == "%" else unquote(tag, errors="surrogatepass")
+
+
+def thread_index(prefix: str, shard: int) -> bytes:
+    """One shard of the index of threads, whose members are their tags."""
+    return session_index(f"{prefix}graph:", shard)

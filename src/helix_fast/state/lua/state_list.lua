@@ -7,7 +7,7 @@
 --
 -- Reply: 1
 -- Repeating it is safe: it lists the same session again.
--- include state_listing
+-- include session_listing
 
 list_session(KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1')
 return 1

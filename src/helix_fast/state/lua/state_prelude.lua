@@ -50,7 +50,7 @@ for number, refs in string.gmatch(known[6] or '', '(%d+):(%d+)') do pins[number]
 -- 3. Fencing comes first: a stale holder learns that it is one. A larger token counts from when it is seen. A deleted
 -- session's token stays for a while, so that a stale holder cannot bring it back.
 -- include token_less
--- include state_listing
+-- include session_listing
 if not version then fence = redis.call('GET', session .. ':fence') end
 if token ~= '' then
   if fence and less(token, fence) then return {'stale', fence} end

@@ -1,0 +1,14 @@
+"""LangGraph on any Redis or Valkey without modules: checkpointer, store and cache. Needs the extra ``langgraph``."""
+
+from __future__ import annotations
+
+try:
+    import langgraph.checkpoint.base  # noqa: F401
+except ImportError as _missing:
+    raise ImportError(
+        "helix_fast.integrations.langgraph needs LangGraph: pip install 'helix-fast[langgraph]'"
+    ) from _missing
+
+from .saver import AsyncRedisSaver, HelixSaver, RedisSaver
+
+__all__ = ["AsyncRedisSaver", "HelixSaver", "RedisSaver"]
