@@ -14,16 +14,24 @@
 -- include thread_parts
 -- include thread_renewing
 
+local function less(a, b) -- by bytes: Lua's own order of strings is that of the server's locale
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
 local namespace, only, before, after, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 -- 1. The newest places of each namespace. All of them are found by steps from one to the next
 local found = {}
 local function take(space)
   local high = '(' .. space .. '\255'
-  if before ~= '' then high = (after ~= '' and space > after and '[' or '(') .. space .. before end
+  if before ~= '' then high = (after ~= '' and less(after, space) and '[' or '(') .. space .. before end
   local low = '[' .. space
   if only ~= '' then
-    if before ~= '' and (only > before or only == before and string.sub(high, 1, 1) == '(') then return end
+    if before ~= '' and (less(before, only) or only == before and string.sub(high, 1, 1) == '(') then return end
     low, high = '[' .. space .. only, '[' .. space .. only
   end
   for _, place in ipairs(redis.call('ZRANGE', KEYS[2], high, low, 'BYLEX', 'REV', 'LIMIT', 0, count)) do
@@ -42,8 +50,8 @@ else
     low = '(' .. space .. '\255'
   end
   table.sort(found, function(a, b)
-    if a[1] ~= b[1] then return a[1] > b[1] end
-    return a[2] < b[2]
+    if a[1] ~= b[1] then return less(b[1], a[1]) end
+    return less(a[2], b[2])
   end)
 end
 

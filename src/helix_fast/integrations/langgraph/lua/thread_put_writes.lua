@@ -7,28 +7,18 @@
 --
 -- Reply: 'ok'
 -- include thread_prelude
+-- include thread_grouping
 
 local place, task = ARGV[3], ARGV[4]
-local field = 'g' .. as_part(place) .. task
+local field, group, added = 'g' .. as_part(place) .. task, {}, {}
+for i = 5, #ARGV do added[i - 4] = ARGV[i] end
 local before = redis.call('HGET', writes, field)
-local group, at = {}, {} -- index and write of each; where an index is in it
 if before then
-  group = list_of(before)
-  table.remove(group, 1)
-  for i = 1, #group, 2 do at[group[i]] = i end
+  local _, stored = group_of(before)
+  group = stored
 else
   redis.call('HSET', writes, 'i' .. place, (redis.call('HGET', writes, 'i' .. place) or '') .. as_part(task))
 end
-for i = 5, #ARGV, 2 do
-  local index = ARGV[i]
-  if not at[index] then
-    at[index] = #group + 1
-    group[at[index]] = index
-    group[at[index] + 1] = ARGV[i + 1]
-  elseif string.sub(index, 1, 1) == '-' then
-    group[at[index] + 1] = ARGV[i + 1]
-  end
-end
-for i, each in ipairs(group) do group[i] = as_part(each) end
-redis.call('HSET', writes, field, as_part(task) .. table.concat(group))
+merge(group, added, function(index) return string.sub(index, 1, 1) == '-' end)
+redis.call('HSET', writes, field, as_group(task, group))
 return finish('ok')
