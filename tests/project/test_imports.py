@@ -15,7 +15,7 @@ EXTENSION = "helix_fast._codec"
 GROUND = {"errors", "codec", "keys", "arguments", "clock", "flag", "reporting", "lua"}
 SHARED = GROUND | {"transport", "options", "requests", "replies", "index", "store"}
 PRODUCTS = {"streams", "state", "usage", "locks"}
-EVERYTHING = SHARED | PRODUCTS | {"memory", "embedded", "connect", "interfaces", ""}
+EVERYTHING = SHARED | PRODUCTS | {"memory", "embedded", "connect", "interfaces", "agents", ""}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
@@ -39,6 +39,8 @@ ROOMS: dict[str, set[str]] = {
     "embedded": {"errors"},
     "connect": SHARED | PRODUCTS | {"memory", "embedded"},
     "": PRODUCTS | {"connect", "errors", "memory"},
+    # Runs know the stores by their Protocols, and the structs that these take and give.
+    "agents": {"interfaces", "errors", "keys", "flag", "reporting"} | PRODUCTS,
     # These know everything, and nothing knows them.
     "sync": EVERYTHING,
     "cli": EVERYTHING,

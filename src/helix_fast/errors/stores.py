@@ -107,6 +107,33 @@ class RunConflictError(SessionError):
         self.current = current
 
 
+class RunFailedError(SessionError):
+    """The run of an agent failed.
+
+    Attributes:
+        run_id: of the run.
+        error: type and text of the cause, as in state and stream; what may be a secret is replaced by ``***``.
+        error_type: the type alone.
+        cause: the exception itself, in the process in which it was raised; None in any other.
+    """
+
+    code = "run_failed"
+
+    def __init__(self, run_id: str, error: str, cause: BaseException | None = None) -> None:
+        super().__init__(f"run {run_id!r} failed: {error}")
+        self.run_id = run_id
+        self.error = error
+        self.error_type: str = error.partition(":")[0]
+        self.cause = cause
+
+
+class ExecutorClosedError(HelixError):
+    """The executor is being drained, or was closed: it begins no more runs."""
+
+    code = "executor_closed"
+    default_hint = "send the message to another process"
+
+
 class CheckpointStateError(SessionError):
     """The state of a checkpoint that was listed or created, not loaded, was read."""
 
