@@ -1,10 +1,10 @@
--- Sessions of one shard of the index that have not expired, by expiry.
+-- Ids of one shard of the index that have not expired, by expiry.
 --
--- KEYS[1] index   ZSET of sessions by expiry
--- ARGV[1] score   of the last session seen, '' to begin
--- ARGV[2] count   sessions at most beyond that score, '-1' for all
+-- KEYS[1] index   ZSET of ids by expiry
+-- ARGV[1] score   of the last id seen, '' to begin
+-- ARGV[2] count   ids at most beyond that score, '-1' for all
 --
--- Reply: {sessions at that very score, sessions beyond it}, each as member, score, member, score…
+-- Reply: {ids at that very score, ids beyond it}, each as member, score, member, score…
 
 local index, score = KEYS[1], ARGV[1]
 local time = redis.call('TIME')

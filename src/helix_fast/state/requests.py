@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from helix_fast import arguments
 from helix_fast.errors import HelixError, MalformedStateError, StoreResponseError
+from helix_fast.index import Index
 from helix_fast.keys import SessionKeys
 from helix_fast.lua import Argument, script
 from helix_fast.replies import check_session_reply
 from helix_fast.requests import Requests
-
-from .index import SessionIndex
 
 # The server's words about stored values of another type than ours
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
@@ -50,7 +49,7 @@ class SessionRequests:
         index: lists the sessions.
     """
 
-    def __init__(self, requests: Requests, key_prefix: str, ttl: int, index: SessionIndex) -> None:
+    def __init__(self, requests: Requests, key_prefix: str, ttl: int, index: Index) -> None:
         self._requests = requests
         self._index = index
         self._key_prefix = key_prefix
@@ -127,7 +126,7 @@ class SessionRequests:
             if not clustered:
                 self._index.remember(session_id)
             elif created or own_ttl is not None or not self._index.lists(session_id):
-                await self._index.list_session(session_id, created=created, ttl=own_ttl)
+                await self._index.list_id(session_id, created=created, ttl=own_ttl)
         return reply
 
     async def delete(self, session_id: str, keys: SessionKeys, fencing_token: int | None) -> bool:

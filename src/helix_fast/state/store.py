@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis, RedisCluster
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
-from helix_fast.index import SessionIdPage
+from helix_fast.index import IdPage, Index
+from helix_fast.keys import session_index
 from helix_fast.options import ConnectionOptions
 from helix_fast.store import RedisStore
 
 from .checkpoints import Checkpoints
-from .index import SessionIndex
 from .log import KnownLogs
 from .messages import Messages
 from .requests import MAX_RETRY_SECONDS, SessionRequests
@@ -70,7 +71,9 @@ class RedisStateStore(RedisStore):
         self.max_checkpoints: int = max_checkpoints or 0
         super().__init__(redis, key_prefix=key_prefix, **connection)
         self._requests.retry_timeout = min(self._requests.retry_timeout, MAX_RETRY_SECONDS)
-        self._index = SessionIndex(self._requests, self.key_prefix, self.ttl, self._errors.report)
+        self._index = Index(
+            self._requests, partial(session_index, self.key_prefix), self.ttl, "list_sessions", self._errors.report
+        )
         session, logs = SessionRequests(self._requests, self.key_prefix, self.ttl, self._index), KnownLogs()
         self._states = States(session, logs)
         self._messages = Messages(session, logs)
@@ -153,7 +156,7 @@ class RedisStateStore(RedisStore):
         """
         return await self._states.touch(session_id, ttl, fencing_token)
 
-    async def list_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIdPage:
+    async def list_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> IdPage:
         """Ids of the sessions, read from an index: the server's keys are not scanned.
 
         Args:

@@ -30,7 +30,7 @@ def read_info(stream_id: str, keys: StreamKeys, reply: list[Any]) -> StreamInfo:
     last = sequence_of(newest[0][1])
     body, end, foreign = chunk_fields(first[1])
     lines = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
-    first_sequence = end - lines + 1
+    first_sequence = max(1, end - lines + 1)
     updated = ms_from_iso(text("updatedAt") or "")
     for _entry, pairs in newest:
         stamp = _timestamp(pairs)

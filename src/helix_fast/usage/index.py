@@ -8,7 +8,7 @@ import zlib
 from collections import OrderedDict
 from typing import Final
 
-from helix_fast.index import SessionIdPage, read_rows
+from helix_fast.index import IdPage, read_rows
 from helix_fast.keys import index_shard, usage_index
 from helix_fast.lua import script
 from helix_fast.requests import Requests
@@ -58,7 +58,7 @@ class UsageIndex:
         if len(self._listed) > _REMEMBERED:
             self._listed.popitem(last=False)
 
-    async def page(self, limit: int | None, cursor: str | None) -> SessionIdPage:
+    async def page(self, limit: int | None, cursor: str | None) -> IdPage:
         """The page behind a cursor, in one wave of requests to all remaining shards.
 
         Raises:
@@ -68,6 +68,6 @@ class UsageIndex:
         rows, following = await read_rows(
             self._requests, functools.partial(usage_index, self._prefix), limit, cursor, "find_session_ids"
         )
-        found = SessionIdPage(row.id for row in rows)
+        found = IdPage(row.id for row in rows)
         found.cursor = following
         return found

@@ -13,7 +13,7 @@ from redis.asyncio import Redis, RedisCluster
 from helix_fast import arguments, codec
 from helix_fast.clock import now_ms
 from helix_fast.errors import InvalidArgumentError, MalformedEntryError
-from helix_fast.index import SessionIdPage
+from helix_fast.index import IdPage
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.lua import script
 from helix_fast.options import ConnectionOptions
@@ -291,7 +291,7 @@ class RedisUsageStore(RedisStore):
 
     # the index
 
-    async def find_session_ids(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIdPage:
+    async def find_session_ids(self, *, limit: int | None = None, cursor: str | None = None) -> IdPage:
         """Sessions that have usage, read from an index: the server's keys are not scanned.
 
         Args:
@@ -311,7 +311,7 @@ class RedisUsageStore(RedisStore):
             return page
         # On a cluster the index may list a session longer than it lives.
         there = await asyncio.gather(*(self.exists(session_id) for session_id in page))
-        kept = SessionIdPage(itertools.compress(page, there))
+        kept = IdPage(itertools.compress(page, there))
         kept.cursor = page.cursor
         return kept
 

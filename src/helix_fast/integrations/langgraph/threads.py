@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from helix_fast.errors import HelixError
-from helix_fast.index import SessionIdPage
-from helix_fast.keys import ThreadKeys
+from helix_fast.index import IdPage, Index
+from helix_fast.keys import ThreadKeys, session_index
 from helix_fast.lua import Argument, script
 from helix_fast.requests import Requests
-from helix_fast.state.index import SessionIndex
 
 from .parts import Record, Write, as_blob, as_text, namespace, take, text, writes
 
@@ -52,7 +52,7 @@ class Threads:
         self._prefix = prefix
         self._ttl = ttl
         self._renewal: Argument = ttl if refresh and ttl else ""
-        self._index = SessionIndex(requests, f"{prefix}graph:", ttl, report)
+        self._index = Index(requests, partial(session_index, f"{prefix}graph:"), ttl, "alist", report)
 
     def keys(self, thread: str) -> ThreadKeys:
         """The keys of a thread."""
@@ -72,7 +72,7 @@ class Threads:
         lists = not self._index.lists(keys.tag)
         reply = await self._change("thread_put", keys, args, lists=lists)
         if not lists and reply == b"created":  # deleted elsewhere since this process has listed it
-            await self._index.list_session(keys.tag, created=True)
+            await self._index.list_id(keys.tag, created=True)
 
     async def put_writes(self, thread: str, space: str, checkpoint_id: str, task: str, found: Iterable[Write]) -> None:
         """Store writes of a task."""
@@ -165,13 +165,13 @@ class Threads:
             for portion in _portions(fields):
                 await self._change("thread_fill", keys, [which, *portion])
         if rows:
-            await self._index.list_session(keys.tag, created=True)
+            await self._index.list_id(keys.tag, created=True)
 
     async def ids(self) -> AsyncIterator[list[str]]:
         """The ids of all threads, in pages."""
         cursor: str | None = None
         while True:
-            page: SessionIdPage = await self._index.page(_THREADS_AT_ONCE, cursor, self._exists)
+            page: IdPage = await self._index.page(_THREADS_AT_ONCE, cursor, self._exists)
             yield list(map(ThreadKeys.thread_id, page))
             cursor = page.cursor
             if cursor is None:
@@ -187,7 +187,7 @@ class Threads:
     async def _read_again(self, keys: ThreadKeys) -> None:
         """List a thread that a read has renewed."""
         if self._renewal and not self._index.lists(keys.tag):
-            await self._index.list_session(keys.tag, created=False)
+            await self._index.list_id(keys.tag, created=False)
 
     async def _change(
         self, name: str, keys: ThreadKeys, args: Sequence[Argument], *, lists: bool = False, remember: bool = True
@@ -199,7 +199,7 @@ class Threads:
         reply: bytes = await self._requests.run(script(_PRODUCT, name), keys.tag, (*keys.all, index), (*head, *args))
         if lists and remember:
             if clustered:
-                await self._index.list_session(keys.tag, created=reply == b"created")
+                await self._index.list_id(keys.tag, created=reply == b"created")
             else:
                 self._index.remember(keys.tag)
         return reply

@@ -8,7 +8,7 @@
 -- KEYS[6] KEYS[7] operations    HASH each: operation -> reply, for the even and the odd minutes
 -- KEYS[8] steps         SET     steps that have staged changes
 -- KEYS[9] index         ZSET    of sessions by expiry, where this call lists the session; else KEYS[1] again: on a cluster,
---                               where state_list.lua does that, or because this process has listed it lately
+--                               where index_list.lua does that, or because this process has listed it lately
 -- ARGV[1] operation     id of this call: a repetition of it gets the first one's reply and changes nothing
 -- ARGV[2] ttl           seconds, '0' to keep
 -- ARGV[3] token         fencing token in decimal, '' for none
@@ -50,7 +50,7 @@ for number, refs in string.gmatch(known[6] or '', '(%d+):(%d+)') do pins[number]
 -- 3. Fencing comes first: a stale holder learns that it is one. A larger token counts from when it is seen. A deleted
 -- session's token stays for a while, so that a stale holder cannot bring it back.
 -- include token_less
--- include session_listing
+-- include listing
 if not version then fence = redis.call('GET', session .. ':fence') end
 if token ~= '' then
   if fence and less(token, fence) then return {'stale', fence} end
@@ -130,6 +130,6 @@ local function finish(reply)
   elseif redis.call('TTL', session) >= 0 then -- written by a store with a TTL before
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
   end
-  if KEYS[9] ~= session then list_session(KEYS[9], ttl, string.match(session, '{(.*)}$'), created) end
+  if KEYS[9] ~= session then list_id(KEYS[9], ttl, string.match(session, '{(.*)}$'), created) end
   return reply
 end

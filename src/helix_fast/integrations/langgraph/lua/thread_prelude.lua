@@ -11,7 +11,7 @@
 --
 -- Reply of all of them: 'again' to a repetition | what the script says.
 -- include thread_parts
--- include session_listing
+-- include listing
 
 local checkpoints, order, blobs, writes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
@@ -30,7 +30,7 @@ local function finish(reply)
   if KEYS[7] ~= checkpoints then
     local thread = string.match(checkpoints, '{(.*)}$')
     if redis.call('EXISTS', order) == 1 then
-      list_session(KEYS[7], ttl, thread, false)
+      list_id(KEYS[7], ttl, thread, false)
     else
       redis.call('ZREM', KEYS[7], thread)
     end

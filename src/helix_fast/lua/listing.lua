@@ -1,8 +1,8 @@
--- Included where a session is listed in the index of sessions; not a script of its own.
+-- Included where an id is listed in an index; not a script of its own.
 
--- It is listed for a tenth longer than it lives, and listed again after such a tenth by whoever writes it. Readers check that it
+-- It is listed for a tenth longer than it lives, and listed again after such a tenth. Readers check that it
 -- exists, and take out what does not. Others may write it with a longer TTL: then only its creation brings the score down.
-local function list_session(index, ttl, id, created)
+local function list_id(index, ttl, id, created)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local score = ttl > 0 and now + ttl * 1100 + 1000 or 4e15 + now -- without a TTL: above any time, and never the same again
