@@ -3,6 +3,7 @@
 #   make test    all tests, on all cores; a part: make test PYTEST_ARGS="tests/codec -q"
 #   make test-quick     what needs no server: unit tests, and the contract on memory
 #   make coverage       all tests with an extension that is traced; which lines of Python and Cython they run
+#   make test-web       browsers' real clients: packages of npm in node, and Chromium where it is installed
 #   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make lint    what CI checks without running anything
@@ -31,7 +32,7 @@ CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/cod
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-quick coverage test-servers fuzz lint bench bench-quick growth docs wheel build clean
+.PHONY: demo test test-quick test-web coverage test-servers fuzz lint bench bench-quick growth docs wheel build clean
 
 build: $(COMPILED)
 
@@ -74,6 +75,17 @@ build/servers/.tried:
 
 test-servers: build build/servers/.tried
 	$(PY) .ci/test_servers.py $(PYTEST_ARGS)
+
+# Clients of npm, and Playwright, which drives a Chromium that is on PATH: apt-get install chromium
+build/web/.installed: tests/support/web/package.json
+	@mkdir -p $(@D)
+	cp $< $(@D)/package.json
+	cd $(@D) && npm install --no-audit --no-fund --ignore-scripts --loglevel=error
+	$(PY) -m pip install -q --disable-pip-version-check playwright
+	@touch $@
+
+test-web: build build/web/.installed
+	$(PY) -m pytest -m web --thorough $(PYTEST_ARGS)
 
 # It builds an extension of its own in build/fuzz: one with sanitizers does not load into an ordinary interpreter.
 fuzz: $(INSTALLED)

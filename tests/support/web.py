@@ -14,8 +14,20 @@ import uvicorn
 from helix_fast.testing.waiting import until
 
 
+class Address(str):
+    """The URL of a server, which can cut the connections to it."""
+
+    __slots__ = ("server",)
+    server: uvicorn.Server
+
+    def cut(self) -> None:
+        """Break all connections, as a network does."""
+        for connection in list(self.server.server_state.connections):
+            connection.transport.abort()
+
+
 @contextlib.asynccontextmanager
-async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
+async def serve(app: Any, **options: Any) -> AsyncIterator[Address]:
     """Serve an ASGI app; gives its URL."""
     listening = socket.create_server(("127.0.0.1", 0))
     settings = {"log_level": "warning", "timeout_graceful_shutdown": 5, "lifespan": "on", **options}
@@ -23,7 +35,9 @@ async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
         await until(lambda: server.started or serving.done())
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        address = Address(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        address.server = server
+        yield address
     finally:
         server.should_exit = True
         await serving

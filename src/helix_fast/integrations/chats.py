@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import re
 import secrets
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 from helix_fast import arguments
 from helix_fast.errors import (
@@ -28,8 +28,8 @@ from helix_fast.lua import script
 from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.reader import ResumableReader
 from helix_fast.streams.schema import StreamInfo, StreamPosition
-from helix_fast.streams.writer import StreamWriter
 
+from .production import Production, Recorder, discard
 from .sse import EventCodec, EventStream
 
 try:
@@ -48,8 +48,10 @@ PENDING: Final = "?"
 """Before the run in a pointer: its stream does not exist yet."""
 HEADER: Final = "ui"
 """Type of the chunks that are stored: the wrapper of another protocol's chunk, whose types may collide with ours."""
-YIELD_EVERY: Final = 64  # items of a producer after which other tasks get their turn, even if it never waits
-PATIENCE: Final = 600.0  # seconds for which the end of a run is tried to be written
+RUN_HEADER: Final = "x-workflow-run-id"
+"""Header of a response: the id of the run that it sends. Its name is that of ``@ai-sdk/workflow``."""
+ERROR_TEXT: Final = "An error occurred."
+LOST_TEXT: Final = "The answer was interrupted."
 
 
 class Run(NamedTuple):
@@ -70,19 +72,6 @@ class Run(NamedTuple):
 
 Producer = AsyncIterable[Any] | Callable[[Run], "AsyncIterable[Any] | Awaitable[AsyncIterable[Any]]"]
 """What writes an answer: an async iterator of a protocol's chunks, or a function of the Run that returns one."""
-
-
-class Recorder(Protocol):
-    """Makes the chunks that are stored of what a producer yields."""
-
-    def header(self) -> dict[str, Any]:
-        """The first chunk, which says what the others are."""
-
-    def items(self, item: Any) -> list[dict[str, Any]]:
-        """The chunks of one item. Raises TypeError, ValueError: it is none of the protocol's."""
-
-    def end(self, *, stopped: bool, error: BaseException | None) -> list[dict[str, Any]]:
-        """What is missing at the end, for a client to see that it is the end."""
 
 
 class ChatRuns:
@@ -162,7 +151,7 @@ class ChatRuns:
             raise InvalidArgumentError(f"{chat!r} is the id of a run, not of a chat")
         run = f"{chat}:run-{secrets.token_hex(8)}"
         if not await self._reserve(chat, run, stop=on_busy == "stop"):
-            await _discard(producer)
+            await discard(producer)
             return None
         try:
             writer = await self.streams.create_writer(run, agent_id, lease_ms=self._lease_ms, max_length=None)
@@ -176,7 +165,8 @@ class ChatRuns:
             await self._give_up(chat, run, error)
             raise
         grace = 0.0 if isinstance(producer, AsyncIterable) else self._stop_grace
-        task = asyncio.get_running_loop().create_task(self._produce(chat, run, writer, source, recorder, grace))
+        production = Production(self.streams, writer, source, recorder, grace)
+        task = asyncio.get_running_loop().create_task(production.run(partial(self._confirm, chat, run, run)))
         self._tasks.add(task)  # a task without a reference may be garbage-collected
         task.add_done_callback(self._tasks.discard)
         return run
@@ -233,61 +223,6 @@ class ChatRuns:
                 while await reader.read_batch():
                     pass
 
-    # the producer
-
-    async def _produce(
-        self,
-        chat: str,
-        run: str,
-        writer: StreamWriter,
-        source: AsyncIterable[Any],
-        recorder: Recorder,
-        grace: float,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        pumping = loop.create_task(_pump(writer, source, recorder))
-        stopping = loop.create_task(writer.stop_requested.wait())
-        refresh = self.streams.ttl / 3 or None
-        error: BaseException | None = None
-        try:
-            while not (pumping.done() or stopping.done()):
-                done, _ = await asyncio.wait((pumping, stopping), timeout=refresh, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    with contextlib.suppress(HelixError):
-                        await self._confirm(chat, run, run)
-            if not pumping.done():
-                await asyncio.wait((pumping,), timeout=grace)
-        except asyncio.CancelledError as cancelled:  # close(): the process is ending
-            error = cancelled
-        stopped = stopping.done() and error is None
-        stopping.cancel()
-        pumping.cancel()
-        await asyncio.wait((pumping,))
-        if error is None and not pumping.cancelled():
-            error = pumping.exception()
-        await self._end(run, writer, recorder, stopped=stopped and not isinstance(error, Exception), error=error)
-
-    async def _end(
-        self, run: str, writer: StreamWriter, recorder: Recorder, *, stopped: bool, error: BaseException | None
-    ) -> None:
-        """Write the end of a run. Its client sees the same whether the producer ended, failed or was stopped."""
-        try:
-            for chunk in recorder.end(stopped=stopped, error=error):
-                writer.send(chunk)
-            await _surely(writer.flush)
-            if error is None:
-                await _surely(lambda: self.streams.end_stream(run, {"stopped": stopped}))
-            else:
-                text = "the process was shut down" if isinstance(error, asyncio.CancelledError) else _text(error)
-                await _surely(lambda: self.streams.fail_stream(run, text))
-        except (StreamClosedError, StreamNotFoundError):
-            pass  # somebody else has ended it
-        except HelixError as failure:
-            self.streams._errors.report(failure)
-        finally:
-            with contextlib.suppress(HelixError):
-                await writer.close()
-
     async def stop(self, name: str, reason: str = "") -> str | None:
         """Ask a run, or a chat's current run, to stop; returns the run, or None if there is none that goes on."""
         run = name if self.is_run(name) else (await self.pointer(name)).removeprefix(PENDING)
@@ -298,6 +233,12 @@ class ChatRuns:
         except (StreamNotFoundError, StreamClosedError):
             return None
         return run
+
+    async def answer_stop(self, name: str, run_id: str | None) -> Response:
+        """Ask a chat's current run, or this run of it, to stop; JSON ``{"stopped": run}``."""
+        if run_id is not None and self.chat_of(run_id) != self.chat_of(name):
+            raise InvalidArgumentError("the run is not of this chat")
+        return JSONResponse({"stopped": await self.stop(run_id or name, "stopped by the user")})
 
     async def close(self, grace_ms: float = 0) -> None:
         """End the runs of this process: those that are not over after ``grace_ms`` are cancelled and fail.
@@ -357,39 +298,6 @@ async def answer(response: Awaitable[T]) -> T | Response:
         return JSONResponse({"error": "the store cannot be reached"}, 503, {"Retry-After": "1"})
 
 
-async def _pump(writer: StreamWriter, source: AsyncIterable[Any], recorder: Recorder) -> None:
-    """Store what the producer yields."""
-    try:
-        count = 0
-        async for item in source:
-            for chunk in recorder.items(item):
-                writer.send(chunk)
-            await writer.drain()
-            count += 1
-            if count % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-    finally:
-        await _discard(source)
-
-
-async def _discard(source: object) -> None:
-    close = getattr(source, "aclose", None)
-    if close is not None and inspect.isasyncgen(source):
-        await close()
-
-
-async def _surely(attempt: Callable[[], Awaitable[None]]) -> None:
-    """Try again after retryable errors: the end of a run matters more than when its task ends."""
-    loop = asyncio.get_running_loop()
-    give_up = loop.time() + PATIENCE
-    while True:
-        try:
-            return await attempt()
-        except HelixError as error:  # noqa: PERF203
-            if not error.retryable or loop.time() > give_up:
-                raise
-            await asyncio.sleep(0.5)
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def plain_text(_error: BaseException) -> str:
+    """What a page is told of an error: no more than that there was one, since its text may hold a secret."""
+    return ERROR_TEXT

@@ -91,6 +91,8 @@ class EventStream(Response):
         """Send the events until the last one, or until the client disconnects."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
+            if self._reader is not None:
+                await self._reader.close()
             await send({"type": "http.response.body", "body": b""})
         else:
             await self._until_gone(scope, receive, send)
@@ -114,7 +116,7 @@ class EventStream(Response):
             sending.result()
         elif leaving.done():
             if self._codec.cuts:
-                cut(scope)
+                await cut(scope)
                 return
             with contextlib.suppress(OSError, asyncio.TimeoutError):  # a client that reads nothing
                 await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
@@ -124,7 +126,7 @@ class EventStream(Response):
             async with contextlib.aclosing(self._events()) as events:
                 async for part in events:
                     if part is None:
-                        cut(scope)
+                        await cut(scope)
                         return
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -248,13 +250,17 @@ def _server() -> Any:
     return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
 
 
-def cut(scope: Scope) -> None:
+async def cut(scope: Scope) -> None:
     """Break the connection of a response that is not complete, as a lost network would.
 
     A web server does that by itself for an app that returns too early, with an error in its log for each; uvicorn is
     spared it, since its connections can be found.
     """
     state = getattr(_server(), "server_state", None)
-    for connection in getattr(state, "connections", ()):
+    for connection in list(getattr(state, "connections", ())):
         if getattr(connection, "scope", None) is scope:
             connection.transport.abort()
+            for _ in range(10):  # until it knows that it is broken
+                if getattr(connection.cycle, "disconnected", True):
+                    break
+                await asyncio.sleep(0)

@@ -19,11 +19,10 @@ try:
 except ImportError as _missing:
     raise ImportError("the integration needs Starlette: pip install 'helix-fast[starlette]'") from _missing
 
-from .chats import PENDING, ChatRuns, Producer, answer
-from .vercel_chunks import TYPES, ErrorText, UIRecorder, VercelEvents, plain_text
+from .chats import PENDING, RUN_HEADER, ChatRuns, Producer, answer, plain_text
+from .vercel_chunks import TYPES, ErrorText, UIRecorder, VercelEvents
 
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
-RUN_HEADER: Final = "x-workflow-run-id"
 TAIL_HEADER: Final = "x-workflow-stream-tail-index"
 
 
@@ -183,12 +182,7 @@ class ChatStreams:
         Returns:
             JSON ``{"stopped": run}``, null where nothing is being answered.
         """
-        return await answer(self._stop(chat, run_id))
-
-    async def _stop(self, chat: str, run_id: str | None) -> Response:
-        if run_id is not None and ChatRuns.chat_of(run_id) != ChatRuns.chat_of(chat):
-            raise InvalidArgumentError("the run is not of this chat")
-        return JSONResponse({"stopped": await self.runs.stop(run_id or chat, "stopped by the user")})
+        return await answer(self.runs.answer_stop(chat, run_id))
 
     async def close(self, grace_ms: float = 0) -> None:
         """End the runs of this process; see ``ChatRuns.close``."""

@@ -12,10 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from helix_fast import arguments
 from helix_fast.errors import (
     HelixError,
-    InvalidArgumentError,
     MalformedChunkError,
     ProducerLostError,
     SequenceGapError,
@@ -25,14 +23,12 @@ from helix_fast.errors import (
 from helix_fast.streams.chunks import UnknownChunk
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
-from .chats import HEADER
-from .sse_text import frames
+from .chats import HEADER, LOST_TEXT
+from .items import ProducerItems
 
 MAPPING: Final = 1
 """Version of what is stored; the first chunk of a run says which one it has."""
 DONE: Final = b"data: [DONE]\n\n"
-ERROR_TEXT: Final = "An error occurred."
-LOST_TEXT: Final = "The answer was interrupted."
 
 _V5: Final = frozenset(
     {
@@ -62,27 +58,18 @@ class UIRecorder:
         self._error_text = error_text
         self._started = False
         self._over = False
-        self._partial = ""
+        self._items = ProducerItems(sdk_version)
 
     def header(self) -> dict[str, Any]:
         """The protocol, and the versions of what is stored and of the SDK that it was written for."""
         return {"type": HEADER, "protocol": "vercel", "version": MAPPING, "sdkVersion": self._version}
 
     def items(self, item: Any) -> list[dict[str, Any]]:
-        """The chunks of an item of the producer; of text, those whose frames are complete."""
-        if isinstance(item, (str, bytes)):
-            text = item if isinstance(item, str) else item.decode()
-            found_data, self._partial = frames(self._partial + text)
-            found = [msgspec.json.decode(data) for data in found_data if data != "[DONE]"]
-        else:
-            found = [plain(item, self._version)]
-        return [{"type": HEADER, "chunk": chunk} for raw in found for chunk in self._complete(raw)]
+        """The chunks of an item of the producer."""
+        return [{"type": HEADER, "chunk": chunk} for raw in self._items.read(item) for chunk in self._complete(raw)]
 
-    def _complete(self, raw: Any) -> list[dict[str, Any]]:
-        kind = raw.get("type") if isinstance(raw, dict) else None
-        if not isinstance(kind, str):
-            raise InvalidArgumentError(f"{arguments.shown(raw)} is no UI message chunk: it has no type")
-        chunk = raw
+    def _complete(self, raw: dict[str, Any]) -> list[dict[str, Any]]:
+        kind, chunk = raw["type"], raw
         if kind not in TYPES[self._version] and not kind.startswith("data-"):
             chunk = {"type": "data-helix-chunk", "data": raw, "transient": True}  # an unknown type ends the client
         elif kind == "start":
@@ -199,16 +186,3 @@ class VercelEvents:
             for chunk in (*chunks, finish):
                 self._add(found, chunk)
         return b"".join(b"data: %s\n\n" % msgspec.json.encode(chunk) for chunk in found) + DONE
-
-
-def plain(item: Any, sdk_version: int) -> Any:
-    """The chunk of a dict or a model of pydantic; ``encode`` of pydantic-ai's writes it for a version of the SDK."""
-    encode = getattr(item, "encode", None)
-    if callable(encode):
-        return msgspec.json.decode(encode(sdk_version))
-    dump = getattr(item, "model_dump", None)
-    return dump(mode="json", by_alias=True, exclude_none=True) if callable(dump) else item
-
-
-def plain_text(error: BaseException) -> str:
-    return ERROR_TEXT

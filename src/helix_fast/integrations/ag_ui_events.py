@@ -1,0 +1,171 @@
+"""AG-UI 1.0 events: what is stored of what a producer yields, and what is sent of that. No HTTP.
+
+A client checks the order of events: ``RUN_STARTED`` first, a start before each content, everything closed before
+``RUN_FINISHED``. So one that does not know its position gets all of them from ``RUN_STARTED`` on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from helix_fast.errors import (
+    HelixError,
+    MalformedChunkError,
+    ProducerLostError,
+    SequenceGapError,
+    StoreClosedError,
+    StreamResetError,
+)
+from helix_fast.streams.chunks import UnknownChunk
+from helix_fast.streams.schema import StoredChunk, StreamPosition
+
+from .chats import HEADER, LOST_TEXT
+from .items import ProducerItems
+
+VERSION: Final = 1
+"""Version of what is stored; the first chunk of a run says which one it has."""
+TYPES: Final = frozenset(
+    {
+        *("RUN_STARTED", "RUN_FINISHED", "RUN_ERROR", "STEP_STARTED", "STEP_FINISHED"),
+        *("TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "TEXT_MESSAGE_CHUNK"),
+        *("TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_CHUNK", "TOOL_CALL_RESULT"),
+        *("STATE_SNAPSHOT", "STATE_DELTA", "MESSAGES_SNAPSHOT", "ACTIVITY_SNAPSHOT", "ACTIVITY_DELTA"),
+        *("REASONING_START", "REASONING_MESSAGE_START", "REASONING_MESSAGE_CONTENT", "REASONING_MESSAGE_END"),
+        *("REASONING_MESSAGE_CHUNK", "REASONING_END", "REASONING_ENCRYPTED_VALUE"),
+        *("SUBAGENT_STARTED", "SUBAGENT_FINISHED", "SUBAGENT_ERROR", "RAW", "CUSTOM"),
+    }
+)
+_PAIRS: Final = (
+    ("STEP_STARTED", "STEP_FINISHED", "stepName"),
+    ("TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "messageId"),
+    ("TOOL_CALL_START", "TOOL_CALL_END", "toolCallId"),
+    ("REASONING_START", "REASONING_END", "messageId"),
+    ("REASONING_MESSAGE_START", "REASONING_MESSAGE_END", "messageId"),
+    ("SUBAGENT_STARTED", "SUBAGENT_FINISHED", "subagentRunId"),
+)
+_OPENS: Final = {start: (end, key) for start, end, key in _PAIRS}
+_CLOSES: Final = {end: (end, key) for _start, end, key in _PAIRS} | {
+    "SUBAGENT_ERROR": ("SUBAGENT_FINISHED", "subagentRunId")
+}
+_TERMINAL: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+
+ErrorText = Callable[[BaseException], str]
+
+
+class AGUIRecorder:
+    """Makes AG-UI events that are stored of what a producer yields: in an order that clients accept."""
+
+    def __init__(self, thread: str, run: str, error_text: ErrorText) -> None:
+        self._ids = {"threadId": thread, "runId": run}
+        self._error_text = error_text
+        self._items = ProducerItems()
+        self._open: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._started = self._over = False
+
+    def header(self) -> dict[str, Any]:
+        """The protocol, and the version of what is stored."""
+        return {"type": HEADER, "protocol": "ag-ui", "version": VERSION, **self._ids}
+
+    def items(self, item: Any) -> list[dict[str, Any]]:
+        """The events of an item of the producer."""
+        return [event for raw in self._items.read(item) for event in self._complete(raw)]
+
+    def _complete(self, raw: dict[str, Any]) -> list[dict[str, Any]]:
+        kind, event = raw["type"], raw
+        if self._over:
+            return []  # clients accept nothing behind the end
+        if kind not in TYPES:
+            event = {"type": "CUSTOM", "name": "helix.unknown", "value": raw}
+        elif kind in {"RUN_STARTED", "RUN_FINISHED"}:
+            event = {**raw, **self._ids}
+        if kind in _OPENS or kind in _CLOSES:
+            end, key = _OPENS.get(kind) or _CLOSES[kind]
+            owner = (
+                {}
+                if key == "subagentRunId" or not raw.get("subagentRunId")
+                else {"subagentRunId": raw["subagentRunId"]}
+            )
+            name = (end, str(raw.get(key)), str(owner.get("subagentRunId")))
+            if kind in _OPENS:
+                self._open[name] = {"type": end, key: raw.get(key), **owner}
+            else:
+                self._open.pop(name, None)
+        self._over = kind in _TERMINAL
+        events = [event]
+        if not self._started and kind != "RUN_STARTED":
+            events.insert(0, {"type": "RUN_STARTED", **self._ids})
+        self._started = True
+        return [{"type": HEADER, "chunk": each} for each in events]
+
+    def end(self, *, stopped: bool, error: BaseException | None) -> list[dict[str, Any]]:
+        """What tells the client that it is over, where the producer has not."""
+        if error is not None:
+            text = LOST_TEXT if isinstance(error, asyncio.CancelledError) else self._error_text(error)
+            return self._complete({"type": "RUN_ERROR", "message": text})
+        finished: dict[str, Any] = {"type": "RUN_FINISHED"}
+        if stopped:
+            finished["outcome"] = {"type": "cancelled"}
+        return [event for raw in (*reversed(self._open.copy().values()), finished) for event in self._complete(raw)]
+
+
+class AGUIEvents:
+    """The codec of the protocol: what is sent to one client. Each event has the run and its position as ``id``.
+
+    Args:
+        token: the run's, which tells its ids from those of others.
+        error_text: what the page is told of an error.
+        after: sequence of the last event that the client has.
+    """
+
+    cuts: bool = True
+    retries: bool = True
+
+    def __init__(self, token: str, error_text: ErrorText, *, after: int = 0) -> None:
+        self._token = token
+        self._error_text = error_text
+        self._after = after
+        self.over: bool = False
+
+    def opening(self) -> bytes:
+        """How long a client waits before it reconnects."""
+        return b"retry: 500\n\n"
+
+    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
+        """The frames of what is stored."""
+        found = []
+        for one in stored:
+            chunk = one.chunk
+            event = chunk.data.get("chunk") if isinstance(chunk, UnknownChunk) and chunk.type == HEADER else None
+            if isinstance(event, dict):
+                self.over = self.over or event.get("type") in _TERMINAL
+                if one.sequence > self._after:
+                    name = f"{self._token}/{one.position}".encode()
+                    found.append(b"id: %s\ndata: %s\n\n" % (name, msgspec.json.encode(event)))
+        return found
+
+    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
+        """Nothing: there is no event for it, and what follows may be whole."""
+        return b""
+
+    def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> None:
+        """A part of a run cannot be sent without its beginning."""
+
+    def end(self) -> bytes:
+        """An error, where the run has no end of its own."""
+        return b"" if self.over else _error("The run ended without an end.")
+
+    def failed(self, error: HelixError) -> bytes:
+        """``RUN_ERROR``, where the run has none; nothing if the client should come back."""
+        if error.retryable or isinstance(error, StoreClosedError):
+            return b""
+        if self.over:
+            return b": over\n\n"
+        return _error(LOST_TEXT if isinstance(error, ProducerLostError) else self._error_text(error))
+
+
+def _error(message: str) -> bytes:
+    return b"data: %s\n\n" % msgspec.json.encode({"type": "RUN_ERROR", "message": message})
