@@ -237,7 +237,7 @@ async def run(make_saver: Callable[..., Awaitable[Any]], seed: int, steps: int) 
     for step in range(steps):
         try:
             await history.step()
-        except BaseException:
+        except BaseException:  # noqa: PERF203
             print(f"seed {seed}, step {step}")  # error.add_note is not in Python 3.10
             raise
     await history.look_at_all()
