@@ -242,8 +242,8 @@ def decode_texts(
     (1, [{'delta': 'hi', 'agent_id': 'a', 'timestamp': 7}, None], 1)
     """
 
-def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: object) -> list[_Tuple]:
-    """Make a `make` of (chunk, sequence, epoch) for each chunk; the sequences count up from `first`.
+def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: object, term: object) -> list[_Tuple]:
+    """Make a `make` of (chunk, sequence, epoch, term) for each chunk; the sequences count up from `first`.
 
     Args:
         make: a subclass of tuple without attributes of its own, such as a NamedTuple; its `__new__` is not called.
@@ -252,8 +252,8 @@ def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: obje
         TypeError: `make` or `chunks` is of another type.
         OverflowError: a sequence is out of range.
 
-    >>> number_chunks(tuple, ["a", "b"], 7, "epoch")
-    [('a', 7, 'epoch'), ('b', 8, 'epoch')]
+    >>> number_chunks(tuple, ["a", "b"], 7, "epoch", "1a")
+    [('a', 7, 'epoch', '1a'), ('b', 8, 'epoch', '1a')]
     """
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:

@@ -141,18 +141,19 @@ class Place(NamedTuple):
     chunk: Any
     sequence: int
     epoch: str
+    term: str
 
 
 @on_each_twin
 def test_chunks_are_numbered_from_the_first(codec) -> None:
-    found = codec.number_chunks(Place, ["a", None, [1]], 7, "e")
-    assert found == [("a", 7, "e"), (None, 8, "e"), ([1], 9, "e")]
+    found = codec.number_chunks(Place, ["a", None, [1]], 7, "e", "1a")
+    assert found == [("a", 7, "e", "1a"), (None, 8, "e", "1a"), ([1], 9, "e", "1a")]
     assert all(type(place) is Place for place in found)
-    assert hash(found[0]) == hash(("a", 7, "e"))  # Python 3.14 keeps it in the tuple, where 0 is no "not yet"
+    assert hash(found[0]) == hash(("a", 7, "e", "1a"))  # Python 3.14 keeps it in the tuple, where 0 is no "not yet"
     assert [gc.is_tracked(found[2])] == [True]  # a list may lead back to it
-    assert codec.number_chunks(Place, [], U64_MAX, "e") == []
+    assert codec.number_chunks(Place, [], U64_MAX, "e", "1a") == []
     with pytest.raises(OverflowError):
-        codec.number_chunks(Place, ["a"], U64_MAX, "e")
+        codec.number_chunks(Place, ["a"], U64_MAX, "e", "1a")
 
 
 @on_each_twin
@@ -160,9 +161,9 @@ def test_a_tuple_with_attributes_of_its_own_is_refused(codec) -> None:
     class Loose(tuple):  # noqa: SLOT001
         pass
 
-    for make in (Loose, list, None, Place("a", 1, "e")):
+    for make in (Loose, list, None, Place("a", 1, "e", "1a")):
         with pytest.raises(TypeError):
-            codec.number_chunks(make, ["a"], 1, "e")
+            codec.number_chunks(make, ["a"], 1, "e", "1a")
 
 
 def entry(last: int, *lines: bytes, **other: bytes) -> list[Any]:

@@ -53,6 +53,7 @@ class Numbered(NamedTuple):
     chunk: Any
     sequence: int
     epoch: Any
+    term: Any
 
 
 def made_of(**fields: Any) -> dict[str, Any]:
@@ -156,8 +157,8 @@ def calls(codec: ModuleType) -> dict[str, Call]:
         "decode": Call(codec.decode_texts, (encoder, texts, stamp, 0, made_of), 4),
         "decode a part": Call(codec.decode_texts, (encoder, texts, stamp, stamp - 1, made_of)),
         "decode refused": Call(refused(codec.decode_texts), (encoder, texts, stamp, 0, int), 2),
-        "number": Call(codec.number_chunks, (Numbered, [plain, tree, None], stamp, nonce)),
-        "number refused": Call(refused(codec.number_chunks), (Numbered, [plain, tree], U64_MAX, nonce)),
+        "number": Call(codec.number_chunks, (Numbered, [plain, tree, None], stamp, nonce, stamp)),
+        "number refused": Call(refused(codec.number_chunks), (Numbered, [plain, tree], U64_MAX, nonce, stamp)),
         "merge entries": Call(codec.merge_entries, (page, 7)),
         "merge entries refused": Call(refused(codec.merge_entries), (page, -7)),
         "finite": Call(codec.check_finite, (tree,)),

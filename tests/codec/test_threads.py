@@ -40,6 +40,7 @@ class Numbered(NamedTuple):
     chunk: Any
     sequence: int
     epoch: Any
+    term: Any
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +101,7 @@ def test_threads_with_objects_of_their_own_get_what_one_thread_gets(codec: Any) 
             push = framer.publish(3, first, last, body).partition(b"channel\r\n")[2].partition(b"\r\n")[2][:-2]
             seen.append((codec.parse_push(push), window.offer(first, last), frame))
             seen.append(codec.decode_texts(encoder, body, last, 0, dict))
-            seen.append(codec.number_chunks(Numbered, [body, number], first, frame))
+            seen.append(codec.number_chunks(Numbered, [body, number], first, frame, body))
             page = [[b"1-1", [b"chunk", body, b"sequence", b"%d" % last, b"writer", b"nonce"]]]
             seen.append(codec.merge_entries(page, first - 1))
             seen.append((codec.split_lines(body, last, 0), codec.join_lines(body, last, first)))
@@ -262,7 +263,7 @@ def test_what_another_thread_changes_meanwhile_is_read_or_refused(codec: Any) ->
                 assert codec.frame_command(command).startswith((b"*3\r\n", b"*4\r\n"))
                 with suppress(IndexError, ValueError):  # a list that shrinks between two reads of it
                     assert codec.merge_entries(page, 0)[0] >= 2
-                assert len(codec.number_chunks(Numbered, command, 1, None)) >= 3
+                assert len(codec.number_chunks(Numbered, command, 1, None, None)) >= 3
                 rollup = codec.Rollup()
                 rollup.add(entries)
                 assert rollup.entry_count >= 3

@@ -44,6 +44,7 @@ class Places(NamedTuple):
     chunk: Any
     sequence: int
     epoch: Any
+    term: Any
 
 
 class Loose(tuple[Any, ...]):  # noqa: SLOT001
@@ -249,7 +250,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "split_lines": ("bytes", "number", "number"),
     "join_lines": ("bytes", "number", "number"),
     "decode_texts": ("encoder", "body", "number", "number", "maker"),
-    "number_chunks": ("places", "values", "number", "text"),
+    "number_chunks": ("places", "values", "number", "text", "text"),
     "merge_entries": ("page", "number"),
     "check_finite": ("tree", "flag"),
     "load_entry": ("bytes or entry",),

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
+from helix_fast.streams.schema import StreamPosition
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
 from tests.support.sse import END, RETRY, Connection, data, delta, identifier, named, reading, trim, write
@@ -29,7 +30,9 @@ async def test_each_chunk_is_an_event_with_its_position_and_the_end_has_a_name(h
     first, second, end = await connection.all()
     info = await helix.streams.get_info("s")
     assert info is not None
-    assert [identifier(first), identifier(second)] == [f"{info.epoch}:1", f"{info.epoch}:2"]
+    places = [StreamPosition.parse(identifier(event)) for event in (first, second)]
+    assert [(place.epoch, place.sequence) for place in places] == [(info.epoch, 1), (info.epoch, 2)]
+    assert len({place.term for place in places} - {""}) == 1
     assert [delta(first), delta(second)] == ["a", "b\n\nc"]
     assert end == END
     assert (connection.status, connection.complete) == (200, True)
@@ -114,7 +117,8 @@ async def test_client_of_an_earlier_life_is_told_and_begins_anew(helix: Helix) -
     for events in ((await live.all())[1:], await later.all(), await page.all()):
         reset, second, end = events
         assert (identifier(reset), named(reset), data(reset)["code"]) == (f"{epoch}:0", "reset", "stream_reset")
-        assert (identifier(second), delta(second), end) == (f"{epoch}:2", "b", END)
+        place = StreamPosition.parse(identifier(second))
+        assert ((place.epoch, place.sequence), delta(second), end) == ((epoch, 2), "b", END)
     # an id that a page of before keeps in its URL must not bring it back to the reset for ever
     (second, _end) = await Connection(helix.streams, "/s", start=old, last=identifier(reset)).all()
     assert delta(second) == "b"

@@ -161,8 +161,9 @@ async def test_what_a_killed_primary_had_not_replicated_is_reported(replicated: 
         with pytest.raises(SequenceGapError) as gap:
             await late.__anext__()
         assert (gap.value.requested, gap.value.first_available) == (10, 21)
-        await store.end_stream("s")
-        assert await live.done() == [str(n) for n in range(1, 22)]
+        assert await live.done() == [str(n) for n in range(1, 21)]
+        assert isinstance(live.error, SequenceGapError)
+        assert (live.error.requested, live.error.first_available) == (20, 11)
 
 
 async def test_loss_is_reported_also_where_the_old_primary_lives_on_and_redirects(replicated: ClusterProcess) -> None:

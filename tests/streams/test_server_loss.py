@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError
+from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError, StoreResponseError
 from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import collect_errors, delta, follow, storage, text
@@ -47,8 +48,16 @@ async def test_open_writer_reports_the_lost_range_and_goes_on_behind_it(saving_s
         assert [(error.first, error.last, error.stream_id) for error in lost] == [(11, 25, "s")]
         assert await writer.write_many([text(27), text(28)]) == 28
 
-        # one that had seen all of it goes on; one that comes later is told what is missing
-        await until(lambda: len(live.chunks) == 28)
+        # one that had seen what is lost is told, as is one that comes later; its position is refused for ever
+        assert await live.done() == [str(n) for n in range(1, 26)]
+        assert isinstance(live.error, SequenceGapError)
+        assert (live.error.requested, live.error.first_available) == (25, 11)
+        lost_place = live.chunks[-1].position
+        for place in (lost_place, str(lost_place)):
+            with pytest.raises(SequenceGapError) as gap:
+                await store.create_resumable_reader("s", from_sequence=place)
+            assert (gap.value.requested, gap.value.first_available, gap.value.last_available) == (25, 11, 28)
+        live = await follow(store, "s", from_sequence=lost_place, on_gap="skip")
         late = await store.create_resumable_reader("s")
         assert late is not None
         for n in range(1, 11):
@@ -63,8 +72,9 @@ async def test_open_writer_reports_the_lost_range_and_goes_on_behind_it(saving_s
         assert skipping is not None
         assert [(await skipping.__anext__()).sequence for _ in range(4)] == [10, 26, 27, 28]
         await store.end_stream("s")
-        assert await live.done() == [str(n) for n in range(1, 29)]
-        assert len(lost) == 1
+        await asyncio.wait_for(live.task, 10)
+        assert [stored.sequence for stored in live.chunks] == [26, 27, 28]
+        assert len([error for error in errors if isinstance(error, AcknowledgedDataLostError)]) == 1
 
 
 async def test_new_process_does_not_give_away_sequences_that_a_live_reader_has_seen(
@@ -81,13 +91,15 @@ async def test_new_process_does_not_give_away_sequences_that_a_live_reader_has_s
         await until(lambda: len(live.chunks) == 5)
         await crash_and_come_back(saving_server)
         assert await new.get_info("s") is not None
-        # the reader comes back by itself, and marks what is missing
-        await until(lambda: b"hole" in saving_server.ask(b"XREVRANGE helix:stream:{s} + - COUNT 1"))
+        # the reader comes back by itself, and begins a term behind what is missing
+        await until(lambda: b"history" in saving_server.ask(b"XREVRANGE helix:stream:{s} + - COUNT 1"))
 
         other = await new.create_writer("s", "another")
         assert await other.write(text(6)) == 6
         await new.end_stream("s")
-        assert await live.done() == [str(n) for n in range(1, 7)]
+        assert await live.done() == [str(n) for n in range(1, 6)]
+        assert isinstance(live.error, SequenceGapError)
+        assert (live.error.requested, live.error.first_available) == (5, 2)
         late = await new.create_resumable_reader("s")
         assert late is not None
         assert (await late.__anext__()).sequence == 1
@@ -149,3 +161,15 @@ async def test_unacknowledged_batch_of_before_the_crash_is_stored_behind_the_hol
         await flush
         assert [stored.sequence for stored in await store.read_from("s", 2)] == [3]
         assert [(type(error), error.first, error.last) for error in errors] == [(AcknowledgedDataLostError, 2, 2)]  # type: ignore[attr-defined]
+
+
+async def test_what_the_server_refused_for_good_is_not_stored_later(saving_server: ServerProcess) -> None:
+    async with storage(saving_server.url, retry_timeout=0.2) as store:
+        writer = await store.create_writer("s", "agent")
+        await writer.write(text(1))
+        assert saving_server.ask(b"CONFIG SET maxmemory 1") == b"+OK\r\n"
+        with pytest.raises(StoreResponseError, match="OOM"):
+            await writer.write(text("refused"))
+        assert saving_server.ask(b"CONFIG SET maxmemory 0") == b"+OK\r\n"
+        assert await writer.write(text(2)) == 2
+        assert [delta(stored.chunk) for stored in await store.read_from("s")] == ["1", "2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -51,10 +52,14 @@ async def test_the_layout_is_the_documented_one(streams: RedisStreamManager, raw
         (f"{term}-2", {b"chunk": b'{"type":"number","n":0}\n{"type":"number","n":1}', b"sequence": b"3"}),
         ("18446744073709551615-3", {b"sequence": b"3", b"event": b"ended", b"output": b'{"a":1}'}),
     ]
-    assert int(meta["epoch"], 36) == int(term)
-    assert {name: meta[name] for name in meta if name not in {"term", "epoch", "createdAt", "updatedAt"}} == {
+    tag = meta["epoch"][-4:]
+    assert int(meta["epoch"][:-4], 36) == int(term)
+    assert re.fullmatch("[a-z][a-z0-9]{3}", tag)
+    assert re.fullmatch("[0-9a-f]{32}", meta["history"])
+    made_up = {"term", "epoch", "history", "createdAt", "updatedAt"}
+    assert {name: meta[name] for name in meta if name not in made_up} == {
         "status": "ended",
-        "terms": f"{term}:1",
+        "terms": f"{term}:1:0:{tag}",
         "base": "0",
         "fence": "3",
         "stop": "1",

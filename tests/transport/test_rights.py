@@ -89,7 +89,7 @@ async def test_documented_user_is_enough_for_every_store_and_has_nothing_that_is
     assert named(documented_rights()) - commands == set()
     # AUTH and HELLO need no right; the others are the test's own. Redis 6.2 counts no subcommands
     others = {name.partition("|")[0] for name in commands - named(documented_rights())}
-    assert others <= {"+auth", "+hello", "+client", "+config", "+info"}
+    assert others <= {"+auth", "+hello", "+client", "+config"}
 
 
 async def test_documented_user_is_enough_on_a_cluster_and_each_of_its_further_rights_is_used(
@@ -143,14 +143,7 @@ async def wait_for_replicas(server: ServerProcess) -> None:
         await connect(as_helix(server.url), wait_replicas=1, timeout=0.5, retry_timeout=0)
 
 
-async def ask_what_it_is(server: ServerProcess) -> None:
-    async with connect(as_helix(server.url)) as helix:
-        await helix.state._requests.command("", "INFO")
-
-
-@pytest.mark.parametrize(
-    ("right", "use"), [("+select", use_database), ("+wait", wait_for_replicas), ("+info", ask_what_it_is)]
-)
+@pytest.mark.parametrize(("right", "use"), [("+select", use_database), ("+wait", wait_for_replicas)])
 async def test_right_that_only_some_need_is_enough_and_needed(
     fresh_server: ServerProcess, right: str, use: Any
 ) -> None:

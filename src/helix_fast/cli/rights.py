@@ -14,7 +14,7 @@ from .findings import Finding
 # Forms that change nothing where the key holds a string, which it does but for the first and the last of them: what
 # would change it is of the wrong type then, and is refused for that, not for want of rights.
 _FORMS: Final = """
-ping; time; eval return+1 0; evalsha 0000000000000000000000000000000000000000 0; publish CHANNEL doctor
+ping; time; info server; eval return+1 0; evalsha 0000000000000000000000000000000000000000 0; publish CHANNEL doctor
 pubsub|numsub CHANNEL
 copy KEY KEY:copy; incr KEY; pexpire KEY 60000; set KEY 1 XX KEEPTTL; get KEY; mget KEY; exists KEY; ttl KEY; pttl KEY
 xadd KEY NOMKSTREAM * f v; xrange KEY - + COUNT 1; xrevrange KEY + - COUNT 1; xtrim KEY MAXLEN 0

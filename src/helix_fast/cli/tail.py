@@ -21,7 +21,7 @@ from helix_fast.errors import (
 )
 from helix_fast.streams.chunks import TextDeltaChunk, encode_chunk
 from helix_fast.streams.manager import RedisStreamManager
-from helix_fast.streams.schema import StoredChunk, StreamPosition
+from helix_fast.streams.schema import StoredChunk, StreamPosition, to_position
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, fail, run, where_else
 from .output import print_json, printable
@@ -75,22 +75,18 @@ def show_json(stored: StoredChunk) -> None:
     print_json(Line(stored.sequence, stored.epoch, msgspec.Raw(wire(stored))))
 
 
-def start_position(text: str) -> tuple[int, str | None]:
-    """(sequence, epoch or None) of ``--from``: a sequence, or a position as a browser sends it back."""
-    if text.isascii() and text.isdigit():
-        return int(text), None
+def start_position(text: str) -> StreamPosition:
+    """The position of ``--from``: a sequence, or a position as a browser sends it back."""
     try:
-        position = StreamPosition.parse(text)
+        return to_position(text)
     except InvalidArgumentError as error:
-        fail(f"--from: {error}", "give the last sequence seen, or epoch:sequence")
-    return position.sequence, position.epoch
+        fail(f"--from: {error}", "give the last sequence seen, or epoch:term:sequence")
 
 
 async def print_stream(
     streams: RedisStreamManager,
     stream: str,
-    after: int,
-    epoch: str | None,
+    after: StreamPosition,
     *,
     last: int | None = None,
     follow: bool = True,
@@ -105,17 +101,19 @@ async def print_stream(
         StreamNotFoundError, InvalidIdError, and what ResumableReader raises.
     """
     info = await streams.get_info(stream)
+    if info is not None and after.sequence > info.last_sequence:
+        behind = f"has nothing behind {after.sequence}, its last sequence is {info.last_sequence}"
+        fail(f"--from: {stream!r} {behind}")
     if info is not None and last is not None:
-        after = max(after, info.last_sequence - last, info.first_sequence - 1)
-    reader = await streams.create_resumable_reader(stream, from_sequence=after, epoch=epoch)
+        begin = max(info.last_sequence - last, info.first_sequence - 1)
+        after = after if after.sequence >= begin else StreamPosition(info.epoch, begin)
+    reader = await streams.create_resumable_reader(stream, from_sequence=after)
     if reader is None or info is None:
         raise StreamNotFoundError(stream)
-    if after > info.last_sequence:
-        fail(f"--from: {stream!r} has nothing behind {after}, its last sequence is {info.last_sequence}")
     printer = Printer()
     show = show_json if json else printer.show
     async with reader:
-        if not follow and after >= info.last_sequence:
+        if not follow and after.sequence >= info.last_sequence:
             return
         try:
             async for stored in reader:
@@ -137,7 +135,7 @@ def tail(
     stream: Annotated[str, typer.Argument(help="Id of the stream.")],
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
-    after: Annotated[str, typer.Option("--from", metavar="POSITION", help="Last sequence seen, or epoch:seq.")] = "0",
+    after: Annotated[str, typer.Option("--from", metavar="POSITION", help="Last sequence seen, or a position.")] = "0",
     last: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of what is stored, only the last N.")] = None,
     follow: Annotated[bool, typer.Option(help="Wait for what is still to come.")] = True,
     json: JsonOption = False,
@@ -147,12 +145,12 @@ def tail(
     Text flows as it was written, any other chunk is a line of JSON behind its sequence. Stopped with Ctrl-C, it tells
     where to go on. Exit code 1 if the stream failed or its producer was lost.
     """
-    sequence, epoch = start_position(after)
+    position = start_position(after)
 
     async def work() -> int:
         async with connect(url, key_prefix=prefix) as helix:
             try:
-                await print_stream(helix.streams, stream, sequence, epoch, last=last, follow=follow, json=json)
+                await print_stream(helix.streams, stream, position, last=last, follow=follow, json=json)
             except StreamNotFoundError as error:
                 fail(str(error), where_else(url))
             except SequenceGapError as error:

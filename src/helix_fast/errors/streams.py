@@ -103,22 +103,28 @@ class StreamNotFoundError(StreamError):
 
 
 class SequenceGapError(StreamError):
-    """The requested chunks were trimmed, or the server lost them.
+    """The requested chunks were trimmed, or the server lost them; or it lost those up to the requested position.
 
     Attributes:
         requested: the requested position: the last sequence seen.
-        first_available: the first sequence that can still be read.
+        first_available: the first sequence that can still be read. Where it is not above ``requested``, the chunks from
+            it to ``requested`` were lost, and others may have been written in their place.
+        last_available: the last sequence of the log where the position is not a place in it, else None.
     """
 
     code = "sequence_gap"
 
-    def __init__(self, requested: int, first_available: int) -> None:
+    def __init__(self, requested: int, first_available: int, last_available: int | None = None) -> None:
+        lost = first_available <= requested
         super().__init__(
-            f"chunks {requested + 1}..{first_available - 1} are not available",
+            f"chunks {first_available}..{requested} were lost by the server"
+            if lost
+            else f"chunks {requested + 1}..{first_available - 1} are not available",
             hint="take a fresh snapshot and resume there, or pass on_gap='skip'",
         )
         self.requested = requested
         self.first_available = first_available
+        self.last_available = last_available
 
 
 class StreamResetError(StreamError):

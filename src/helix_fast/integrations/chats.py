@@ -272,12 +272,10 @@ class ChatRuns:
         """The response that sends a run after a position; None if its stream does not come to exist."""
 
         def read(position: StreamPosition) -> ResumableReader:
-            return self.streams.read(run, from_sequence=position.sequence, epoch=position.epoch or None)
+            return self.streams.read(run, from_sequence=position)
 
         first = position or StreamPosition("", 0)
-        reader = await self.streams.create_resumable_reader(
-            run, from_sequence=first.sequence, epoch=first.epoch or None, wait_ms=self._wait_ms
-        )
+        reader = await self.streams.create_resumable_reader(run, from_sequence=first, wait_ms=self._wait_ms)
         if reader is None:
             return None
         return EventStream(read, first, codec, heartbeat=self._heartbeat, headers=headers, reader=reader)

@@ -27,7 +27,7 @@ from helix_fast.keys import check_id
 from helix_fast.streams.chunks import encode_chunk
 from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.reader import ResumableReader
-from helix_fast.streams.schema import StoredChunk, StreamPosition
+from helix_fast.streams.schema import StoredChunk, StreamPosition, to_position
 
 try:
     from starlette.exceptions import HTTPException
@@ -80,7 +80,8 @@ async def event_stream(
     ```
 
     Args:
-        request: the request; its ``Last-Event-ID`` is a position (``epoch:sequence``) or a sequence.
+        request: the request; its ``Last-Event-ID`` is a position (``epoch:term:sequence``, the term may be absent)
+            or a sequence.
         streams: the manager; on Redis or in memory.
         stream_id: the stream.
         start: the position for a client that sends no ``Last-Event-ID``, such as one that a page kept over a reload.
@@ -102,18 +103,13 @@ async def event_stream(
         raise InvalidArgumentError(f"on_gap must be 'raise' or 'skip', not {on_gap!r}")
     try:
         check_id(stream_id, "stream_id")
-        position = _position(request.headers.get("last-event-id") or start or "0")
+        position = to_position(request.headers.get("last-event-id") or start or "0")
+        arguments.integer(position.sequence, "the sequence of a position")
     except InvalidArgumentError as error:
         raise HTTPException(400, str(error)) from error
 
     def read(position: StreamPosition) -> ResumableReader:
-        return streams.read(
-            stream_id,
-            from_sequence=position.sequence,
-            epoch=position.epoch or None,
-            wait_ms=wait_ms,
-            on_gap=on_gap,
-        )
+        return streams.read(stream_id, from_sequence=position, wait_ms=wait_ms, on_gap=on_gap)
 
     return EventStream(read, position, HelixEvents(retry), heartbeat=beat, headers=headers)
 
@@ -152,14 +148,6 @@ class HelixEvents:
         if error.retryable or isinstance(error, (StoreConnectionError, StoreClosedError, StreamNotFoundError)):
             return b""
         return _named(FAILED, error)
-
-
-def _position(text: str) -> StreamPosition:
-    """The position that a client sent; without an epoch if it sent a sequence alone."""
-    digits = text.isascii() and text.isdigit() and len(text) <= 20
-    position = StreamPosition("", int(text)) if digits else StreamPosition.parse(text)
-    arguments.integer(position.sequence, "the sequence of a position")
-    return position
 
 
 def _identity(position: StreamPosition) -> bytes:

@@ -170,7 +170,7 @@ class StreamManager(Store, Protocol):
         self,
         stream_id: str,
         *,
-        from_sequence: int = 0,
+        from_sequence: int | str | StreamPosition = 0,
         epoch: str | None = None,
         wait_ms: float | None = None,
         on_gap: str = "raise",
@@ -184,7 +184,7 @@ class StreamManager(Store, Protocol):
         self,
         stream_id: str,
         *,
-        from_sequence: int = 0,
+        from_sequence: int | str | StreamPosition = 0,
         epoch: str | None = None,
         on_gap: str = "raise",
         wait_ms: float | None = None,
@@ -235,11 +235,17 @@ class ResumableStorage(Store, Protocol):
     ) -> None:
         """Append chunks from ``first_sequence`` on, all or none."""
 
-    async def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
+    async def read_from(
+        self, stream_id: str, from_sequence: int | str | StreamPosition = 0, limit: int | None = None
+    ) -> list[StoredChunk]:
         """The stored chunks after ``from_sequence``."""
 
     def subscribe(
-        self, stream_id: str, callback: Callable[[StreamChunk, int], object], *, from_sequence: int | None = None
+        self,
+        stream_id: str,
+        callback: Callable[[StreamChunk, int], object],
+        *,
+        from_sequence: int | str | StreamPosition | None = None,
     ) -> Callable[[], Awaitable[Any]]:
         """Call back for each chunk. The returned callable ends the subscription; its result may be awaited."""
 

@@ -30,9 +30,24 @@ from helix_fast.keys import StreamKeys
 from helix_fast.transport.binding import cancel
 from helix_fast.transport.topology import Topology
 
+from .acknowledged import Acknowledged
 from .failed_writes import FailedWrites
-from .recovery import Assigned, Closed, MakeError, Outcome, Position, Recovery, Resend, Stored, Unknown
-from .terms import Terms
+from .recovery import (
+    Assigned,
+    Closed,
+    Found,
+    Gone,
+    MakeError,
+    Outcome,
+    Position,
+    Recovery,
+    Rejoined,
+    Resend,
+    Stored,
+    Unknown,
+    why_closed,
+)
+from .terms import TermKey, Terms
 from .write_buffer import WriteBuffer
 
 REFUSED: Final = "ERR The ID specified in XADD"
@@ -72,7 +87,8 @@ class Appender(codec.FastAppend):
         stream_id: names the stream; also the tag by which its server is found.
         topology: the servers.
         keys: the stream's key and channel names.
-        terms, last: the stream's terms and last sequence when it was opened.
+        terms, last, fence, history: the stream's terms, last sequence, fencing token and the server's history when it
+            was opened.
         generation: of the connection before that.
         nonce: 4 characters that tell this appender's batches from others'; a batch's number makes them 8.
         max_length: chunks that the stream keeps, 0 for all.
@@ -91,6 +107,8 @@ class Appender(codec.FastAppend):
         keys: StreamKeys,
         terms: Terms,
         last: int,
+        fence: bytes,
+        history: bytes,
         *,
         generation: int,
         nonce: bytes,
@@ -116,12 +134,16 @@ class Appender(codec.FastAppend):
         self.keys = keys
         self._recovery = recovery
         self._report = report
-        self._lost = (0, 0)  # acknowledged sequences that the server lost, as last reported
+        self.fence = fence
+        self._history = history
+        self._acknowledged = Acknowledged()  # but for those from here to the last sequence, all of the current term
+        self._run_first = last + 1
         self._make_error: MakeError | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._retrying: asyncio.TimerHandle | None = None
         self._recovering: asyncio.Task[None] | None = None
         self._unraised: HelixError | None = None
+        self._checked: asyncio.Future[None] | None = None
 
     @property
     def buffered_bytes(self) -> int:
@@ -316,58 +338,159 @@ class Appender(codec.FastAppend):
             if not batch.sent:
                 batch.first, batch.sent = self.sequence.last + 1, True
             below = self._trim_below(self.sequence.last + batch.count)
-        position = Position(
-            self.stream_id, self.keys, self.terms, self.sequence.last, self.assisted_batches > 0, below,
-            cause, now - (trouble.since or now), trouble.failures,
+        position = self.position()._replace(
+            assisted=self.assisted_batches > 0, trim_below=below,
+            cause=cause, failing_for=now - (trouble.since or now), failures=trouble.failures,
         )  # fmt: skip
         trouble.failures += cause is not None
         self._recovering = self._loop.create_task(self._resolve(batch, position), name=f"recover {self.stream_id}")
 
+    def position(self) -> Position:
+        """What it knows of its stream."""
+        return Position(
+            self.stream_id, self.keys, self.terms, self.generation, self.fence, self._history, self.sequence.last
+        )
+
     async def _resolve(self, batch: Batch, position: Position) -> None:
         try:
-            outcome = await self._recovery.resolve(batch, position)
+            outcome, found = await self._recovery.resolve(batch, position)
             if self.state == State.RECOVERING:
-                self._apply(batch, outcome)
+                self._apply(batch, outcome, found)
         except Exception as error:  # noqa: BLE001
             # A bug here must not leave the writers waiting for ever.
             trouble = HelixError(f"recovery of stream {self.stream_id!r} failed: {error!r}")
             trouble.__cause__ = error
             self.suspend(trouble)
 
-    def _apply(self, batch: Batch, outcome: Outcome) -> None:
+    def _apply(self, batch: Batch, outcome: Outcome, found: Found) -> None:
         """Go on with the batch in flight, whose outcome is known now."""
+        self._find_lost(found)
         if isinstance(outcome, Stored):
-            self.generation = outcome.generation
-            self._confirm_stored(batch, outcome.first, publish=True)
+            # Published in the term in which it was sent, before another one is joined.
+            self._confirm_stored(batch, self.terms.key, outcome.first, publish=True)
+            self._join(found)
         elif isinstance(outcome, Assigned):
+            self._join(found)
             self.assisted_batches -= 1
-            self._confirm_stored(batch, outcome.first, publish=False)
+            key = self.terms.key_of(outcome.number)
+            self._confirm_stored(batch, key if key.number else self.terms.key, outcome.first, publish=False)
         elif isinstance(outcome, Resend):
-            self.generation = outcome.generation
-            self._report_lost(outcome.lost)
-            self._overtaken(outcome.after)
+            self._join(found)
+            if self.generation != self.topology.generation(self.stream_id):
+                self._recover(None)  # the way broke after the look
+                return
             frame = self._frame(batch)
             if frame is not None:
                 self._send(frame)
         elif isinstance(outcome, Unknown):
-            self._report_lost(outcome.lost)
-            self._overtaken(outcome.last)
+            self._join(found)
+            self.sequence.rollback()
             self._give_up_batch(batch)
         elif isinstance(outcome, Closed):
             self.fail_permanently(outcome.make_error)
         else:
+            self._join(found)
             batch.doubtful = batch.doubtful or outcome.doubtful
-            self.suspend(outcome.error)
+            refused = isinstance(outcome.error, StoreResponseError) and not batch.doubtful
+            if refused:
+                self.sequence.rollback()
+            self.suspend(outcome.error, refused=refused)
+
+    def _find_lost(self, found: Found) -> None:
+        """Report what was acknowledged here and is not in the log any more, once."""
+        if isinstance(found, Gone):
+            self._close_run()
+            self._report_lost(self._acknowledged.take_all() if found.lost else [])
+        elif found is not None:
+            self._compare(found.terms, found.last)
+
+    def _compare(self, terms: Terms, last: int) -> None:
+        """Report what was acknowledged here and is not in a log of these terms that ends at ``last``."""
+        self._close_run()
+        if terms.epoch == self.terms.epoch:
+            self._report_lost(self._acknowledged.take_lost(terms, last))
+        elif terms.oldest < self.terms.current:
+            self._report_lost(self._acknowledged.take_all())  # our epoch was begun on a branch that is lost
+
+    def _report_lost(self, ranges: list[tuple[int, int]]) -> None:
+        for first, last in ranges:
+            self._report(AcknowledgedDataLostError(self.stream_id, first, last))
+
+    def _close_run(self) -> None:
+        self._acknowledged.add(self.terms.key, self._run_first, self.sequence.last)
+        self._run_first = self.sequence.last + 1
+
+    def adopt(self, before: Appender) -> None:
+        """Take over what an earlier appender of the stream had acknowledged; report what of it is lost."""
+        before._compare(self.terms, self.sequence.last)
+        self.merge(before)
+
+    def merge(self, before: Appender) -> None:
+        """Take over what an earlier appender of the stream had acknowledged, unless a reset has deleted it."""
+        before._close_run()
+        if before.terms.epoch == self.terms.epoch:
+            self._acknowledged.merge(before._acknowledged)
+
+    async def look(self) -> None:
+        """Look for what was acknowledged here, also after it was closed. Raises where the server cannot be asked."""
+        found = await self._recovery.rejoin(self.position())
+        self._find_lost(found)
+        self._join(found)
+
+    def _join(self, found: Found) -> None:
+        """Go on in the term that the stream has now, behind its last sequence."""
+        if isinstance(found, Rejoined):
+            self.generation, self.fence = found.generation, found.fence
+            self._history = found.history or self._history
+            self._overtaken(found.last)
+            self.terms = found.terms
 
     def _overtaken(self, last: int) -> None:
-        """The batch in flight is not in the stream, which another writer of this term may have brought to ``last``."""
+        """The batch in flight is not in the stream, which another writer may have brought to ``last``."""
+        self._close_run()
         self.sequence.rollback()
         self.sequence.jump(max(last, self.sequence.last))
+        self._run_first = self.sequence.last + 1
 
-    def _confirm_stored(self, batch: Batch, first: int, *, publish: bool) -> None:
+    def _confirm_stored(self, batch: Batch, term: TermKey, first: int, *, publish: bool) -> None:
         batch.first = first
-        self._overtaken(first + batch.count - 1)
+        last = first + batch.count - 1
+        self._overtaken(last)
+        self._acknowledged.add(term, first, last)
         self._stored(publish=publish)
+
+    # after a reconnection
+
+    def check(self) -> asyncio.Future[None] | None:
+        """Look what became of the stream, and of what was acknowledged, where nothing else is about to.
+
+        Returns:
+            a future that is done when that is known; None: nothing is to be done, or it is done with the next batch.
+        """
+        if self.state == State.SUSPENDED:
+            self._send_now()
+        if self.state != State.IDLE:
+            return self._checked if self.state == State.RECOVERING else None
+        self.state = State.RECOVERING
+        self._recovering = self._loop.create_task(self._check(), name=f"check {self.stream_id}")
+        self._checked = self._recovering
+        return self._checked
+
+    async def _check(self) -> None:
+        position = self.position()
+        try:
+            found = await self._recovery.rejoin(position)
+        except HelixError:
+            found = None  # looked into again before the next batch
+        if self.state != State.RECOVERING:
+            return
+        self._find_lost(found)
+        closed = why_closed(position, found) if found is not None else None
+        if closed is not None:
+            self.fail_permanently(closed.make_error)
+            return
+        self._join(found)
+        self.advance()
 
     def _give_up_batch(self, batch: Batch) -> None:
         """The outcome of the batch in flight cannot be known: say so and go on behind it."""
@@ -379,11 +502,6 @@ class Appender(codec.FastAppend):
         self._report(error)
         self.advance()
 
-    def _report_lost(self, lost: tuple[int, int] | None) -> None:
-        if lost is not None and lost != self._lost:  # a hole is seen again until something is stored behind it
-            self._lost = lost
-            self._report(AcknowledgedDataLostError(self.stream_id, *lost))
-
     def _fail_flushes(self, error: HelixError) -> bool:
         if self.observed is not None:
             self.observed.done(error)
@@ -392,15 +510,16 @@ class Appender(codec.FastAppend):
 
     # ends
 
-    def suspend(self, error: HelixError) -> None:
+    def suspend(self, error: HelixError, *, refused: bool = False) -> None:
         """Stop trying for now: fail the waiting calls, withdraw their chunks that were never sent, keep the rest.
 
-        The batch in flight stays as it is, since it may have been stored. Chunks that nobody waits for are tried again
-        every RETRY_SECONDS; where no call was failed by the error, it is reported once.
+        The batch in flight stays as it is, since it may have been stored, unless the server has ``refused`` it. Chunks
+        that nobody waits for are tried again every RETRY_SECONDS; where no call was failed by the error, it is reported
+        once.
         """
         if self.state == State.CLOSED:
             return
-        writes = self.buffer.withdraw_unsent()
+        writes = self.buffer.withdraw_unsent(refused=refused)
         self.failed.add(write for write in writes if write.lost < write.count)
         self.state = State.IDLE if self.buffer.empty else State.SUSPENDED
         trouble = self.trouble = self.trouble or Trouble()

@@ -28,7 +28,7 @@ class ControlChannel:
         requests: the manager's.
         key_prefix: the manager's; each prefix has a channel of its own.
         appenders: those of the manager's open streams, by stream id.
-        renew_now: renews the lease of an appender at once, which also reads its stop flag.
+        reconnected: called when messages may be missing.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class ControlChannel:
         requests: Requests,
         key_prefix: str,
         appenders: Mapping[str, Appender],
-        renew_now: Callable[[Appender], None],
+        reconnected: Callable[[], None],
     ) -> None:
         self._requests = requests
         self._channel = stream_control(key_prefix)
         self._appenders = appenders
-        self._renew_now = renew_now
+        self._reconnected = reconnected
         self._hub: object = None
         self._subscribed = False
         self._subscribing = asyncio.Lock()
@@ -71,7 +71,6 @@ class ControlChannel:
             self._requests.topology.presence.remote_joined(appender, detail)
 
     def resync(self) -> None:
-        """Messages may be missing: read the stop flags with a renewal of every lease, and count subscribers again."""
-        for appender in self._appenders.values():
-            self._renew_now(appender)
+        """Messages may be missing: the manager looks after its streams, and subscribers are counted again."""
+        self._reconnected()
         self._requests.topology.presence.poll_now(self._appenders.values())

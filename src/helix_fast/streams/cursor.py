@@ -1,4 +1,6 @@
-"""The cursor of one reader in one stream: it merges the log and the pushes by sequence, without gap or repeat.
+"""The cursor of one reader in one stream. One file: each part of its place is moved by all that reads.
+
+It merges the log and the pushes by sequence, without gap or repeat.
 
 The log is the truth. Pushes only save requests to it: an entry that continues what was read is taken from its push;
 anything else (a hole, an event, a lost subscription, a full buffer, silence) sends the cursor back to the log. When a
@@ -37,9 +39,12 @@ from .chunks import Decoded, LineDecoder
 from .control import LISTEN, message
 from .entries import EntryRun, check_foreign, stored_number, stored_text
 from .read_ahead import PAGE_BYTES, PageSize, ReadAhead
+from .schema import StreamPosition
 from .silence import FIRST_PAUSE, Silence
+from .terms import NO_TERM, TermKey, Terms, new_tag, term_key
 
 _READ: Final = script("streams", "stream_read")
+BEGINNING: Final = StreamPosition("", 0)
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two looks for a stream that does not exist yet. Its first chunk is pushed, its creation is not."""
 
@@ -65,8 +70,7 @@ class StreamCursor:
         context: the manager's.
         stream_id: the stream.
         keys: its names.
-        after: sequence after which to begin.
-        epoch: of that position, or None.
+        after: the position after which to begin.
         skip_gaps: go on after a hole in place of raising SequenceGapError.
         wait: seconds to wait for the stream to exist.
 
@@ -81,26 +85,30 @@ class StreamCursor:
         stream_id: str,
         keys: StreamKeys,
         *,
-        after: int = 0,
-        epoch: str | None,
+        after: StreamPosition = BEGINNING,
         skip_gaps: bool,
         wait: float = 0.0,
     ) -> None:
         self._loop = context.topology.binding.check()  # kept: asking for it asks the kernel, before Python 3.12
         self.stream_id = stream_id
-        self.epoch: str = epoch or ""
+        self.epoch: str = after.epoch
         self.skip_gaps = skip_gaps
         self.decoder: LineDecoder = LineDecoder()
         self.pushes: codec.PushBuffer = codec.PushBuffer()
-        self.pushes.window = codec.Window(after)
+        self.pushes.window = codec.Window(after.sequence)
         self.pushes.decoder = self.decoder
         self.closed: bool = False
         self.ended: bool = False
         self.error: HelixError | None = None
         self._context = context
         self._keys = keys
-        self._after = after
+        self._after = after.sequence
+        self._base = 0
         self._wait = wait
+        self._key = term_key(after.term)  # of the last chunk seen, or of the position
+        self._terms: Terms | None = None
+        self._terms_text = b""
+        self._marker = self._before_marker = b""  # id of the last marker seen, and of the last chunk before it
         self._read_ahead = ReadAhead(context.requests, stream_id, keys.stream)
         self._opened = False
         self._page = PageSize()
@@ -114,6 +122,23 @@ class StreamCursor:
     def last(self) -> int:
         """Sequence of the last chunk handed out."""
         return self.pushes.window.last
+
+    @property
+    def term(self) -> str:
+        """The term of the last chunk handed out, in the form of ``StreamPosition.term``."""
+        return self._find_key().text
+
+    def _find_key(self) -> TermKey:
+        entry_id = self._chunk_id()
+        number = entry_id.partition(b"-")[0]
+        if number and number != self._key.number.encode() and self._terms is not None:
+            self._key = self._terms.key_of(int(number))  # NO_TERM for an entry by plain XADD
+        return self._key
+
+    def _chunk_id(self) -> bytes:
+        """Id of the last entry with chunks that was seen: a marker behind it may be lost without harm."""
+        entry_id = self.pushes.entry_id
+        return self._before_marker if entry_id == self._marker else entry_id
 
     @property
     def reading(self) -> bool:
@@ -242,9 +267,18 @@ class StreamCursor:
             return None
         if reply[0] == b"reset":
             raise self._fail(StreamResetError(reply[1].decode(errors="replace")))
-        _kind, epoch, base, status, error, more, entries = reply
+        if reply[0] == b"gap":
+            _kind, _epoch, resume, last, terms = reply
+            if not self.skip_gaps:
+                raise self._fail(SequenceGapError(self.last, int(resume) + 1, int(last)))
+            self._go_back(int(resume), terms)
+            return await self._read()
+        _kind, epoch, base, status, error, more, entries, terms = reply
+        self._learn_terms(terms)
         if not self._opened:
             self._begin(epoch, base)
+        if not self._key.number and self._terms is not None and self.last > self._base:
+            self._key = self._terms.key_at(self.last)  # a bare sequence: what it is compared with from now on
         decoded = self._merge(entries)
         if more:
             self.pushes.mark_stale()
@@ -256,13 +290,34 @@ class StreamCursor:
                 self._end_by_status(status, error)
         return decoded
 
+    def _learn_terms(self, text: bytes) -> None:
+        if text != self._terms_text:
+            try:
+                self._terms = Terms(text.decode(), self.epoch)
+            except ValueError as error:
+                raise self._fail(
+                    MalformedStreamError(self._keys.meta.decode(), f"terms are not ours: {error}")
+                ) from error
+            self._terms_text = text
+
+    def _go_back(self, resume: int, terms: bytes) -> None:
+        """What was seen after ``resume`` is lost: go on there, with what the log has now."""
+        self._learn_terms(terms)
+        self._after = resume
+        self._key = NO_TERM
+        self._far = self._at_end = False
+        self._marker = self._before_marker = b""
+        self._advance_to(b"", resume)
+        self.pushes.mark_stale()
+
     async def _request(self, publish: bytes, *, announce: bool) -> Any:
         """One attempt to get a page. After a failure the next one asks for less: a bad link passes small replies."""
         context, keys = self._context, self._keys
         listen = message(LISTEN, context.topology.presence.name, self.stream_id) if announce else b""
         arguments = (
-            self.last, self.pushes.entry_id, self.epoch, self._page.count, context.ttl, iso_now(),
+            self.last, self._chunk_id(), self.epoch, self._page.count, context.ttl, iso_now(),
             publish, keys.channel, context.control, listen, PAGE_BYTES,
+            *self._find_key().comparable, new_tag(), int(self.last > self._after),
         )  # fmt: skip
         try:
             return await context.requests.run(
@@ -283,13 +338,14 @@ class StreamCursor:
         """
         self._far = False
         page, pushes = self._page.count, self.pushes
-        entries = await self._read_ahead.read(pushes.entry_id, page)
+        entry_id = self._chunk_id()
+        entries = await self._read_ahead.read(entry_id, page)
         if entries is None:
             self._page.shrink()
             return None
         seen = self.last
         taken, last, body = codec.merge_entries(entries, seen)
-        if not taken:
+        if not taken or (self._terms is not None and self._terms.part(entry_id, entries[0][0])):
             return None
         self._page.fit(taken, len(body))
         if taken == page:
@@ -305,8 +361,10 @@ class StreamCursor:
 
     def _begin(self, epoch: bytes, base: bytes) -> None:
         name, first = stored_text(self._keys.meta, "epoch", epoch), stored_number(self._keys.meta, "base", base)
+        self._base = first
         if self._after == 0:
             self.pushes.window = codec.Window(first)
+            self._after = first
         elif self._after < first:
             # Sequences never go back, so a position below the epoch's first one is of an older epoch.
             raise self._fail(StreamResetError(name))
@@ -339,13 +397,17 @@ class StreamCursor:
     def _merge(self, entries: list[list[Any]]) -> Decoded:
         """Decode the entries of a page as one run of chunks. A hole ends the page: the run before it comes first."""
         pushes = self.pushes
+        entry_id = self._chunk_id()
         try:
-            run = EntryRun(entries, self.last, skip_gaps=self.skip_gaps)
+            run = EntryRun(entries, self.last, entry_id, self._terms, skip_gaps=self.skip_gaps)
         except SequenceGapError as gap:
             raise self._fail(gap) from None
-        pushes.entry_id = run.entry_id or pushes.entry_id
+        if run.entry_id:
+            pushes.entry_id = run.entry_id
+            if run.entry_id != run.chunk_id:
+                self._marker, self._before_marker = run.entry_id, run.chunk_id
         if run.cut:
-            pushes.mark_stale()  # the hole comes up when its entry is read again
+            pushes.mark_stale()  # what follows comes up when its entry is read again
         if run.foreign:
             self._silence.look_soon()
         if run.misplaced and not self._misplaced:

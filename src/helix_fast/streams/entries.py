@@ -15,6 +15,8 @@ from helix_fast.errors import (
     StreamFailedError,
 )
 
+from .terms import Terms
+
 # The server's words about stored values that are not ours: of another type, or not what a script can work with
 _FOREIGN: Final = ("WRONGTYPE", "user_script")
 
@@ -62,17 +64,23 @@ def sequence_of(fields: list[bytes]) -> int:
 
 
 class EntryRun:
-    """The entries at the beginning of a page that are one run of chunks: it ends before a hole, or with the page.
+    """The entries at the beginning of a page that are one run of chunks of one term.
+
+    It ends before a hole, before chunks of another term, or with the page.
 
     Args:
         entries: the page, in the form of XRANGE.
         last: sequence of the last chunk before it.
+        chunk_id: id of the last entry with chunks before it; empty if there is none.
+        terms: the stream's terms; None: it has none.
         skip_gaps: a hole before its first chunk is skipped.
 
     Attributes:
         body: the chunks, one per line. after: sequence before the first of them. last: of the last one.
         entry_id: of the last entry in the run; empty if there is none.
-        cut: a hole follows; its entry must be read again.
+        chunk_id: of the last entry with chunks in the run, or before it. It differs from ``entry_id`` where the run
+            ends with a marker.
+        cut: a hole or another term follows; its entry must be read again.
         ended: the last entry is the end of the stream. error: the last entry is another end.
         foreign: a store of another kind wrote some of it. misplaced: id of an entry that has chunks but no sequence.
 
@@ -80,10 +88,13 @@ class EntryRun:
         SequenceGapError: a hole before the first chunk.
     """
 
-    def __init__(self, entries: list[list[Any]], last: int, *, skip_gaps: bool) -> None:
+    def __init__(
+        self, entries: list[list[Any]], last: int, chunk_id: bytes, terms: Terms | None, *, skip_gaps: bool
+    ) -> None:
         self.after: int = last
         self.last: int = last
         self.entry_id: bytes = b""
+        self.chunk_id: bytes = chunk_id
         self.misplaced: bytes = b""
         self.cut: bool = False
         self.ended: bool = False
@@ -92,13 +103,17 @@ class EntryRun:
         self._bodies: list[bytes] = []
         at = 0
         while at < len(entries) and not (self.cut or self.ended or self.error):
+            entry_id, fields = entries[at]
+            if self._bodies and terms is not None and self.entry_id != self.chunk_id and b"chunk" in fields[::2]:
+                self.cut = terms.part(self.chunk_id, entry_id)  # a term may have begun with the marker before it
+                if self.cut:
+                    break
             taken, self.last, usual = codec.merge_entries(entries[at:], self.last)
             if taken:
                 self._bodies.append(usual)
                 at += taken
-                self.entry_id = entries[at - 1][0]
+                self.entry_id = self.chunk_id = entries[at - 1][0]
             else:
-                entry_id, fields = entries[at]
                 self._add(entry_id, fields, skip_gaps)
                 at += 1
         self.body: bytes = b"\n".join(self._bodies)
@@ -118,6 +133,7 @@ class EntryRun:
         if body is None:
             self._end(fields)
             return
+        self.chunk_id = entry_id
         self.foreign |= foreign
         if sequence < 1:
             self.misplaced = entry_id

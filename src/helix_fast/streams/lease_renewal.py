@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Final
 
-from helix_fast.errors import HelixError
+from helix_fast.errors import HelixError, StoreClosedError
 from helix_fast.lua import script
 from helix_fast.requests import Requests
 from helix_fast.transport.binding import cancel
@@ -78,24 +78,49 @@ class LeaseRenewer:
         return renewal is not None and not renewal.done() and not renewal.get_loop().is_closed()
 
     async def renew(self, appender: Appender) -> None:
-        """Renew the lease and the TTLs of one stream, and pass a stop flag on to its writers."""
+        """Renew the lease and the TTLs of one stream, and pass a stop flag on to its writers.
+
+        Where the connection is a new one, or the stream's term another, the appender looks what became of the stream.
+        """
+        try:
+            term = appender.terms.key
+            renewed = await self._renew(appender)
+            current = appender.generation == self._requests.topology.generation(appender.stream_id)
+            if appender.alive and not (renewed and current):
+                checked = appender.check()
+                if checked is not None:
+                    await asyncio.wait([checked])
+                if appender.terms.key != term:
+                    await self._renew(appender)
+        finally:
+            self._renewals.pop(appender, None)
+            if self._due.get(appender, math.inf) < self._next:
+                self._wake.set()
+
+    async def _renew(self, appender: Appender) -> bool:
+        """Whether the server has renewed them, or need not: a closed writer gives its lease up."""
         keys = appender.keys
+
+        def check_open() -> None:
+            if not appender.alive:
+                raise StoreClosedError("the writer was closed")
+
         try:
             reply = await self._requests.run(
                 _RENEW,
                 appender.stream_id,
                 (keys.stream, keys.meta, keys.lease),
                 (self.producer, appender.terms.current, appender.lease_ms, self._ttl),
+                before_attempt=check_open,  # a repetition must not come after the lease was given up
             )
+        except StoreClosedError:
+            return True
         except HelixError as error:
             self._report(error)
-            return
-        finally:
-            self._renewals.pop(appender, None)
-            if self._due.get(appender, math.inf) < self._next:
-                self._wake.set()
+            return False
         if reply and reply[0] == b"1":
             appender.stop(reply[1].decode())
+        return bool(reply)
 
     def _interval(self, appender: Appender) -> float | None:
         waits = [appender.lease_ms / 3000] if appender.lease_ms else []

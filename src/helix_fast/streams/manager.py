@@ -5,6 +5,7 @@ Opening a writer or a reader only wires up its collaborators; what is longer tha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import weakref
@@ -35,10 +36,11 @@ from .cursor import CursorContext, StreamCursor
 from .entries import check_foreign
 from .info import read_info
 from .lease_renewal import LeaseRenewer
+from .loss_memory import LossMemory
 from .reader import ResumableReader, StreamReader
 from .recovery import Recovery
-from .schema import StreamInfo
-from .terms import Terms
+from .schema import StreamInfo, StreamPosition, to_position
+from .terms import NO_TERM, Terms, new_tag
 from .writer import StreamWriter
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ class RedisStreamManager(RedisStore):
         lease_ms: default of ``create_writer``; None: no lease, so that readers do not notice a producer that died.
         linger_ms: milliseconds for which ``send`` gathers chunks; 0 sends them in the same turn of the event loop.
         max_chunk_bytes: largest encoded chunk.
+        loss_memory_s: seconds for which a closed writer's acknowledged chunks are remembered: if the server turns out
+            to have lost some, ``on("error")`` gets AcknowledgedDataLostError.
         max_buffered_bytes: unacknowledged bytes of a stream beyond which ``writer.drain()`` waits.
     """
 
@@ -80,6 +84,7 @@ class RedisStreamManager(RedisStore):
         linger_ms: float = 0,
         max_chunk_bytes: int = 1 << 20,
         max_buffered_bytes: int = 8 << 20,
+        loss_memory_s: float = 60,
         **connection: Unpack[ConnectionOptions],
     ) -> None:
         length = 0 if max_stream_length is None else max_stream_length
@@ -89,6 +94,7 @@ class RedisStreamManager(RedisStore):
         self._lease_ms = _lease(lease_ms)
         self._max_chunk_bytes = arguments.integer(max_chunk_bytes, "max_chunk_bytes", 64)
         self._max_buffered_bytes = arguments.integer(max_buffered_bytes, "max_buffered_bytes", 1)
+        memory = arguments.seconds(loss_memory_s, "loss_memory_s")
         silence = arguments.milliseconds(block_timeout, "block_timeout", 1)
         super().__init__(redis, key_prefix=key_prefix, **connection)
         self._appenders: dict[str, Appender] = {}
@@ -97,10 +103,17 @@ class RedisStreamManager(RedisStore):
         requests, report = self._requests, self._errors.report
         self._recovery = Recovery(requests)
         self._leases = LeaseRenewer(requests, self.ttl, report)
+        self._losses = LossMemory(memory, report)
         self._cursor_context = CursorContext(
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
         )
-        self._control = ControlChannel(requests, self.key_prefix, self._appenders, self._leases.renew_now)
+        self._control = ControlChannel(requests, self.key_prefix, self._appenders, self._reconnected)
+
+    def _reconnected(self) -> None:
+        """Messages and chunks may be lost: renew every lease, which reads the stop flags, and look what is stored."""
+        for appender in self._appenders.values():
+            self._leases.renew_now(appender)
+        self._losses.check()
 
     # writers
 
@@ -143,26 +156,34 @@ class RedisStreamManager(RedisStore):
                 _OPEN,
                 stream_id,
                 (keys.stream, keys.meta, keys.lease),
-                (self._leases.producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel),
-            )
+                (
+                    self._leases.producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel,
+                    new_tag(), *self._known(stream_id),
+                ),
+            )  # fmt: skip
         except BaseException:
             if lease:
                 self._withdraw(stream_id, keys)
             raise
         check_stream_reply(stream_id, reply, token)
-        _kind, _term, epoch, last, text, stop, reason, _status = reply
+        _kind, _term, epoch, last, text, stop, reason, _status, fence, history = reply
         try:
             terms = Terms(text.decode(), epoch.decode(), fencing_token)
         except ValueError as error:
             raise MalformedStreamError(keys.meta.decode(), f"terms or epoch are not ours: {error}") from error
         shared = self._appenders.get(stream_id)
-        if shared is None or not shared.alive or shared.terms.current != terms.current:
+        if shared is not None and shared.fence == fence and shared.terms.key != terms.key:
+            await _let_join(shared)  # another writer, or this open, began a term for a new history
+        if shared is None or not shared.alive or shared.fence != fence or shared.terms.epoch != terms.epoch:
+            before = [one for one in (shared, self._losses.take(stream_id)) if one is not None]
             shared = Appender(
                 stream_id,
                 self._requests.topology,
                 keys,
                 terms,
                 int(last),
+                fence,
+                history,
                 generation=generation,
                 nonce=secrets.token_urlsafe(3).encode(),
                 max_length=length,
@@ -171,6 +192,8 @@ class RedisStreamManager(RedisStore):
                 report=self._errors.report,
             )
             self._appenders[stream_id] = shared
+            for one in before:
+                shared.adopt(one)
             self._all_appenders.add(shared)
         elif fencing_token is not None:
             shared.terms.token = fencing_token
@@ -189,6 +212,11 @@ class RedisStreamManager(RedisStore):
             report=self._errors.report,
         )
 
+    def _known(self, stream_id: str) -> tuple[str, str, int, str]:
+        """Number, tag, last sequence and epoch of the term that this process knows of a stream."""
+        shared = self._appenders.get(stream_id) or self._losses.get(stream_id)
+        return (*NO_TERM, 0, "") if shared is None else (*shared.terms.key, shared.sequence.last, shared.terms.epoch)
+
     def _withdraw(self, stream_id: str, keys: StreamKeys) -> None:
         """Undo the lease of a failed or cancelled open; else readers get ProducerLostError when it expires."""
         shared = self._appenders.get(stream_id)
@@ -206,6 +234,7 @@ class RedisStreamManager(RedisStore):
         await self._leases.remove(appender)
         alive = not appender.closed
         await appender.close()
+        self._losses.keep(appender)
         if appender.lease_ms and alive and not self._requests.closed:
             keys = appender.keys
             args = (self._leases.producer, appender.terms.current)
@@ -220,7 +249,7 @@ class RedisStreamManager(RedisStore):
         self,
         stream_id: str,
         *,
-        from_sequence: int = 0,
+        from_sequence: int | str | StreamPosition = 0,
         epoch: str | None = None,
         wait_ms: float | None = None,
         on_gap: str = "raise",
@@ -241,7 +270,7 @@ class RedisStreamManager(RedisStore):
                 SequenceGapError and StreamResetError as ``create_resumable_reader``, and the errors of StreamReader.
         """
         cursor = self._cursor(stream_id, from_sequence, epoch, on_gap, wait_ms)
-        return ResumableReader(cursor, (from_sequence + 1, [], False))
+        return ResumableReader(cursor, (cursor.last + 1, [], False))
 
     async def create_reader(self, stream_id: str, *, wait_ms: float | None = None) -> StreamReader | None:
         """A reader that begins with the first chunk still kept; None if the stream does not exist.
@@ -263,7 +292,7 @@ class RedisStreamManager(RedisStore):
         self,
         stream_id: str,
         *,
-        from_sequence: int = 0,
+        from_sequence: int | str | StreamPosition = 0,
         epoch: str | None = None,
         on_gap: str = "raise",
         wait_ms: float | None = None,
@@ -271,13 +300,16 @@ class RedisStreamManager(RedisStore):
         """A reader of everything after ``from_sequence``; None if the stream does not exist.
 
         Args:
-            from_sequence: the last sequence seen; 0 for the beginning of the epoch.
-            epoch: the epoch of that position, if known: it tells a position from before a reset.
-            on_gap: ``"raise"``, or ``"skip"`` to go on with the first chunk still kept.
+            from_sequence: the last sequence seen; 0 for the beginning of the epoch. Or a position: one that knows its
+                epoch and term is recognised where the server has lost what was seen there.
+            epoch: the epoch of a bare sequence, if known: it tells a position from before a reset.
+            on_gap: ``"raise"``, or ``"skip"`` to go on with the first chunk still kept, or behind what is left of the
+                position's term.
             wait_ms: milliseconds to wait for a stream that does not exist yet; None or 0: not at all.
 
         Raises:
-            SequenceGapError: chunks after ``from_sequence`` are no longer kept.
+            SequenceGapError: chunks after ``from_sequence`` are no longer kept, or it is not a place in this log: it
+                lies behind its end, or on a branch that the server has lost.
             StreamResetError: the position is of another epoch.
             InvalidIdError, InvalidArgumentError, StoreConnectionError; while iterating see StreamReader.
         """
@@ -286,17 +318,22 @@ class RedisStreamManager(RedisStore):
         return None if page is None else ResumableReader(cursor, page)
 
     def _cursor(
-        self, stream_id: str, after: int, epoch: str | None, on_gap: str, wait_ms: float | None
+        self,
+        stream_id: str,
+        after: int | str | StreamPosition,
+        epoch: str | None,
+        on_gap: str,
+        wait_ms: float | None,
     ) -> StreamCursor:
         keys = StreamKeys(self.key_prefix, stream_id)
-        arguments.integer(after, "from_sequence")
         if epoch is not None:
             arguments.text(epoch, "epoch")
+        position = to_position(after, epoch or "")
         if on_gap not in {"raise", "skip"}:
             raise InvalidArgumentError(f"on_gap must be 'raise' or 'skip', not {on_gap!r}")
         wait = arguments.milliseconds(wait_ms or 0, "wait_ms")
         cursor = StreamCursor(
-            self._cursor_context, stream_id, keys, after=after, epoch=epoch, skip_gaps=on_gap == "skip", wait=wait
+            self._cursor_context, stream_id, keys, after=position, skip_gaps=on_gap == "skip", wait=wait
         )
         self._cursors.add(cursor)
         return cursor
@@ -392,7 +429,7 @@ class RedisStreamManager(RedisStore):
             _RESET,
             stream_id,
             (keys.stream, keys.meta, keys.lease),
-            (secrets.token_hex(8), token, self.ttl, iso_now(), publish, keys.channel),
+            (secrets.token_hex(8), token, self.ttl, iso_now(), publish, keys.channel, new_tag()),
         )
         check_stream_reply(stream_id, reply, token)
         return str(reply[1].decode())
@@ -437,7 +474,15 @@ class RedisStreamManager(RedisStore):
             for appender in list(self._all_appenders):
                 stack.push_async_callback(appender.close)
             stack.push_async_callback(self._leases.close)
+            stack.push_async_callback(self._losses.close)
 
 
 def _lease(value: int | None) -> int:
     return 0 if value is None else arguments.integer(value, "lease_ms", 10, 10 * 86_400_000)
+
+
+async def _let_join(appender: Appender) -> None:
+    """Have an appender join the term that its stream has now, if nothing else makes it look."""
+    checked = appender.check()
+    if checked is not None:
+        await asyncio.wait([checked])

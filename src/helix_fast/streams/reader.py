@@ -28,10 +28,12 @@ class _Reader(codec.ChunkIterator, Generic[T]):
         self._cursor = cursor
         self._pushes = cursor.pushes
         self._busy = False
+        self._term = ""
         self._take(first_page)
 
     def _take(self, decoded: Decoded) -> None:
         self._first, self._chunks, self._faulty = decoded
+        self._term_before, self._term = self._term, self._cursor.term
         self._items = self._hand_out()
         self._index = 0
         self._find_first_error()
@@ -62,7 +64,8 @@ class _Reader(codec.ChunkIterator, Generic[T]):
     @property
     def position(self) -> StreamPosition:
         """The position after the last chunk handed out: what a client keeps to resume."""
-        return StreamPosition(self._cursor.epoch, self._first + self._index - 1)
+        term = self._term if self._index else self._term_before or self._term
+        return StreamPosition(self._cursor.epoch, self._first + self._index - 1, term)
 
     async def _advance(self) -> None:
         """Wait until there is an item, or raise the error in its place."""
@@ -123,12 +126,12 @@ class StreamReader(_Reader[StreamChunk]):
 class ResumableReader(_Reader[StoredChunk]):
     """Yields ``StoredChunk(chunk, sequence, epoch)`` from a position on, then live, until the stream ends.
 
-    ``sequence`` is what a client sends back as ``Last-Event-ID``. Raises as StreamReader; with ``on_gap="skip"`` no
-    SequenceGapError.
+    ``str(stored.position)`` is what a client sends back as ``Last-Event-ID``. Raises as
+    StreamReader; with ``on_gap="skip"`` no SequenceGapError.
     """
 
     def _hand_out(self) -> list[StoredChunk]:
-        return codec.number_chunks(StoredChunk, self._chunks, self._first, self._cursor.epoch)
+        return codec.number_chunks(StoredChunk, self._chunks, self._first, self._cursor.epoch, self._term)
 
     async def read_batch(self) -> Sequence[StoredChunk]:
         """The chunks that have arrived, at least one: waits for the first. Empty when the stream has ended.

@@ -1,4 +1,4 @@
-"""What became of a batch: after a refusal, a lost reply or a reconnection, the stream itself is asked.
+"""What became of a batch, and of a stream: after a refusal, a lost reply or a reconnection, the stream itself is asked.
 
 Recovery changes nothing in an appender: it answers with an outcome, which the appender applies.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from helix_fast.codec import Batch
 from helix_fast.errors import (
     HelixError,
     StaleFencingTokenError,
+    StoreClosedError,
     StoreResponseError,
     StreamClosedError,
     StreamDeletedError,
@@ -22,21 +24,29 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
+from helix_fast.transport.lane import settle
 from helix_fast.transport.retry import back_off, is_transient
 
-from .terms import Terms
+from .terms import Terms, new_tag
 
-_INSPECT: Final = script("streams", "stream_inspect")
+_REJOIN: Final = script("streams", "stream_rejoin")
 _APPEND: Final = script("streams", "stream_append")
+# arguments of it that change from call to call
+_NUMBER: Final = 0
+_REPEATED: Final = 8
+_TAG: Final = 9
 
 MakeError = Callable[[Sequence[bytes]], HelixError]
 """Makes the error of a closed stream; it is given the chunks that were not stored and that no write waits for."""
 
 
 class Position(NamedTuple):
-    """What an appender knows when the outcome of its batch is unknown.
+    """What an appender knows of its stream.
 
     Attributes:
+        generation: of the connection on which it learned that.
+        fence: the fencing token that the stream had then, as decimal text; empty: none.
+        history: the server's history then, empty where it is not known.
         last: the stream's last sequence, as far as it is known.
         assisted: the server is to assign the sequence of the batch.
         trim_below: the id below which an assisted batch trims, None for nothing.
@@ -47,6 +57,9 @@ class Position(NamedTuple):
     stream_id: str
     keys: StreamKeys
     terms: Terms
+    generation: int
+    fence: bytes
+    history: bytes
     last: int
     assisted: bool = False
     trim_below: bytes | None = None
@@ -55,32 +68,51 @@ class Position(NamedTuple):
     failures: int = 0
 
 
-class Stored(NamedTuple):
-    """The batch is in the stream, from sequence ``first`` on; it was not published yet.
+class Gone(NamedTuple):
+    """There is no such stream. ``lost``: the server's history is another one than that in which it was."""
 
-    ``generation`` is that of the connection before the stream was read, here and in Resend: a reconnection since then
-    is looked into again.
+    lost: bool
+
+
+class Rejoined:
+    """What the stream is now: the reply of ``stream_rejoin``.
+
+    Attributes:
+        generation: of the connection before the stream was read: a later reconnection is looked into again.
+        terms, fence, history, status: the stream's. last: its last sequence.
+        oldest: sequence in the id of the first entry that is kept.
+        chunk, writer: of the entry that was asked for.
     """
 
+    __slots__ = ("chunk", "fence", "generation", "history", "last", "oldest", "status", "terms", "writer")
+
+    def __init__(self, reply: Sequence[bytes], generation: int, token: int | None) -> None:
+        self.generation = generation
+        self.status = reply[0].decode()
+        self.terms = Terms(reply[3].decode(), reply[2].decode(), token)
+        self.fence = reply[4]
+        self.last = int(reply[7] or 0)
+        self.oldest = int(reply[8].split(b"-")[1])
+        self.chunk = reply[9]
+        self.writer = reply[10]
+        self.history = reply[11]
+
+
+class Stored(NamedTuple):
+    """The batch is in the stream, from sequence ``first`` on; it was not published yet."""
+
     first: int
-    generation: int
 
 
 class Assigned(NamedTuple):
-    """The server has stored the batch from sequence ``first`` on, and published it."""
+    """The server has stored the batch from sequence ``first`` on, in the term of that number, and published it."""
 
+    number: int
     first: int
 
 
 class Resend(NamedTuple):
-    """The batch is not in the stream, whose last sequence is ``after``: send it again.
-
-    ``lost`` are the first and last of the acknowledged sequences that the server does not have any more.
-    """
-
-    after: int
-    generation: int
-    lost: tuple[int, int] | None = None
+    """The batch is not in the stream: send it again, behind the stream's last sequence."""
 
 
 class Closed(NamedTuple):
@@ -90,10 +122,7 @@ class Closed(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """The place of the batch is trimmed: whether it was stored cannot be known. The stream is at ``last``."""
-
-    last: int
-    lost: tuple[int, int] | None = None
+    """The place of the batch is trimmed: whether it was stored cannot be known."""
 
 
 class Unreachable(NamedTuple):
@@ -104,114 +133,145 @@ class Unreachable(NamedTuple):
 
 
 Outcome: TypeAlias = Stored | Assigned | Resend | Closed | Unknown | Unreachable
-
-
-class Inspection:
-    """The reply of ``stream_inspect``."""
-
-    __slots__ = ("chunk", "epoch", "fence", "generation", "oldest", "status", "stored", "term", "top", "writer")
-
-    def __init__(self, reply: Sequence[bytes], generation: int) -> None:
-        self.generation: int = generation
-        self.status: str = reply[0].decode()
-        self.term: int = int(reply[1])
-        self.epoch: str = reply[2].decode()
-        self.fence: int | None = int(reply[4]) if reply[4] else None
-        self.top: int = int(reply[8] or 0)
-        self.oldest: int = int(reply[9].split(b"-")[1])
-        self.chunk: bytes = reply[10]
-        self.writer: bytes = reply[11]
-        # the last sequence that is there, where a reader marked what is missing after it
-        self.stored: int = int(reply[12]) if reply[12] else self.top
+Found: TypeAlias = Rejoined | Gone | None
+"""What a look at the stream has found; None: nobody looked."""
 
 
 class Recovery:
-    """Finds out the outcome of batches, for all appenders of one manager."""
+    """Finds out the outcome of batches, and what became of a stream, for all appenders of one manager."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
 
-    async def resolve(self, batch: Batch, position: Position) -> Outcome:
+    async def resolve(self, batch: Batch, position: Position) -> tuple[Outcome, Found]:
         """Find out what became of a batch; waits before it asks where the append has failed."""
         if position.cause is not None:
             if not self._worth_retrying(position.cause, position.failing_for):
-                return Unreachable(position.cause)
+                return Unreachable(position.cause), None
             await asyncio.sleep(back_off(position.failures))
         try:
-            return await (self._assist(batch, position) if position.assisted else self._look_up(batch, position))
+            if position.assisted and position.generation == self._requests.topology.generation(position.stream_id):
+                return await self._assist(batch, position, None)
+            return await self._look_up(batch, position)
         except HelixError as error:
-            return Unreachable(error)
+            return Unreachable(error), None
 
     def _worth_retrying(self, cause: HelixError, failing_for: float) -> bool:
         return is_transient(cause) and failing_for <= self._requests.retry_timeout
 
-    async def _inspect(self, position: Position, entry: bytes) -> Inspection | Closed:
-        keys = position.keys
-        generation = self._requests.topology.generation(position.stream_id)
-        reply = await self._requests.run(_INSPECT, position.stream_id, (keys.stream, keys.meta), (entry,))
-        if not reply:
-            return Closed(lambda unsent: StreamDeletedError(position.stream_id, unsent))
-        return Inspection(reply, generation)
+    async def rejoin(self, position: Position, entry: bytes = b"") -> Rejoined | Gone:
+        """Find out what the stream is now; begins a term where its history, or the caller's, is another one.
 
-    async def _look_up(self, batch: Batch, position: Position) -> Outcome:
-        """Look for the batch in the stream."""
-        entry = b"%d-%d" % (position.terms.current, batch.first) if batch.sent else b""
-        found = await self._inspect(position, entry)
-        if isinstance(found, Closed):
-            return found
-        if batch.sent and found.writer == batch.nonce and found.chunk == batch.body:
-            return Stored(batch.first, found.generation)
-        closed = _closed(position, found)
-        if closed is not None:
-            return closed
-        lost = (found.stored + 1, position.last) if found.stored < position.last else None
-        if found.top > position.last and batch.doubtful and found.oldest > batch.first:
-            return Unknown(found.top, lost)
-        return Resend(max(found.top, position.last), found.generation, lost)
-
-    async def _assist(self, batch: Batch, position: Position) -> Outcome:
-        """Let the server assign the sequence of a batch that begins at ``first`` or later."""
-        args: list[Any] = [
-            position.terms.current, batch.count, batch.body, batch.nonce, batch.first - 1, position.trim_below or b"",
-            self._requests.topology.publish, position.keys.channel, int(batch.doubtful),
-        ]  # fmt: skip
+        Args:
+            entry: id of the batch in question.
+        """
+        keys, terms, topology = position.keys, position.terms, self._requests.topology
+        publish = await self._requests.publish_command()
+        token = b"" if terms.token is None else b"%d" % terms.token
         while True:
+            generation = topology.generation(position.stream_id)
+            moved = generation != position.generation
+            reply = await self._requests.run(
+                _REJOIN,
+                position.stream_id,
+                (keys.stream, keys.meta, keys.lease),
+                (
+                    *terms.key, position.last, token, position.fence, entry, new_tag(), int(moved),
+                    publish, keys.channel, terms.epoch,
+                ),
+            )  # fmt: skip
+            if moved or generation == topology.generation(position.stream_id):
+                break  # else the way broke meanwhile, and what answered may be another server
+        if reply[0] == b"none":
+            return Gone(bool(reply[1] and position.history) and reply[1] != position.history)
+        return Rejoined(reply, generation, terms.token)
+
+    async def _look_up(self, batch: Batch, position: Position) -> tuple[Outcome, Found]:
+        """Look for the batch in the stream."""
+        searched = position.assisted and batch.sent  # its sequence is not known: the server finds it by its nonce
+        entry = b"%d-%d" % (position.terms.current, batch.first) if batch.sent and not searched else b""
+        found = await self.rejoin(position, entry)
+        if isinstance(found, Rejoined) and entry and found.writer == batch.nonce and found.chunk == batch.body:
+            return Stored(batch.first), found
+        closed = why_closed(position, found)
+        if closed is not None:
+            return closed, found
+        assert isinstance(found, Rejoined)
+        if searched:
+            return await self._assist(batch, position, found)
+        if found.last > position.last and batch.doubtful and found.oldest > batch.first:
+            return Unknown(), found
+        return Resend(), found
+
+    async def _assist(self, batch: Batch, position: Position, found: Found) -> tuple[Outcome, Found]:
+        """Let the server assign the sequence of a batch that begins at ``first`` or later."""
+        terms = found.terms if isinstance(found, Rejoined) else position.terms
+        args: list[Any] = [
+            terms.key.number, batch.count, batch.body, batch.nonce, b"%d-%d" % (position.terms.current, batch.first),
+            position.trim_below or b"", self._requests.topology.publish, position.keys.channel, int(batch.doubtful),
+            terms.key.tag,
+        ]  # fmt: skip
+        loop = asyncio.get_running_loop()
+        failures, give_up = 0, loop.time() + self._requests.retry_timeout
+        while True:
+            known = found.generation if isinstance(found, Rejoined) else position.generation
             try:
-                reply = await self._append(position, args)
-                found = None if reply else await self._inspect(position, b"")
+                same = known == self._requests.topology.generation(position.stream_id)
+                reply = await self._append(position, args) if same else None
             except HelixError as error:
-                return Unreachable(error, doubtful=args[-1] == 1)
+                lost = not isinstance(error, StoreResponseError)  # then the script looks for the nonce first
+                args[_REPEATED] = int(lost or args[_REPEATED])
+                if not is_transient(error) or loop.time() >= give_up:
+                    return Unreachable(error, doubtful=args[_REPEATED] == 1), found
+                await asyncio.sleep(back_off(failures))
+                failures += 1
+                reply = None
             if reply == b"unknown":
-                return Unknown(position.last + batch.count)
-            if found is None:
-                return Assigned(int(reply))
-            closed = found if isinstance(found, Closed) else _closed(position, found)
+                return Unknown(), found
+            if reply:
+                number, _, first = reply.partition(b"-")
+                return Assigned(int(number), int(first)), found
+            try:
+                found = await self.rejoin(position._replace(generation=known))
+            except HelixError as error:
+                return Unreachable(error, doubtful=args[_REPEATED] == 1), found
+            closed = why_closed(position, found)
             if closed is not None:
-                return closed
+                return closed, found
+            assert isinstance(found, Rejoined)
+            args[_NUMBER], args[_TAG] = found.terms.key
             await asyncio.sleep(0)
 
     async def _append(self, position: Position, args: list[Any]) -> Any:
-        name, keys = position.stream_id, (position.keys.stream, position.keys.meta)
-        try:
-            return await self._requests.topology.call(name, _APPEND.frame(keys, args))
-        except HelixError as error:
-            if is_transient(error):
-                args[-1] = 1  # it may have been stored: the script looks for the nonce first
-            elif not (isinstance(error, StoreResponseError) and error.server_code == "NOSCRIPT"):
-                raise
-        return await self._requests.run(_APPEND, name, keys, args)
+        """Run ``stream_append`` once: another server, where the slot moves or a retry arrives, may know less."""
+        name, keys, topology = position.stream_id, (position.keys.stream, position.keys.meta), self._requests.topology
+        for by_text in (False, True):
+            if self._requests.closed:
+                raise StoreClosedError("the store is closed")
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            frame = _APPEND.frame(keys, args, by_text=by_text)
+            topology.send(name, frame, partial(settle, future), follow=False)
+            reply = await future
+            if not isinstance(reply, HelixError):
+                return reply
+            if by_text or not isinstance(reply, StoreResponseError) or reply.server_code != "NOSCRIPT":
+                raise reply
+        raise AssertionError
 
 
-def _closed(position: Position, found: Inspection) -> Closed | None:
+def why_closed(position: Position, found: Rejoined | Gone) -> Closed | None:
     """Why nothing more can be written, if so."""
-    name, terms, status, epoch, fence = position.stream_id, position.terms, found.status, found.epoch, found.fence
+    name, terms = position.stream_id, position.terms
+    if isinstance(found, Gone):
+        return Closed(lambda unsent: StreamDeletedError(name, unsent))
+    status, epoch, token = found.status, found.terms.epoch, terms.token
+    fence, seen = int(found.fence or -1), int(position.fence or -1)
     if status in {"ended", "failed"}:
         return Closed(lambda unsent: StreamClosedError(name, status, unsent))
     if epoch != terms.epoch:
         return Closed(lambda unsent: StreamResetError(epoch, unsent))
-    if found.term != terms.current:
-        token = terms.token
-        if token is not None and fence is not None and token < fence:
-            return Closed(lambda unsent: StaleFencingTokenError(token, fence, unsent))
+    if token is not None and token < fence:
+        return Closed(lambda unsent: StaleFencingTokenError(token, fence, unsent))
+    if token is None and seen < fence:
         return Closed(lambda unsent: StreamFencedError(name, unsent))
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import weakref
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +33,8 @@ from .chunks import StreamChunk, encode_chunk
 from .cursor import StreamCursor
 from .entries import check_foreign, sequence_of
 from .manager import RedisStreamManager
-from .schema import StoredChunk, StreamInfo
+from .schema import StoredChunk, StreamInfo, StreamPosition, to_position
+from .terms import new_tag
 from .write_buffer import batch_limit
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class RedisResumableStorage(RedisStore):
         self._manager = manager or RedisStreamManager(
             topology=self._requests.topology, key_prefix=key_prefix, logger=connection.get("logger"), **own
         )
-        self._subscriptions: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
+        self._subscriptions: set[asyncio.Task[None]] = set()  # kept: a caller may drop what subscribe returns
 
     async def create(self, stream_id: str, *, fencing_token: int | None = None) -> StreamInfo:
         """Create a stream; an existing one is left unchanged.
@@ -115,7 +115,9 @@ class RedisResumableStorage(RedisStore):
         keys = StreamKeys(self.key_prefix, stream_id)
         token = arguments.token(fencing_token)
         publish = await self._requests.publish_command()
-        reply = await self._run(_OPEN, stream_id, keys, (b"", token, 0, self._manager.ttl, publish, keys.channel))
+        known = self._manager._known(stream_id)
+        args = (b"", token, 0, self._manager.ttl, publish, keys.channel, new_tag(), *known)
+        reply = await self._run(_OPEN, stream_id, keys, args)
         check_stream_reply(stream_id, reply, token)
         info = await self._manager.get_info(stream_id)
         if info is None:
@@ -159,7 +161,7 @@ class RedisResumableStorage(RedisStore):
         longest = batch_limit(keep)
         publish = await self._requests.publish_command()
         entries = _entries(encoded, longest)
-        head = (first_sequence, token, self._manager.ttl, keep, longest, publish, keys.channel)
+        head = (first_sequence, token, self._manager.ttl, keep, longest, publish, keys.channel, new_tag())
         reply = await self._run(_PUT, stream_id, keys, (*head, *entries))
         check_stream_reply(stream_id, reply, token, first_sequence)
 
@@ -181,22 +183,22 @@ class RedisResumableStorage(RedisStore):
             raise ChunkTooLargeError(len(data), limit)
         return data
 
-    async def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
+    async def read_from(
+        self, stream_id: str, from_sequence: int | str | StreamPosition = 0, limit: int | None = None
+    ) -> list[StoredChunk]:
         """The stored chunks after ``from_sequence``, at most ``limit``; none if the stream does not exist.
 
         Raises:
-            SequenceGapError: some of them are no longer kept.
+            SequenceGapError: some of them are no longer kept, or ``from_sequence`` is not a place in this log.
             StreamResetError: the stream was reset after ``from_sequence``.
             MalformedChunkError: bytes that are no chunk.
             MalformedStreamError: what is stored is no stream of ours.
             InvalidIdError, InvalidArgumentError, StoreConnectionError.
         """
         keys = StreamKeys(self.key_prefix, stream_id)
-        arguments.integer(from_sequence, "from_sequence")
+        after = to_position(from_sequence)
         left = arguments.MAX_EXACT if limit is None else arguments.integer(limit, "limit")
-        cursor = StreamCursor(
-            self._manager._cursor_context, stream_id, keys, after=from_sequence, epoch=None, skip_gaps=False
-        )
+        cursor = StreamCursor(self._manager._cursor_context, stream_id, keys, after=after, skip_gaps=False)
         found: list[StoredChunk] = []
         while left > len(found):
             page = await cursor.stored()
@@ -208,10 +210,12 @@ class RedisResumableStorage(RedisStore):
                 for chunk in chunks:
                     if isinstance(chunk, MalformedChunkError):
                         raise chunk
-            found += codec.number_chunks(StoredChunk, chunks, first, cursor.epoch)
+            found += codec.number_chunks(StoredChunk, chunks, first, cursor.epoch, cursor.term)
         return found
 
-    def subscribe(self, stream_id: str, callback: Callback, *, from_sequence: int | None = None) -> Unsubscribe:
+    def subscribe(
+        self, stream_id: str, callback: Callback, *, from_sequence: int | str | StreamPosition | None = None
+    ) -> Unsubscribe:
         """Call ``callback(chunk, sequence)`` for each chunk, in order, one at a time; it may be a coroutine function.
 
         An error of the callback goes to ``on("error")``, and the next chunk follows. An error that ends the
@@ -219,7 +223,7 @@ class RedisResumableStorage(RedisStore):
         waits for it.
 
         Args:
-            from_sequence: the last sequence seen; None: only chunks that are written from now on.
+            from_sequence: the last sequence seen, or a position; None: only chunks that are written from now on.
 
         Returns:
             A callable that ends the subscription; its result may be awaited.
@@ -228,24 +232,24 @@ class RedisResumableStorage(RedisStore):
             InvalidIdError, InvalidArgumentError.
         """
         check_id(stream_id, "stream_id")
-        if from_sequence is not None:
-            arguments.integer(from_sequence, "from_sequence")
+        after = None if from_sequence is None else to_position(from_sequence)
         if not callable(callback):
             raise InvalidArgumentError("callback must be callable")
         if self._requests.closed:
             raise StoreClosedError("the store is closed")
         loop = self._requests.topology.binding.check()
         top: asyncio.Future[Any] | None = None
-        if from_sequence is None:
+        if after is None:
             # Asked now, so that chunks which the caller writes after this call are delivered.
             top = loop.create_future()
             keys = StreamKeys(self.key_prefix, stream_id)
             frame = codec.frame_command((b"XREVRANGE", keys.stream, b"+", b"-", b"COUNT", b"1"))
             self._requests.topology.send(stream_id, frame, partial(settle, top))
         handle = Unsubscribe()
-        deliver = self._deliver(stream_id, callback, from_sequence, top, handle)
+        deliver = self._deliver(stream_id, callback, after, top, handle)
         handle._task = loop.create_task(deliver, name=f"subscription {stream_id}")
         self._subscriptions.add(handle._task)
+        handle._task.add_done_callback(self._subscriptions.discard)
         return handle
 
     async def _last_sequence(self, stream_id: str, top: asyncio.Future[Any] | None) -> int:
@@ -259,16 +263,16 @@ class RedisResumableStorage(RedisStore):
         self,
         stream_id: str,
         callback: Callback,
-        from_sequence: int | None,
+        after: StreamPosition | None,
         top: asyncio.Future[Any] | None,
         handle: Unsubscribe,
     ) -> None:
         pause = min(self._manager._cursor_context.block_timeout, 0.25)
         while not self._requests.closed:
             try:
-                if from_sequence is None:
-                    from_sequence = await self._last_sequence(stream_id, top)
-                reader = await self._manager.create_resumable_reader(stream_id, from_sequence=from_sequence)
+                if after is None:
+                    after = to_position(await self._last_sequence(stream_id, top))
+                reader = await self._manager.create_resumable_reader(stream_id, from_sequence=after)
                 if reader is None:
                     await asyncio.sleep(pause)
                     continue
@@ -281,7 +285,7 @@ class RedisResumableStorage(RedisStore):
                         except MalformedChunkError as error:
                             self._errors.report(error)
                             continue
-                        from_sequence = stored.sequence
+                        after = stored.position
                         await self._call(callback, stored)
                         if handle.called:
                             return

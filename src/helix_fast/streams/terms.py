@@ -2,25 +2,77 @@
 
 from __future__ import annotations
 
+import secrets
+import string
+from typing import Final, NamedTuple
+
+_FIRST: Final = string.ascii_lowercase
+_OTHERS: Final = string.digits + string.ascii_lowercase
+
+
+def new_tag() -> str:
+    """The tag of a term that may begin: a letter, then three letters or digits."""
+    return secrets.choice(_FIRST) + "".join(secrets.choice(_OTHERS) for _ in range(3))
+
+
+class TermKey(NamedTuple):
+    """Number and tag of a term, as text: what no term of another branch of history shares."""
+
+    number: str
+    tag: str
+
+    @property
+    def text(self) -> str:
+        """What a position's ``term`` has: empty where there is no tag, as nothing could be recognised by it."""
+        return self.number + self.tag if self.tag else ""
+
+    @property
+    def comparable(self) -> TermKey:
+        """Itself, or ``NO_TERM`` where there is no tag."""
+        return self if self.tag else NO_TERM
+
+
+NO_TERM: Final = TermKey("", "")
+
+
+def term_key(text: str) -> TermKey:
+    """The key that a position's ``term`` prints."""
+    number = text[: next((at for at, char in enumerate(text) if char.isalpha()), len(text))]
+    return TermKey(number, text[len(number) :])
+
+
+class _Term(NamedTuple):
+    number: int
+    first: int
+    before: int
+    tag: str
+
+
+KEPT_TERMS: Final = 128
+"""So many terms are kept in the list at least."""
+
 
 class Terms:
-    """Term and first sequence of each term that still has entries, oldest first.
+    """The terms that a stream's log knows, oldest first; see ``stream_terms.lua``.
 
     Args:
-        text: ``"term:first,term:first"``, from the meta hash.
+        text: the list, from the meta hash.
         epoch: the life of the stream that they belong to.
         token: the fencing token of the writer, None: it has none.
 
     Attributes:
-        current: number of the last term.
+        current: number of the last term. key: its number and tag.
+        oldest: number of the first term of the list.
     """
 
-    __slots__ = ("_pairs", "current", "epoch", "token")
+    __slots__ = ("_terms", "current", "epoch", "key", "oldest", "token")
 
     def __init__(self, text: str, epoch: str, token: int | None = None) -> None:
-        pairs = [pair.split(":") for pair in text.split(",")]
-        self._pairs = [(int(term), int(first)) for term, first in pairs]
-        self.current: int = self._pairs[-1][0]
+        self._terms = [_parse(element) for element in text.split(",")]
+        last = self._terms[-1]
+        self.current: int = last.number
+        self.oldest: int = self._terms[0].number
+        self.key: TermKey = TermKey(str(last.number), last.tag)
         self.epoch: str = epoch
         self.token: int | None = token
 
@@ -29,7 +81,44 @@ class Terms:
 
         Entries before the first term were written by plain XADD and have ids of any kind.
         """
-        for term, first in reversed(self._pairs):
-            if first <= sequence:
-                return b"%d-%d" % (term, sequence)
+        for term in reversed(self._terms):
+            if term.first <= sequence:
+                return b"%d-%d" % (term.number, sequence)
         return None
+
+    def key_of(self, number: int) -> TermKey:
+        """The key of the term of that number; ``NO_TERM`` where the list does not have it."""
+        for term in reversed(self._terms):
+            if term.number == number:
+                return TermKey(str(number), term.tag)
+        return NO_TERM
+
+    def key_at(self, sequence: int) -> TermKey:
+        """The key of the term in which chunk ``sequence`` is; ``NO_TERM`` where it is older than the list."""
+        for term in reversed(self._terms):
+            if term.first <= sequence:
+                return TermKey(str(term.number), term.tag)
+        return NO_TERM
+
+    def part(self, one: bytes, other: bytes) -> bool:
+        """Whether two ids are of different terms. Ids by plain XADD are of none."""
+        number, another = one.partition(b"-")[0], other.partition(b"-")[0]
+        return number != another and self.key_of(int(number or 0)) != self.key_of(int(another or 0))
+
+    def end_of(self, key: TermKey, last: int) -> int | None:
+        """Sequence of the last chunk that is stored of a term; ``last`` is that of the stream.
+
+        None: nothing of the term is stored, as it is of a branch of history that was lost. A term that is older than
+        all of a full list may have been pruned: it counts as stored.
+        """
+        for at, term in enumerate(self._terms):
+            if term.tag == key.tag and str(term.number) == key.number:
+                return self._terms[at + 1].before if at + 1 < len(self._terms) else last
+        pruned = len(self._terms) >= KEPT_TERMS and int(key.number) < self._terms[0].number
+        return last if pruned else None
+
+
+def _parse(element: str) -> _Term:
+    number, first, *rest = element.split(":")
+    before, tag = rest or (int(first) - 1, "")  # written before terms had tags
+    return _Term(int(number), int(first), int(before), tag)

@@ -149,10 +149,10 @@ class WriteBuffer:
         self.acknowledged += batch.count
         return batch
 
-    def withdraw_unsent(self) -> list[Write]:
+    def withdraw_unsent(self, *, refused: bool = False) -> list[Write]:
         """Take the chunks of awaited writes out of the batches that were never sent.
 
-        The batch in flight stays, since it may be stored, and so do chunks that nobody waits for.
+        The batch in flight stays, since it may be stored, unless it was ``refused``. Chunks that nobody waits for stay.
 
         Returns:
             The writes that were withdrawn (``lost`` counts their chunks) and those that wait for the batch in flight.
@@ -162,6 +162,9 @@ class WriteBuffer:
         if self.in_flight is not None:
             writes.update((id(write), write) for write, _count, _end in self.in_flight.writes)
         unsent = list(self.batches)
+        if refused and self.in_flight is not None:
+            unsent.insert(0, self.in_flight)
+            self.in_flight = None
         self.batches.clear()
         for batch in unsent:
             for write, count, _end in batch.writes:

@@ -90,7 +90,8 @@ class Hub(Link):
             done, _ = await asyncio.wait([channel.confirmed], timeout=2 * self.timeout)
             if not done:
                 raise StoreTimeoutError(f"{self.target} confirmed no subscription in {2 * self.timeout:g} s")
-            channel.confirmed.result()
+            for confirmed in done:
+                confirmed.result()  # of a channel that was joined anew meanwhile the next one is due: resync tells
         except BaseException:
             self.unsubscribe(name, subscriber)
             raise

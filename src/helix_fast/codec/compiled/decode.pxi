@@ -255,8 +255,8 @@ def decode_texts(ChunkEncoder encoder not None, body, last, after, make):
     return span.first, chunks, others
 
 
-def number_chunks(make, chunks, first, epoch):
-    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple."""
+def number_chunks(make, chunks, first, epoch, term):
+    """`[make((chunk, sequence, epoch, term)), ...]` for a subclass of tuple."""
     cdef uint64_t sequence = u64(first, "first")
     cdef PyTypeObject* type_of = <PyTypeObject*> make
     cdef list found = []
@@ -264,7 +264,7 @@ def number_chunks(make, chunks, first, epoch):
     cdef bint plain
     if not isinstance(chunks, list):
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
-    # No __new__ is called and there is no dict: the object is its three items, which are set here.
+    # No __new__ is called and there is no dict: the object is its four items, which are set here.
     if (
         not (PyType_Check(make) and PyType_IsSubtype(type_of, <PyTypeObject*> tuple))
         or make.__basicsize__ != tuple.__basicsize__ or make.__dictoffset__
@@ -272,9 +272,9 @@ def number_chunks(make, chunks, first, epoch):
         raise TypeError("make must be a subclass of tuple without attributes")
     if <uint64_t> PyList_GET_SIZE(chunks) > UINT64_MAX - sequence:
         raise OverflowError(f"the last sequence is above {UINT64_MAX}")
-    plain = not PyObject_IS_GC(epoch)
+    plain = not PyObject_IS_GC(epoch) and not PyObject_IS_GC(term)
     for chunk in <list> chunks:
-        values = PyType_GenericAlloc(type_of, 3)
+        values = PyType_GenericAlloc(type_of, 4)
         helix_forget_hash(values)
         number: object = sequence
         Py_INCREF(chunk)
@@ -283,6 +283,8 @@ def number_chunks(make, chunks, first, epoch):
         PyTuple_SET_ITEM(values, 1, number)
         Py_INCREF(epoch)
         PyTuple_SET_ITEM(values, 2, epoch)
+        Py_INCREF(term)
+        PyTuple_SET_ITEM(values, 3, term)
         # It cannot be part of a reference cycle: one object less for the garbage collector.
         if not PyObject_IS_GC(chunk) and plain:
             PyObject_GC_UnTrack(values)

@@ -40,8 +40,8 @@ def decode_texts(
     return first, chunks, chunks.count(None)
 
 
-def number_chunks(make: Any, chunks: object, first: int, epoch: object) -> list[Any]:
-    """`[make((chunk, sequence, epoch)), ...]` for a subclass of tuple."""
+def number_chunks(make: Any, chunks: object, first: int, epoch: object, term: object) -> list[Any]:
+    """`[make((chunk, sequence, epoch, term)), ...]` for a subclass of tuple."""
     first = u64(first, "first")
     if not isinstance(chunks, list):
         raise TypeError(f"chunks must be a list, not {type(chunks).__name__}")
@@ -49,7 +49,7 @@ def number_chunks(make: Any, chunks: object, first: int, epoch: object) -> list[
         raise TypeError("make must be a subclass of tuple without attributes")
     if len(chunks) > U64_MAX - first:
         raise OverflowError(f"the last sequence is above {U64_MAX}")
-    return [tuple.__new__(make, (chunk, sequence, epoch)) for sequence, chunk in enumerate(chunks, first)]
+    return [tuple.__new__(make, (chunk, sequence, epoch, term)) for sequence, chunk in enumerate(chunks, first)]
 
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:

@@ -26,7 +26,7 @@ local name = ARGV[1] == 'ended' and 'output' or 'error'
 local last = field(top[2], 'sequence') or '0'
 redis.call('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', ARGV[1], name, ARGV[2])
 redis.call('HSET', KEYS[2], 'status', ARGV[1], name, ARGV[2], 'updatedAt', ARGV[5])
-redis.call('HDEL', KEYS[2], 'leases')
+redis.call('HDEL', KEYS[2], 'leases', 'leaseMs')
 if token ~= '' then redis.call('HSET', KEYS[2], 'fence', token) end
 redis.call('DEL', KEYS[3])
 local ttl = tonumber(ARGV[4])

@@ -1,4 +1,5 @@
--- Open a stream for writing: create it, join its term, or take it over with a larger fencing token.
+-- Open a stream for writing: create it, join its term, take it over with a larger fencing token, or begin a term where the
+-- server's history is another one.
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
 -- ARGV[1] producer      name of the process among the holders of the lease
@@ -7,8 +8,14 @@
 -- ARGV[4] ttl           seconds, '0' to keep
 -- ARGV[5] publish       PUBLISH or SPUBLISH
 -- ARGV[6] channel       of pushes to readers
+-- ARGV[7] tag           of a term that begins here: letters and digits, made at random
+-- ARGV[8] number        of the term that this process knows of the stream, '' for none
+-- ARGV[9] number's tag
+-- ARGV[10] seen         largest sequence that it knows of that term, '0' for none
+-- ARGV[11] its epoch     of another life of the stream the rest says nothing
 --
--- Reply: {'open', term, epoch, last, terms, stop ('0'/'1'), reason, status} | {'closed', status} | {'stale', token seen}
+-- Reply: {'open', term, epoch, last, terms, stop ('0'/'1'), reason, status, fence ('' for none), history}
+-- | {'closed', status} | {'stale', token seen}
 -- Repeating it after a lost reply is safe: it finds what the first one made and joins it.
 
 -- include token_less
@@ -30,63 +37,61 @@ end
 
 -- include base36
 -- include stream_field
+-- include stream_terms
 
 -- 1. What is there
 local stream, meta, lease = KEYS[1], KEYS[2], KEYS[3]
-local writer, token, lease_ms, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local known = redis.call('HMGET', meta, 'status', 'term', 'epoch', 'terms', 'fence', 'stop', 'stopReason', 'leases')
+local writer, token, lease_ms, ttl, tag = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7]
+local known = redis.call('HMGET', meta, 'status', 'term', 'epoch', 'terms', 'fence', 'stop', 'stopReason', 'leases', 'history')
 local status, term, epoch, terms, fence = known[1], known[2], known[3], known[4], known[5]
 local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-local last = top and tonumber(field(top[2], 'sequence')) or tonumber(redis.call('HGET', meta, 'base')) or 0
+local base = top and tonumber(field(top[2], 'sequence')) or tonumber(redis.call('HGET', meta, 'base')) or 0
+local history = history_here()
 
 -- 2. Fencing comes first: a stale holder learns that it is one, whatever became of the stream
 if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
 if top and (status == 'ended' or status == 'failed') then return {'closed', status} end
 
-local function start_term(event)
-  local number = math.max(now, term and tonumber(term) + 1 or 0)
-  if top then number = math.max(number, tonumber(string.match(top[1], '^%d+')) + 1) end
-  term = string.format('%.0f', number)
-  redis.call('XADD', stream, term .. '-' .. string.format('%.0f', last), 'sequence', string.format('%.0f', last), 'event', event)
-  return number
-end
+local number, seen = ARGV[8], ARGV[10]
+if ARGV[11] ~= epoch then number, seen = '', '0' end
 
--- 3. Create, or take over
+-- 3. Create, take over, or begin a term for a new history
 if not (top and term) then
   -- no stream of ours: none at all, one written by plain XADD (its sequences go on), or a meta hash whose log was evicted
-  local number = start_term('open')
-  epoch = base36(number)
-  terms = term .. ':' .. string.format('%.0f', last + 1)
-  local created = iso(math.floor(now / 1000))
-  redis.call('HSET', meta, 'status', 'active', 'epoch', epoch, 'base', string.format('%.0f', top and 0 or last), 'createdAt', created,
+  term, terms = begin_term(stream, meta, 'open', top, term, '', ARGV[8], base, tag, history)
+  epoch = base36(tonumber(term)) .. string.lower(tag)
+  local time = redis.call('TIME')
+  local created = iso(time[1] * 1000 + math.floor(time[2] / 1000))
+  redis.call('HSET', meta, 'status', 'active', 'epoch', epoch, 'base', text(top and 0 or base), 'createdAt', created,
     'updatedAt', created)
-  redis.call('HDEL', meta, 'stop', 'stopReason', 'leases', 'error', 'output')
+  redis.call('HDEL', meta, 'stop', 'stopReason', 'leases', 'leaseMs', 'error', 'output')
   known[6], known[7], known[8], status = false, false, false, 'active'
-  redis.call('HSET', meta, 'term', term, 'terms', terms)
-elseif token ~= '' and fence and less(fence, token) or token ~= '' and not fence then
-  start_term('takeover')
-  local oldest = tonumber(string.match(redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1], '^%d+'))
-  local kept = {}
-  for old, first in string.gmatch(terms, '(%d+):(%d+)') do
-    if tonumber(old) >= oldest then kept[#kept + 1] = old .. ':' .. first end
-  end
-  kept[#kept + 1] = term .. ':' .. string.format('%.0f', last + 1)
-  terms = table.concat(kept, ',')
+elseif token ~= '' and (not fence or less(fence, token)) then
+  term, terms = begin_term(stream, meta, 'takeover', top, term, terms, number, seen, tag, history)
   known[8] = false
-  redis.call('HDEL', meta, 'leases')
+  redis.call('HDEL', meta, 'leases', 'leaseMs')
   redis.call('DEL', lease)
-  redis.call('HSET', meta, 'term', term, 'terms', terms)
   redis.call(ARGV[5], ARGV[6], '!')
+else
+  local unknown = number ~= '' and terms ~= '' and end_of(terms, number, ARGV[9]) == nil and tonumber(number) >= tonumber(term)
+  if another(known[9], history) or unknown then
+    term, terms = begin_term(stream, meta, 'history', top, term, terms, number, seen, tag, history)
+    respite(meta, lease)
+    redis.call(ARGV[5], ARGV[6], '!')
+  end
 end
-if token ~= '' then redis.call('HSET', meta, 'fence', token) end
+if token ~= '' then
+  redis.call('HSET', meta, 'fence', token)
+  fence = token
+end
+top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 
 -- 4. The producer's lease
 if lease_ms > 0 then
   local leases = known[8] or ''
   if not string.find(leases, writer, 1, true) then redis.call('HSET', meta, 'leases', leases .. writer .. ',') end
   if redis.call('PTTL', lease) < lease_ms then redis.call('SET', lease, writer, 'PX', lease_ms) end
+  if lease_ms > (tonumber(redis.call('HGET', meta, 'leaseMs')) or 0) then redis.call('HSET', meta, 'leaseMs', ARGV[3]) end
 end
 
 -- 5. Every key has its TTL from its first moment
@@ -94,4 +99,4 @@ if ttl > 0 then
   redis.call('EXPIRE', stream, ttl)
   redis.call('EXPIRE', meta, ttl)
 end
-return {'open', term, epoch, string.format('%.0f', last), terms, known[6] or '0', known[7] or '', status}
+return {'open', term, epoch, field(top[2], 'sequence'), terms, known[6] or '0', known[7] or '', status, fence or '', history}

@@ -8,18 +8,18 @@
 -- ARGV[5] longest   chunks that an entry has at most
 -- ARGV[6] publish   PUBLISH or SPUBLISH
 -- ARGV[7] channel   of pushes to readers
--- ARGV[8...]        pairs of (chunks in the entry, body of the entry)
+-- ARGV[8] tag       of a term that begins here: letters and digits, made at random
+-- ARGV[9...]        pairs of (chunks in the entry, body of the entry)
 --
 -- Reply: {'ok'} | {'none'} | {'closed', status} | {'stale', token seen} | {'conflict', expected sequence}
 -- Idempotent: chunks that are the stream's last already, byte for byte, are not added again.
 
 -- include stream_field
 -- include token_less
-
-local function text(n) return string.format('%.0f', n) end
+-- include stream_terms
 
 local stream, meta = KEYS[1], KEYS[2]
-local known = redis.call('HMGET', meta, 'status', 'term', 'terms', 'fence')
+local known = redis.call('HMGET', meta, 'status', 'term', 'terms', 'fence', 'history')
 local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 if not top or not known[2] then return {'none'} end
 local token, fence = ARGV[2], known[4]
@@ -29,7 +29,7 @@ if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
 -- begun since, and the stream may have ended: their entries have no chunks
 local function holder(sequence) -- the term of an entry that begins there
   local found
-  for number, begin in string.gmatch(known[3], '(%d+):(%d+)') do
+  for number, begin in string.gmatch(known[3], '(%d+):(%d+)[^,]*') do
     if tonumber(begin) <= sequence then found = number end
   end
   return found
@@ -37,10 +37,10 @@ end
 
 local first, last = tonumber(ARGV[1]), tonumber(field(top[2], 'sequence'))
 local total = 0
-for i = 8, #ARGV, 2 do total = total + ARGV[i] end
+for i = 9, #ARGV, 2 do total = total + ARGV[i] end
 if first + total - 1 == last then
   local same, at = true, first
-  for i = 8, #ARGV, 2 do
+  for i = 9, #ARGV, 2 do
     local id = (holder(at) or '0') .. '-' .. text(at)
     local entry = redis.call('XRANGE', stream, id, id)[1]
     if not entry or field(entry[2], 'chunk') ~= ARGV[i + 1] then same = false end
@@ -50,7 +50,7 @@ if first + total - 1 == last then
     for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 16)) do
       local body = field(entry[2], 'chunk')
       if body then
-        same = body == ARGV[9] or string.sub(body, -#ARGV[9] - 1) == '\n' .. ARGV[9]
+        same = body == ARGV[10] or string.sub(body, -#ARGV[10] - 1) == '\n' .. ARGV[10]
         break
       end
     end
@@ -60,27 +60,23 @@ end
 if known[1] == 'ended' or known[1] == 'failed' then return {'closed', known[1]} end
 if first ~= last + 1 then return {'conflict', text(last + 1)} end
 
--- 2. A larger token takes over, as in stream_open: writers of the terms before are refused from now on
+-- 2. A larger token takes over, as in stream_open: writers of the terms before are refused from now on. In another history of
+-- the server the chunks are of a term of their own
 local term, terms = known[2], known[3]
-if token ~= '' and (not fence or #fence < #token or #fence == #token and fence < token) then
-  local time = redis.call('TIME')
-  term = text(math.max(time[1] * 1000000 + time[2], tonumber(term) + 1))
-  redis.call('XADD', stream, term .. '-' .. text(last), 'sequence', text(last), 'event', 'takeover')
-  local oldest = tonumber(string.match(redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1], '^%d+'))
-  local kept = {}
-  for old, begin in string.gmatch(terms, '(%d+):(%d+)') do
-    if tonumber(old) >= oldest then kept[#kept + 1] = old .. ':' .. begin end
-  end
-  kept[#kept + 1] = term .. ':' .. text(last + 1)
-  terms = table.concat(kept, ',')
-  redis.call('HSET', meta, 'term', term, 'terms', terms, 'fence', token)
-  redis.call('HDEL', meta, 'leases')
+local history = history_here()
+if token ~= '' and (not fence or less(fence, token)) then
+  term, terms = begin_term(stream, meta, 'takeover', top, term, terms, '', '', ARGV[8], history)
+  redis.call('HSET', meta, 'fence', token)
+  redis.call('HDEL', meta, 'leases', 'leaseMs')
   redis.call('DEL', KEYS[3])
-  known[3] = terms
+elseif another(known[5], history) then
+  term, terms = begin_term(stream, meta, 'history', top, term, terms, '', '', ARGV[8], history)
+  respite(meta, KEYS[3])
 end
+known[3] = terms -- where `holder` looks
 
 -- 3. Append, and push in the same breath
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   local final = first + ARGV[i] - 1
   local id = term .. '-' .. text(first)
   redis.call('XADD', stream, id, 'chunk', ARGV[i + 1], 'sequence', text(final), 'writer', '-')

@@ -13,13 +13,20 @@
 -- ARGV[10] joined   what they are told, '' for nothing: that this reader has joined the channel of pushes
 -- ARGV[11] size      bytes of entries after which the page ends
 --
+-- ARGV[12] number    of the position's term, '' where it has none
+-- ARGV[13] tag       of the position's term
+-- ARGV[14] new tag   of a term that begins here: letters and digits, made at random
+-- ARGV[15] own       '1' where this reader was itself given the chunk at ARGV[1]
+--
 -- Reply: false where there is no stream | {'reset', epoch}
---   | {'page', epoch, base, status, error, 1 where the log goes on behind the page or false, entries}
+--   | {'page', epoch, base, status, error, 1 where the log goes on behind the page or false, entries, terms}
+--   | {'gap', epoch, resume, last, terms}: the position is not of this log; a reader that skips what is lost goes on after `resume`
 -- The status is 'lost' where the producer's loss was found and could not be written behind the log's top.
--- A producer whose lease ran out without an end is marked here, by the first who looks; so is a hole that a failover or a
--- restart left, so that the sequences in it are not given away again to chunks that this reader would take for seen.
+-- A producer whose lease ran out without an end is marked here, by the first reader that looks. Where this reader was given
+-- chunks that the log no longer holds, a term begins behind them.
 
 -- include stream_field
+-- include stream_terms
 
 local function number(text) -- decimal text as other readers understand it: foreign entries may have anything there
   return text and #text < 17 and string.match(text, '^%d+$') or '0'
@@ -39,29 +46,47 @@ end
 -- Before the page is read: what is appended behind it is pushed, or its writer has heard of this
 if ARGV[10] ~= '' then redis.pcall('PUBLISH', ARGV[9], ARGV[10]) end -- who may not publish may still read
 
-local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term', 'error')
+local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term', 'error', 'history')
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if not top then return false end
 if ARGV[3] ~= '' and known[1] and known[1] ~= ARGV[3] then return {'reset', known[1]} end
+local after, last = tonumber(ARGV[1]), tonumber(number(field(top[2], 'sequence')))
+-- an entry of another store may have any sequence, or none: it says nothing about a reader that goes on
+if ARGV[2] ~= '' and field(top[2], 'chunk') and not field(top[2], 'writer') then last = nil end
+local over = known[3] == 'ended' or known[3] == 'failed'
 
--- 1. A log that ends before what this reader has seen of it
-if ARGV[2] ~= '' and known[6] == string.match(ARGV[2], '^%d+') then
-  local term, first = string.match(top[1], '^(%d+)-(%d+)$')
-  local seen = tonumber(string.match(ARGV[2], '%d+$'))
-  if tonumber(term) < tonumber(known[6]) or term == known[6] and tonumber(first) < seen then
-    redis.call('XADD', KEYS[1], known[6] .. '-' .. ARGV[1], 'sequence', ARGV[1], 'event', 'hole', 'after',
-      number(field(top[2], 'sequence')))
-    top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+-- 1. A position of a lost branch: behind the end of its term, or of a term that this log never had
+local term, terms = known[6], known[4] or ''
+local ended = false
+if ARGV[12] ~= '' then ended = end_of(terms, ARGV[12], ARGV[13]) end
+local resume
+if ended == nil then
+  resume = math.min(after, last or after)
+elseif (ended or last or after) < after then
+  resume = ended or last
+end
+if resume then
+  local beyond = ended == false or ended == nil and tonumber(ARGV[12]) >= tonumber(term or 0)
+  if term and beyond and ARGV[15] == '1' and not over then
+    term, terms = begin_term(KEYS[1], KEYS[2], 'history', top, term, terms, ARGV[12], after, ARGV[14], history_here())
+    respite(KEYS[2], KEYS[3])
+    redis.call(ARGV[7], ARGV[8], '!')
   end
+  return {'gap', known[1] or '', text(resume), text(last or after), terms}
 end
 
 -- 2. A lost producer
-if known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 then
-  local last, reason = number(field(top[2], 'sequence')), 'the producer was lost'
+local history = known[5] and known[3] == 'active' and redis.call('EXISTS', KEYS[3]) == 0 and history_here()
+if history and another(known[8], history) then
+  term, terms = begin_term(KEYS[1], KEYS[2], 'history', top, term, terms, '', '', ARGV[14], history)
+  respite(KEYS[2], KEYS[3])
+  redis.call(ARGV[7], ARGV[8], '!')
+elseif history then
+  local final, reason = number(field(top[2], 'sequence')), 'the producer was lost'
   -- refused behind an entry of another store whose id is the largest there is
-  local added = redis.pcall('XADD', KEYS[1], '18446744073709551615-' .. last, 'sequence', last, 'event', 'lost', 'error', reason)
+  local added = redis.pcall('XADD', KEYS[1], '18446744073709551615-' .. final, 'sequence', final, 'event', 'lost', 'error', reason)
   redis.call('HSET', KEYS[2], 'status', 'failed', 'error', reason, 'updatedAt', ARGV[6])
-  redis.call('HDEL', KEYS[2], 'leases')
+  redis.call('HDEL', KEYS[2], 'leases', 'leaseMs')
   if tonumber(ARGV[5]) > 0 then
     redis.call('EXPIRE', KEYS[1], ARGV[5])
     redis.call('EXPIRE', KEYS[2], ARGV[5])
@@ -74,13 +99,13 @@ end
 local from = '-'
 if ARGV[2] ~= '' then
   from = '(' .. ARGV[2]
-elseif known[4] and tonumber(ARGV[1]) > 0 then
-  local wanted, term = ARGV[1] + 1, nil
-  for number, first in string.gmatch(known[4], '(%d+):(%d+)') do
-    if tonumber(first) <= wanted then term = number end
+elseif terms ~= '' and after > 0 then
+  local wanted, holder = after + 1, nil
+  for number, first in string.gmatch(terms, '(%d+):(%d+)[^,]*') do
+    if tonumber(first) <= wanted then holder = number end
   end
-  if term then
-    local id, count = term .. '-' .. string.format('%.0f', wanted), 1
+  if holder then
+    local id, count = holder .. '-' .. string.format('%.0f', wanted), 1
     -- plain XADD with '*' behind our entries makes ids below the sequences: then the holder is further back
     while id do
       local entries = redis.call('XREVRANGE', KEYS[1], id, '-', 'COUNT', count)
@@ -107,4 +132,4 @@ for i = 1, count do
     for _, value in ipairs(entries[i][2]) do size = size + #value end
   end
 end
-return {'page', known[1] or '', known[2] or '0', known[3] or 'active', known[7] or '', more, entries}
+return {'page', known[1] or '', known[2] or '0', known[3] or 'active', known[7] or '', more, entries, terms}

@@ -7,12 +7,14 @@
 -- ARGV[4] updated     ISO time for the reader's eye
 -- ARGV[5] publish     PUBLISH or SPUBLISH
 -- ARGV[6] channel     of pushes to readers
+-- ARGV[7] tag         of the term that begins: letters and digits, made at random
 --
 -- Reply: {'reset', epoch} | {'none'} | {'stale', token seen}. Idempotent by the operation.
 
 -- include stream_field
 -- include token_less
 -- include base36
+-- include stream_terms
 
 local stream, meta = KEYS[1], KEYS[2]
 local known = redis.call('HMGET', meta, 'term', 'epoch', 'fence', 'resetBy', 'createdAt')
@@ -22,15 +24,15 @@ if known[4] == ARGV[1] then return {'reset', known[2]} end
 local token, fence = ARGV[2], known[3]
 if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
 
-local time = redis.call('TIME')
-local number = math.max(time[1] * 1000000 + time[2], known[1] and tonumber(known[1]) + 1 or 0)
-local term, epoch = string.format('%.0f', number), base36(number)
 local last = field(top[2], 'sequence') or '0'
+local history = history_here()
 -- the key itself must go: an end entry's id would refuse everything after it
 redis.call('DEL', stream, meta, KEYS[3])
-redis.call('XADD', stream, term .. '-' .. last, 'sequence', last, 'event', 'reset')
-redis.call('HSET', meta, 'status', 'active', 'term', term, 'terms', term .. ':' .. string.format('%.0f', last + 1), 'epoch', epoch,
-  'base', last, 'resetBy', ARGV[1], 'createdAt', known[5] or ARGV[4], 'updatedAt', ARGV[4])
+local ended = { string.gsub(top[1], '^18446744073709551615', '0'), top[2] }
+local term = begin_term(stream, meta, 'reset', ended, known[1], '', '', '', ARGV[7], history)
+local epoch = base36(tonumber(term)) .. string.lower(ARGV[7])
+redis.call('HSET', meta, 'status', 'active', 'epoch', epoch, 'base', last, 'resetBy', ARGV[1], 'createdAt', known[5] or ARGV[4],
+  'updatedAt', ARGV[4])
 if token ~= '' then fence = token end
 if fence then redis.call('HSET', meta, 'fence', fence) end
 local ttl = tonumber(ARGV[3])

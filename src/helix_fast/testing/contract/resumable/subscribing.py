@@ -221,7 +221,7 @@ async def test_closing_the_storage_ends_its_subscriptions(storage: ResumableStor
 async def test_bad_arguments_are_refused(storage: ResumableStorage) -> None:
     with pytest.raises(InvalidIdError):
         storage.subscribe("a{", Heard())
-    for odd in (-1, 1.5, "0", True):
+    for odd in (-1, 1.5, "0x", True):
         with pytest.raises(InvalidArgumentError):
             storage.subscribe("s", Heard(), from_sequence=odd)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError):
