@@ -350,6 +350,8 @@ class Run:
                 await writer.flush()
             except StreamError as refusal:
                 failure = refusal
+        if isinstance(failure, StreamClosedError) and failure.stream_id == writer.stream_id:
+            raise failure  # others were told that this worker is gone: so it is, and the run can be begun again
         error = None if failure is None else describe(failure)
         status = "failed" if error is not None else "completed" if self._interrupted is None else "interrupted"
         await self.settings.state.finish_run(
@@ -377,7 +379,7 @@ class Run:
     async def _give_up(self, cause: BaseException) -> None:
         """The worker leaves the run without an end: let readers know, where no successor has told them yet."""
         assert self._writer is not None
-        if isinstance(cause, (LockLostError, *_SUPERSEDED)):
+        if isinstance(cause, (LockLostError, StreamClosedError, *_SUPERSEDED)):
             loss = lost(cause)
             loss.__cause__ = cause
             self._settle(error=loss)
