@@ -38,7 +38,7 @@ async def scripted(message: Any, context: RunContext) -> AsyncIterator[Any]:
         if number % 8 == 7:
             tokens = {"prompt": 1, "completion": 1}
             yield {"kind": "tokens", "model": "m", "tokens": tokens, "id": f"{context.session_id}-{number}"}
-        await asyncio.sleep(random.uniform(0, 0.004))
+        await asyncio.sleep(random.uniform(0, 0.02))
     yield Messages([{"role": "assistant", "content": "done"}])
     yield Output(CHUNKS)
 
@@ -90,7 +90,7 @@ def crowd(url: str, workers: int, sessions: int, kills: int, seed: int) -> None:
     children = [fork(lambda: work(url, sessions)) for _ in range(workers)]
     killed = 0
     while killed < kills:
-        time.sleep(chance.uniform(0.02, 0.4))
+        time.sleep(chance.uniform(0.02, 0.2))
         victim = chance.choice(children)
         if os.waitpid(victim, os.WNOHANG) != (0, 0):
             children.remove(victim)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .adapter import AgentAdapter
 from .context import RunContext
 from .executor import AgentExecutor
@@ -9,14 +12,35 @@ from .functions import FunctionAdapter
 from .handle import RunHandle
 from .items import Messages, Output, RunItem, RunResult
 
+if TYPE_CHECKING:
+    from .langgraph import LangGraphAdapter
+    from .openai_agents import OpenAIAgentsAdapter
+    from .pydantic_ai import PydanticAIAdapter
+
 __all__ = [
     "AgentAdapter",
     "AgentExecutor",
     "FunctionAdapter",
+    "LangGraphAdapter",
     "Messages",
+    "OpenAIAgentsAdapter",
     "Output",
+    "PydanticAIAdapter",
     "RunContext",
     "RunHandle",
     "RunItem",
     "RunResult",
 ]
+
+_FRAMEWORKS = {
+    "LangGraphAdapter": "langgraph",
+    "OpenAIAgentsAdapter": "openai_agents",
+    "PydanticAIAdapter": "pydantic_ai",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A framework is imported when its adapter is asked for.
+    if name in _FRAMEWORKS:
+        return getattr(import_module(f".{_FRAMEWORKS[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
