@@ -47,12 +47,12 @@ _chosen = None
 if os.environ.get("HELIX_FAST_PURE") != "1":
     try:
         _chosen = import_module("helix_fast._codec")
-    except ImportError as why:
+    except ImportError as _why:
         # Logged here too: pip hides the output of a build that succeeds.
         logging.getLogger("helix_fast").warning(
             "the compiled codec is missing (%s); the plain Python one is used, which is slower. To get it, "
             "install with a C compiler and the Python headers. HELIX_FAST_PURE=1 switches this warning off",
-            why,
+            _why,
         )
 ACCELERATED = _chosen is not None
 """Whether the names here are those of the compiled codec."""

@@ -28,6 +28,7 @@ from helix_fast.errors import (
 from helix_fast.flag import Flag
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.binding import cancel
+from helix_fast.transport.observer import Span
 from helix_fast.transport.topology import Topology
 
 from .acknowledged import Acknowledged
@@ -99,6 +100,12 @@ class Appender(codec.FastAppend):
 
     failed: FailedWrites
     trouble: Trouble | None
+    state: State
+    numbered: int
+    generation: int
+    assisted_batches: int
+    trimmed: int
+    observed: Span | None
 
     def __init__(
         self,

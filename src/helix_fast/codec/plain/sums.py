@@ -53,11 +53,13 @@ class Group:
     def __init__(self) -> None:
         self.count: int = 0
         self.integers: list[int] = [0] * INTEGERS
-        self.whole_count = self.whole_sum = 0
+        self.whole_count: int = 0
+        self.whole_sum: int = 0
         self.low: int | None = None
         self.high: int | None = None
         self.real_count: int = 0
-        self.real_sum = self.real_rest = 0.0
+        self.real_sum: float = 0.0
+        self.real_rest: float = 0.0
         self.real_low: float | None = None
         self.real_high: float | None = None
 

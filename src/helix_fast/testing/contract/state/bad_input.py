@@ -13,9 +13,16 @@ from helix_fast.state.schema import AgentState, MergeChanges, StagedChanges, Sub
 NAN = float("nan")
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
-DEEP: Any = {}
-for _ in range(900):
-    DEEP = {"in": DEEP}
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"in": value}
+    return value
+
+
+DEEP: Any = nested(900)
 
 
 class Unshowable:
