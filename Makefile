@@ -31,6 +31,9 @@ COMPILED := $(VENV)/.compiled
 CODEC := $(wildcard src/helix_fast/*.pyx src/helix_fast/*.pxd src/helix_fast/codec/compiled/*.pxi)
 CODE_DIRS := src tests $(wildcard benchmarks examples)
 
+# Set in many containers; with it, each of the many Python processes of a run compiles every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := test
 .PHONY: demo test test-quick test-web coverage test-servers fuzz lint bench bench-quick growth docs wheel build clean
 

@@ -31,7 +31,8 @@ Factory = Callable[..., Any]
 SERVERS = {"embedded_server", "fresh_server", "fault_proxy", "cluster", "helix_server", "helix_cluster"}
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
-settings.register_profile("helix", print_blob=True, deadline=None)
+settings.register_profile("helix", print_blob=True, deadline=None, max_examples=20)
+settings.register_profile("thorough", settings.get_profile("helix"), max_examples=200)
 settings.load_profile("helix")
 
 
@@ -64,7 +65,9 @@ class _Loop:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the loop that `--loop` names."""
+    """Take the loop that `--loop` names, and the number of examples before a test is imported."""
+    if config.getoption("--thorough"):
+        settings.load_profile("thorough")
     if config.getoption("--loop"):
         config.pluginmanager.register(_Loop())
 

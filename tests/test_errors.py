@@ -103,6 +103,7 @@ def fail_with(name: str) -> None:
     raise example(getattr(errors, name))
 
 
+@pytest.mark.slow
 def test_errors_arrive_through_a_process_pool() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         waiting = {kind: pool.submit(fail_with, kind.__name__) for kind in CLASSES}

@@ -24,7 +24,7 @@ async def test_a_flag_is_an_event_that_is_true_when_it_is_set() -> None:
     assert not flag.is_set()
 
 
-@pytest.mark.parametrize("url", ["memory://", "embedded://"])
+@pytest.mark.parametrize("url", ["memory://", pytest.param("embedded://", marks=pytest.mark.server)])
 async def test_a_writer_that_is_asked_to_stop_can_tell_by_an_if(url: str) -> None:
     async with connect(url) as helix:
         writer = await helix.streams.create_writer("s", "agent")
@@ -34,7 +34,7 @@ async def test_a_writer_that_is_asked_to_stop_can_tell_by_an_if(url: str) -> Non
         assert writer.stop_requested
 
 
-@pytest.mark.parametrize("url", ["memory://", "embedded://"])
+@pytest.mark.parametrize("url", ["memory://", pytest.param("embedded://", marks=pytest.mark.server)])
 async def test_a_holder_that_has_lost_its_lock_can_tell_by_an_if(url: str) -> None:
     async with connect(url) as helix:
         lock = await helix.locks.acquire("s", ttl_ms=600_000)

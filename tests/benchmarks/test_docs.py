@@ -77,6 +77,7 @@ def test_numbers_of_a_run_replace_those_between_the_markers_and_nothing_else(tmp
     assert page.read_text("utf-8") == text
 
 
+@pytest.mark.slow
 def test_growth_is_written_with_its_chart(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page, file = page_of(tmp_path), tmp_path / "growth.json"
@@ -106,6 +107,7 @@ def test_documentation_has_every_place_that_a_run_fills() -> None:
         text = pages.replace(text, name, "")
 
 
+@pytest.mark.slow
 def test_runner_fills_the_page_and_tells_what_the_projection_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

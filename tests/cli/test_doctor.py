@@ -199,6 +199,7 @@ def test_help_of_a_command_has_examples_with_options_that_it_has(name: str) -> N
             assert option in options
 
 
+@pytest.mark.slow
 def test_shell_completion_knows_commands_and_options(tmp_path: Path) -> None:
     """As bash calls it; and what --install-completion puts into a home directory."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helix_fast.testing.servers import ServerProcess, free_port
-from tests.support.cli import command
+from tests.support.cli import command, new_interpreter
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -40,6 +40,7 @@ def test_url_that_is_none_is_told_with_the_schemes_that_work(url: str) -> None:
     assert_one_line(command("demo", "--url", url), "embedded://")
 
 
+@pytest.mark.server
 async def test_wrong_password_is_told_and_not_shown(short_path: Path) -> None:
     server = ServerProcess(short_path, tcp=True, options={"requirepass": "right-one"})
     await server.start()
@@ -79,6 +80,7 @@ def test_missing_server_program_is_told_with_what_to_install() -> None:
     assert_one_line(command("demo", env={"HELIX_FAST_SERVER": "no-such-server"}), "no-such-server")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_missing_package_of_the_command_line_is_told_with_what_to_install(package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from helix_fast.cli import main; main()"
@@ -86,6 +88,7 @@ def test_missing_package_of_the_command_line_is_told_with_what_to_install(packag
     assert_one_line(done, "pip install 'helix-fast[cli]'")
 
 
+@pytest.mark.slow
 def test_version_is_told() -> None:
-    done = command("--version")
+    done = new_interpreter("--version")
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "helix-fast", "")

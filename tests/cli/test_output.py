@@ -11,7 +11,7 @@ import pytest
 
 from helix_fast import connect
 from helix_fast.cli.output import counted, print_json
-from tests.support.cli import command
+from tests.support.cli import command, new_interpreter
 
 CONTROLS = "a\x1b[31m\x9b2J\u202eb\x7fc\u2028\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -48,7 +48,7 @@ async def test_control_characters_of_a_model_do_not_reach_the_terminal(server_ur
 def test_demo_ends_well_in_an_encoding_without_arrows(encoding: str, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("Some words, to be streamed by one agent. " * 20, "utf-8")
-    done = command("demo", "--sessions", "1", "--text", str(text), env=ENCODINGS[encoding])
+    done = new_interpreter("demo", "--sessions", "1", "--text", str(text), env=ENCODINGS[encoding])
     assert done.returncode == 0, done.stderr
     assert "latency write -> read, p50" in done.stdout
     assert done.stderr == ""

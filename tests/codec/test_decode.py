@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from helix_fast.errors import MalformedChunkError
 from helix_fast.streams.chunks import LineDecoder, TextDeltaChunk, ToolStartChunk, decode_chunk, encode_chunk
-from tests.codec.twins import U64_MAX, assert_same, compared, examples, on_each_twin, texts
+from tests.codec.twins import U64_MAX, assert_same, compared, on_each_twin, texts
 
 agents = st.one_of(texts, st.sampled_from(["", "a", 'b","timestamp":1', "\U0001f600"]))
 stamps = st.one_of(st.integers(0, 10**16 - 1), st.integers(0, 20))
 
 
 @on_each_twin
-@examples
 @given(agent=agents, kind=st.none() | agents, pieces=st.lists(st.tuples(texts, stamps), min_size=1, max_size=20))
 def test_lines_that_an_encoder_wrote_come_back_as_msgspec_reads_them(codec, agent, kind, pieces) -> None:
     encoder = codec.ChunkEncoder(agent, kind)
@@ -122,7 +121,6 @@ def test_what_an_encoder_did_not_write_is_left_to_others(codec, line) -> None:
 
 
 @compared
-@examples
 @given(agent=agents, pieces=st.lists(texts, min_size=1, max_size=4), at=st.integers(0, 400), byte=st.integers(0, 255))
 def test_both_codecs_read_damaged_lines_alike(agent, pieces, at, byte) -> None:
     from helix_fast import _codec
@@ -172,7 +170,6 @@ def entry(last: int, *lines: bytes, **other: bytes) -> list[Any]:
 
 
 @on_each_twin
-@examples
 @given(sizes=st.lists(st.integers(1, 4), max_size=10), before=st.integers(0, 5), stop=st.integers(0, 10))
 def test_entries_are_taken_as_far_as_they_follow_one_another(codec, sizes, before, stop) -> None:
     page, last, lines = [], before, []

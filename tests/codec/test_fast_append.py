@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helix_fast.codec.states import State
 from tests.codec.append_doubles import Buffer, Lane, Topology, Waiting
-from tests.codec.twins import TWINS, compared, examples, on_each_twin
+from tests.codec.twins import TWINS, compared, on_each_twin
 
 
 def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: float = 0.0) -> tuple[Any, list[Any]]:
@@ -134,7 +134,6 @@ def outcome(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
 
 
 @compared
-@examples
 @given(
     program=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=40),
     lane=st.booleans(),

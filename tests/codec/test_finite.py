@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codec.twins import assert_same, compared, examples, on_each_twin
+from tests.codec.twins import assert_same, compared, on_each_twin
 
 NAN, INF = float("nan"), float("inf")
 
@@ -156,7 +156,6 @@ def is_clean(value: object) -> bool:
 
 
 @on_each_twin
-@examples
 @given(value=trees)
 def test_only_clean_values_pass(codec, value) -> None:
     if is_clean(value):
@@ -167,7 +166,6 @@ def test_only_clean_values_pass(codec, value) -> None:
 
 
 @compared
-@examples
 @given(value=trees)
 def test_twins_find_the_same_fault(value) -> None:
     assert_same("check_finite", value)

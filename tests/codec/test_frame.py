@@ -14,7 +14,6 @@ from tests.codec.twins import (
     U64_MAX,
     assert_same,
     compared,
-    examples,
     numbers,
     on_each_twin,
     outcome,
@@ -39,7 +38,6 @@ def read_back(frame: bytes) -> list[bytes]:
 
 
 @on_each_twin
-@examples
 @given(
     key=blobs,
     term=u64s,
@@ -95,7 +93,6 @@ def test_a_framer_serves_many_appends(codec) -> None:
 
 
 @on_each_twin
-@examples
 @given(
     channel=blobs, command=st.sampled_from([b"PUBLISH", b"SPUBLISH"]), term=u64s, ends=st.tuples(u64s, u64s), body=blobs
 )
@@ -136,7 +133,6 @@ def test_xadd_refuses_what_is_no_append(codec, arguments, error) -> None:
 
 
 @compared
-@examples
 @given(
     term=numbers,
     first=numbers,
@@ -176,7 +172,6 @@ def as_sent(value: object) -> bytes:
 
 
 @on_each_twin
-@examples
 @given(arguments=st.lists(arguments_of_commands, min_size=1, max_size=12))
 def test_a_command_is_read_back_as_its_arguments(codec, arguments) -> None:
     expected = [as_sent(argument) for argument in arguments]
@@ -261,7 +256,6 @@ def test_payload_at_the_edges_is_read(codec) -> None:
 
 
 @compared
-@examples
 @given(payload=st.one_of(blobs, st.from_regex(rb"\A[0-9+ ]{0,22}[-:]?[0-9]{0,22}[:-]?[0-9]{0,22}\n?.{0,5}\Z")))
 def test_twins_read_or_refuse_payloads_alike(payload) -> None:
     assert_same("parse_push", payload)

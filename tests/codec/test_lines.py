@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codec.twins import U64_MAX, assert_same, compared, examples, numbers, on_each_twin, texts
+from tests.codec.twins import U64_MAX, assert_same, compared, numbers, on_each_twin, texts
 
 lines_of_json = st.lists(texts.map(msgspec.json.encode), min_size=1, max_size=30)
 
 
 @on_each_twin
-@examples
 @given(lines=lines_of_json, before=st.integers(0, 50) | st.just(U64_MAX), after=st.integers(0, 100), data=st.data())
 def test_lines_after_a_sequence_are_those_not_yet_seen(codec, lines, before, after, data) -> None:
     last = min(before + len(lines), U64_MAX)
@@ -73,7 +72,6 @@ def test_lines_are_owned_by_their_list_alone(codec) -> None:
 
 
 @compared
-@examples
 @given(
     body=st.binary(max_size=30) | st.text("a\n", max_size=20).map(str.encode) | st.text(), last=numbers, after=numbers
 )

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.codec.test_rollup_twins import exported, many, twins_of
-from tests.codec.twins import TWINS, compared, examples, on_each_twin, outcome
+from tests.codec.twins import TWINS, compared, on_each_twin, outcome
 
 LARGE = 2**70
 EDGES = [0, 1, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64, LARGE, 10**30, -1, 1 - 2**62, -(2**62), -(2**63), -LARGE]
@@ -73,7 +73,6 @@ def test_restored_rollup_has_every_sum_and_goes_on_alike(codec: Any, sums: Calla
 
 
 @on_each_twin
-@examples
 @given(many, many)
 def test_any_rollup_is_restored_to_the_last_bit(codec: Any, entries: list[bytes], more: list[bytes]) -> None:
     assert_goes_on_alike(codec, entries, more, lambda rollup: rollup.export())
@@ -116,7 +115,6 @@ def test_restored_rollup_keeps_nothing_of_what_it_was_given(codec: Any) -> None:
 
 
 @compared
-@examples
 @given(many)
 def test_what_one_twin_exports_the_other_restores(entries: list[bytes]) -> None:
     plain, compiled = twins_of(entries)
@@ -201,7 +199,6 @@ def test_numbers_that_no_entries_add_up_to_are_refused(codec: Any, at: int, wron
 
 
 @compared
-@examples
 @given(many, st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(WRONG)), min_size=1, max_size=3))
 def test_both_restore_or_refuse_the_same(entries: list[bytes], changes: list[tuple[Any, Any]]) -> None:
     sums = through_json(twins_of(SOME + entries)[0])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codec.twins import TWINS, compared, examples
+from tests.codec.twins import TWINS, compared
 
 TOKENS = '{"kind":"tokens","id":%s,"model":%s,"tokens":{"details":{"a":%s},"prompt":%s,"total":%s},"timestamp":%s}'
 TOOL = '{"kind":"tool","id":%s,"toolName":%s,"durationMs":%s,"success":%s,"tokens":{"prompt":%s}}'
@@ -87,7 +87,6 @@ def both(entries: list[bytes]) -> list[str]:
 
 
 @compared
-@examples
 @given(alike())
 def test_both_add_up_entries_alike_the_same(entries: list[bytes]) -> None:
     plain, compiled = both(entries)

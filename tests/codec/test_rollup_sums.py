@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helix_fast.usage.rollup_schema import CallTotals, CustomTotals, TokenTotals, UsageRollup, build_rollup
-from tests.codec.twins import examples, on_each_twin
+from tests.codec.twins import on_each_twin
 
 
 def summed(codec: Any, *entries: dict[str, Any] | bytes) -> UsageRollup:
@@ -82,7 +82,6 @@ COUNTS = st.fixed_dictionaries(
 
 
 @on_each_twin
-@examples
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), COUNTS), max_size=8))
 def test_buckets_never_overlap(codec: Any, calls: list[tuple[str, dict[str, int]]]) -> None:
     rollup = summed(codec, *(tokens(model, **counts) for model, counts in calls))
@@ -96,7 +95,6 @@ def test_buckets_never_overlap(codec: Any, calls: list[tuple[str, dict[str, int]
 
 
 @on_each_twin
-@examples
 @given(COUNTS)
 def test_each_part_stands_inside_or_beside_its_whole(codec: Any, counts: dict[str, int]) -> None:
     found = summed(codec, tokens(**counts)).tokens

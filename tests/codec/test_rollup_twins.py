@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codec.twins import TWINS, compared, examples, on_each_twin
+from tests.codec.twins import TWINS, compared, on_each_twin
 
 names = st.one_of(
     st.sampled_from(["gpt-4o", "claude", "", "unknown", 'quo"ted', "new\nline", "é", "\U0001f600", "\ud800", "kind"]),
@@ -90,7 +90,6 @@ def twins_of(entries: list[bytes]) -> list[Any]:
 
 
 @compared
-@examples
 @given(many)
 def test_both_add_up_the_same(entries: list[bytes]) -> None:
     plain, compiled = twins_of(entries)
@@ -100,7 +99,6 @@ def test_both_add_up_the_same(entries: list[bytes]) -> None:
 
 
 @compared
-@examples
 @given(many, many, st.booleans())
 def test_both_continue_merge_and_copy_the_same(first: list[bytes], second: list[bytes], onto_itself: bool) -> None:
     results = []
@@ -113,7 +111,6 @@ def test_both_continue_merge_and_copy_the_same(first: list[bytes], second: list[
 
 
 @compared
-@examples
 @given(
     many,
     st.one_of(st.none(), st.lists(kinds.filter(bool).map(lambda kind: kind.encode("utf-8", "surrogatepass")))),
@@ -129,7 +126,6 @@ def test_both_select_the_same(
 
 
 @on_each_twin
-@examples
 @given(many, many)
 def test_a_rollup_continued_is_the_rollup_of_all(codec: Any, first: list[bytes], second: list[bytes]) -> None:
     whole, continued = codec.Rollup(), codec.Rollup()

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codec.twins import TWINS, U64_MAX, compared, examples, numbers, on_each_twin, outcome
+from tests.codec.twins import TWINS, U64_MAX, compared, numbers, on_each_twin, outcome
 
 counts = st.integers(1, 50) | st.integers(1, U64_MAX)
 
 
 @on_each_twin
-@examples
 @given(
     last=st.integers(0, 10) | st.integers(U64_MAX - 60, U64_MAX),
     steps=st.lists(
@@ -117,7 +116,6 @@ def test_sequences_end_at_64_bits(codec) -> None:
 
 
 @on_each_twin
-@examples
 @given(after=st.integers(0, 30), entries=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12)), max_size=40))
 def test_window_takes_each_sequence_once_and_in_order(codec, after, entries) -> None:
     window = codec.Window(after)
@@ -179,7 +177,6 @@ def test_window_refuses_what_is_no_range(codec, entry, error) -> None:
 
 
 @compared
-@examples
 @given(start=numbers, calls=st.lists(st.tuples(numbers, numbers), max_size=8))
 def test_twins_keep_the_same_window(start, calls) -> None:
     windows = [outcome(twin.Window, start) for twin in TWINS]
@@ -192,7 +189,6 @@ def test_twins_keep_the_same_window(start, calls) -> None:
 
 
 @compared
-@examples
 @given(
     start=numbers,
     calls=st.lists(st.tuples(st.sampled_from(["reserve", "jump", "commit", "rollback"]), numbers), max_size=8),

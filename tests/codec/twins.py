@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from helix_fast.codec import plain
@@ -25,7 +24,6 @@ if not PURE_ASKED_FOR:
 
 on_each_twin = pytest.mark.parametrize("codec", TWINS, ids=lambda twin: twin.__name__.rpartition(".")[2])
 compared = pytest.mark.skipif(len(TWINS) < 2, reason="the compiled codec is not loaded: nothing to compare")
-examples = settings(max_examples=120, deadline=None, print_blob=True)
 
 U64_MAX = 2**64 - 1
 u64s = st.one_of(st.integers(0, U64_MAX), st.integers(0, 300), st.integers(U64_MAX - 300, U64_MAX))

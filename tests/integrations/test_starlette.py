@@ -236,6 +236,7 @@ async def test_options_that_make_no_sense_are_refused(helix: Helix) -> None:
             await Connection(helix.streams, "/s", **options).all()
 
 
+@pytest.mark.slow
 def test_missing_starlette_is_told_with_what_to_install() -> None:
     code = "import sys; sys.modules['starlette'] = None; import helix_fast.integrations.starlette"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -330,6 +330,7 @@ async def test_what_cannot_be_instrumented_is_told(seen: Seen, helix: Helix) -> 
             seen.instrument(target)
 
 
+@pytest.mark.slow
 def test_library_works_without_opentelemetry_and_does_not_load_its_hook() -> None:
     source = """
 import asyncio, sys

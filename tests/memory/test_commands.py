@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helix_fast.embedded import EmbeddedServer
@@ -71,7 +71,6 @@ COMMANDS = st.one_of(
 )
 
 
-@settings(max_examples=120)
 @given(st.lists(COMMANDS, min_size=1, max_size=40))
 def test_any_history_of_commands_answers_as_on_a_server(
     embedded_server: EmbeddedServer, history: list[tuple[str, ...]]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from helix_fast import Helix, connect
 from helix_fast.memory import (
     InMemoryLockManager,
@@ -39,6 +41,7 @@ async def test_each_has_a_loop_of_its_own(number):
 SETTINGS = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function", "-W", "error")
 
 
+@pytest.mark.slow
 def test_a_store_of_a_module_works_in_every_test_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SETTINGS, "-q", "."]

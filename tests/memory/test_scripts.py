@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helix_fast.embedded import EmbeddedServer
@@ -68,7 +68,6 @@ PROGRAMS = st.one_of(
 )
 
 
-@settings(max_examples=200)
 @given(PROGRAMS, BYTES, BYTES)
 def test_a_made_up_script_answers_as_on_a_server(
     embedded_server: EmbeddedServer, program: str, one: bytes, two: bytes
@@ -83,7 +82,6 @@ def test_a_made_up_script_answers_as_on_a_server(
     assert same(theirs, ours), f"{program}: the server says {theirs!r}, memory {ours!r}"
 
 
-@settings(max_examples=150)
 @given(BYTES, st.sampled_from(PATTERNS))
 def test_patterns_find_the_same_in_any_bytes(embedded_server: EmbeddedServer, subject: bytes, pattern: bytes) -> None:
     ask, end = asks_server(embedded_server.url)
@@ -255,6 +253,7 @@ for make in makers:
 """
 
 
+@pytest.mark.slow
 def test_without_lupa_stores_in_memory_say_at_once_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helix_fast import (
@@ -121,7 +121,6 @@ JSON = st.recursive(
 OBJECTS = st.dictionaries(st.text(), JSON, max_size=5)
 
 
-@settings(max_examples=60)
 @given(OBJECTS, st.text())
 def test_any_object_of_an_unknown_type_survives(fields: dict[str, Any], kind: str) -> None:
     if kind in KNOWN_CHUNKS:
@@ -137,7 +136,6 @@ def test_any_object_of_an_unknown_type_survives(fields: dict[str, Any], kind: st
     assert msgspec.json.decode(wire) == data
 
 
-@settings(max_examples=60)
 @given(OBJECTS, st.sampled_from(EXAMPLES))
 def test_any_further_field_of_a_known_type_survives(
     fields: dict[str, Any], example: tuple[Chunk, dict[str, Any]]
@@ -149,7 +147,6 @@ def test_any_further_field_of_a_known_type_survives(
     assert msgspec.json.decode(encode_chunk(chunk)) == data
 
 
-@settings(max_examples=50)
 @given(st.lists(OBJECTS, min_size=1, max_size=8), st.integers(0, 9), st.integers(0, 1000))
 def test_lines_are_the_chunks_after_a_sequence(objects: list[dict[str, Any]], behind: int, base: int) -> None:
     chunks = [{**fields, "type": "any"} for fields in objects]

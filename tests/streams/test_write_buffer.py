@@ -252,7 +252,7 @@ class Buffering(RuleBasedStateMachine):
                 assert waiting.isdisjoint(chunks), "it did not wait"
 
 
-Buffering.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Buffering.TestCase.settings = settings(stateful_step_count=30)
 TestBuffering = Buffering.TestCase
 
 

@@ -11,7 +11,7 @@ import pytest
 from helix_fast import Helix, connect
 
 
-@pytest.fixture(params=["memory", "server", "cluster"])
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.server) for name in ("server", "cluster"))])
 def any_url(request: pytest.FixtureRequest) -> str:
     """Of each kind of topology."""
     names = {"memory": None, "server": "server_url", "cluster": "cluster_url"}

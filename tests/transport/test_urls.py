@@ -78,7 +78,7 @@ USES = {
 
 @every_form
 @pytest.mark.parametrize("use", USES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(password=passwords)
 @example(password="hunter2#sesame9")
 @example(password="hunter2/sesame9")
@@ -112,7 +112,6 @@ async def test_a_password_that_is_not_encoded_is_told_so(scheme: str, password: 
     assert "hunter2" not in everything_about(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=20), st.text(st.characters(codec="utf-8"), max_size=20))
 def test_what_is_percent_encoded_comes_back(username: str, password: str) -> None:
     url = split(f"redis://{quote(username, safe='')}:{quote(password, safe='')}@host:7/3?client_name=a%40b")

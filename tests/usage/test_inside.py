@@ -36,7 +36,7 @@ async def test_entries_that_another_store_has_added_are_not_read(
     make_usage_store: MakeUsageStore, requests_of: RequestsOf
 ) -> None:
     store = make_usage_store()
-    await store.record_entries([tokens(id=str(n)) for n in range(20_000)])
+    await store.record_entries([tokens(id=str(n)) for n in range(11_000)])
     for more in (0, 499, 1, 500):
         await store.record_entries([tokens() for _ in range(more)])
         known = await store.get_rollup("s")

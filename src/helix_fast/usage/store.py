@@ -146,9 +146,10 @@ class RedisUsageStore(RedisStore):
         if isinstance(entries, (Mapping, str, bytes)) or not isinstance(entries, Iterable):
             raise InvalidArgumentError(f"entries must be an iterable of entries, not {type(entries).__name__}")
         now = now_ms()
-        encoded = [encode_entry(entry, now) for entry in entries]
-        if len(encoded) > MAX_ENTRIES_PER_CALL:
-            raise InvalidArgumentError(f"{len(encoded)} entries in one call, {MAX_ENTRIES_PER_CALL} are allowed")
+        given = list(entries)
+        if len(given) > MAX_ENTRIES_PER_CALL:
+            raise InvalidArgumentError(f"{len(given)} entries in one call, {MAX_ENTRIES_PER_CALL} are allowed")
+        encoded = [encode_entry(entry, now) for entry in given]
         for entry in encoded:
             if entry.session_id != encoded[0].session_id:
                 raise MalformedEntryError(

@@ -223,7 +223,7 @@ class Sessions(RuleBasedStateMachine):
 
 
 def test_random_histories_end_as_the_model_says(new_state_store: Callable[[], Any], thorough: bool) -> None:
-    examples = 80 if thorough else 20
+    examples = 80 if thorough else 8
     loop = asyncio.new_event_loop()
     try:
         machine = type("Machine", (Sessions,), {"make": staticmethod(new_state_store), "runner": loop})

@@ -169,7 +169,7 @@ JSON = st.recursive(
 
 
 @settings(  # a busy machine is no finding
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(custom=st.dictionaries(st.text(), JSON, max_size=4), said=st.lists(st.dictionaries(st.text(), JSON, max_size=3)))
 async def test_any_json_survives(state_store: Any, custom: dict[str, Any], said: list[Any]) -> None:

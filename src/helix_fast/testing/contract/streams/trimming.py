@@ -22,7 +22,7 @@ async def test_trimming_keeps_at_least_the_length_and_at_most_a_tenth_and_a_batc
     streams = make_streams(max_stream_length=length)
     writer = await streams.create_writer("s", "a")
     last, kept_chunks = 0, 0
-    while last < 4 * length + 300:
+    while last < 2 * length + 150:
         last = await writer.write_many(numbers(range(size)))
         info = await streams.get_info("s")
         assert info is not None
@@ -36,7 +36,7 @@ async def test_trimming_keeps_at_least_the_length_and_at_most_a_tenth_and_a_batc
 
 async def test_trimming_goes_on_across_take_overs_and_resets(make_streams: MakeStreams) -> None:
     length, last = 50, 0
-    for token in range(40):
+    for token in range(20):
         streams = make_streams(max_stream_length=length)
         async with await streams.create_writer("s", "a", fencing_token=token) as writer:
             for _ in range(token % 5 * 4):
