@@ -242,6 +242,7 @@ class Run:
                 request.agent_type,
                 fencing_token=self.token,
                 lease_ms=self.settings.lease_ms,
+                max_length=None,  # a page that is reloaded needs the first chunk as well
             )
             try:
                 begun, state = await state_store.begin_run(

@@ -97,7 +97,7 @@ class AGUIStreams:
         run = await self.runs.begin(thread, producer, recorder, message_id="", on_busy=on_busy, agent_id="agent")
         if run is None:
             return JSONResponse({"error": "this thread has a run"}, 409)
-        return await self._follow(run, 0) or Response(status_code=404)
+        return await self._follow(run, StreamPosition("", 0)) or Response(status_code=404)
 
     async def join(self, request: Request, thread: str) -> Response:
         """Answer ``GET /agent/{thread}/stream``: the events after ``Last-Event-ID``, else from ``RUN_STARTED`` on.
@@ -113,6 +113,8 @@ class AGUIStreams:
         run = name
         if last:
             token, _, text = last.partition("/")
+            if AGUIEvents.after(last, token) == AGUIEvents.END:
+                return Response(status_code=204)
             position = StreamPosition.parse(text)
             run = f"{self.thread_of(name)}:run-{token}"
             if not self.runs.is_run(run):
@@ -130,7 +132,7 @@ class AGUIStreams:
             unseen = last and (position.sequence < info.last_sequence or not await self._over(run, info.last_sequence))
             if not unseen:
                 return nothing
-        return await self._follow(run, position.sequence, position.epoch) or nothing
+        return await self._follow(run, position) or nothing
 
     async def _over(self, run: str, last: int) -> bool:
         """Whether the last event that is stored is the run's end; that of a process that died is not stored."""
@@ -139,9 +141,8 @@ class AGUIStreams:
             codec.chunks(await reader.read_batch())
         return codec.over
 
-    async def _follow(self, run: str, after: int, epoch: str = "") -> Response | None:
-        codec = AGUIEvents(run.rpartition("-")[2], self._error_text, after=after)
-        position = StreamPosition(epoch, max(0, after - 1))  # the last one it has tells whether it has the end
+    async def _follow(self, run: str, position: StreamPosition) -> Response | None:
+        codec = AGUIEvents(run.rpartition("-")[2], self._error_text, after=(position.sequence, 0))
         return await self.runs.follow(run, codec, position=position, headers={RUN_HEADER: run})
 
     async def stop(self, thread: str, *, run_id: str | None = None) -> Response:

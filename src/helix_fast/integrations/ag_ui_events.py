@@ -14,6 +14,7 @@ import msgspec
 
 from helix_fast.errors import (
     HelixError,
+    InvalidArgumentError,
     MalformedChunkError,
     ProducerLostError,
     SequenceGapError,
@@ -23,6 +24,7 @@ from helix_fast.errors import (
 from helix_fast.streams.chunks import UnknownChunk
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
+from .ag_ui_mapping import AGUIMapping
 from .chats import HEADER, LOST_TEXT
 from .items import ProducerItems
 
@@ -118,17 +120,44 @@ class AGUIEvents:
     Args:
         token: the run's, which tells its ids from those of others.
         error_text: what the page is told of an error.
-        after: sequence of the last event that the client has.
+        after: the last event that the client has: the sequence of its chunk, and its number among that chunk's events.
+        mapping: makes events of our chunks, for the runs of an executor.
     """
 
     cuts: bool = True
     retries: bool = True
+    END: Final = (1 << 62, 0)
+    """The place after all events."""
 
-    def __init__(self, token: str, error_text: ErrorText, *, after: int = 0) -> None:
+    def __init__(
+        self,
+        token: str,
+        error_text: ErrorText,
+        *,
+        after: tuple[int, int] = (0, 0),
+        mapping: AGUIMapping | None = None,
+    ) -> None:
         self._token = token
         self._error_text = error_text
         self._after = after
+        self._mapping = mapping
         self.over: bool = False
+
+    @classmethod
+    def after(cls, text: str, token: str) -> tuple[int, int] | None:
+        """The place that a client names by ``Last-Event-ID``; None: none, or in another run.
+
+        Raises:
+            InvalidArgumentError: it is no id of ours.
+        """
+        if not text:
+            return None
+        named, slash, place = text.partition("/")
+        position, _, number = place.partition("+")
+        if not slash or not (number.isdigit() or not number) or len(number) > 9:
+            raise InvalidArgumentError(f"Last-Event-ID {text!r} is none of ours")
+        found = cls.END if place == "end" else (StreamPosition.parse(position).sequence, int(number or 0))
+        return found if named == token else None
 
     def opening(self) -> bytes:
         """How long a client waits before it reconnects."""
@@ -139,13 +168,19 @@ class AGUIEvents:
         found = []
         for one in stored:
             chunk = one.chunk
-            event = chunk.data.get("chunk") if isinstance(chunk, UnknownChunk) and chunk.type == HEADER else None
-            if isinstance(event, dict):
+            if isinstance(chunk, UnknownChunk) and chunk.type == HEADER:
+                inner = chunk.data.get("chunk")
+                events = [inner] if isinstance(inner, dict) else []
+            else:
+                events = [] if self._mapping is None else self._mapping.map(chunk)
+            for number, event in enumerate(events):
                 self.over = self.over or event.get("type") in _TERMINAL
-                if one.sequence > self._after:
-                    name = f"{self._token}/{one.position}".encode()
-                    found.append(b"id: %s\ndata: %s\n\n" % (name, msgspec.json.encode(event)))
+                if (one.sequence, number) > self._after:
+                    found.append(self._frame(event, f"{one.position}+{number}" if number else str(one.position)))
         return found
+
+    def _frame(self, event: dict[str, Any], place: str) -> bytes:
+        return b"id: %s/%s\ndata: %s\n\n" % (self._token.encode(), place.encode(), msgspec.json.encode(event))
 
     def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
         """Nothing: there is no event for it, and what follows may be whole."""
@@ -155,8 +190,14 @@ class AGUIEvents:
         """A part of a run cannot be sent without its beginning."""
 
     def end(self) -> bytes:
-        """An error, where the run has no end of its own."""
-        return b"" if self.over else _error("The run ended without an end.")
+        """What the run's end is to a client, where none is stored."""
+        if self.over:
+            return b""
+        if self._mapping is None:
+            return self._error("The run ended without an end.")
+        *closing, last = self._mapping.end()
+        # the last one alone has an id: a client that lacks some of them gets all of them
+        return b"".join(b"data: %s\n\n" % msgspec.json.encode(event) for event in closing) + self._frame(last, "end")
 
     def failed(self, error: HelixError) -> bytes:
         """``RUN_ERROR``, where the run has none; nothing if the client should come back."""
@@ -164,8 +205,7 @@ class AGUIEvents:
             return b""
         if self.over:
             return b": over\n\n"
-        return _error(LOST_TEXT if isinstance(error, ProducerLostError) else self._error_text(error))
+        return self._error(LOST_TEXT if isinstance(error, ProducerLostError) else self._error_text(error))
 
-
-def _error(message: str) -> bytes:
-    return b"data: %s\n\n" % msgspec.json.encode({"type": "RUN_ERROR", "message": message})
+    def _error(self, message: str) -> bytes:
+        return self._frame({"type": "RUN_ERROR", "message": message}, "end")

@@ -259,8 +259,6 @@ class ChatRuns:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    # reading
-
     async def follow(
         self,
         run: str,
@@ -270,15 +268,37 @@ class ChatRuns:
         headers: Mapping[str, str] | None = None,
     ) -> EventStream | None:
         """The response that sends a run after a position; None if its stream does not come to exist."""
+        return await follow(
+            self.streams,
+            run,
+            codec,
+            position=position,
+            headers=headers,
+            wait_ms=self._wait_ms,
+            heartbeat=self._heartbeat,
+        )
 
-        def read(position: StreamPosition) -> ResumableReader:
-            return self.streams.read(run, from_sequence=position)
 
-        first = position or StreamPosition("", 0)
-        reader = await self.streams.create_resumable_reader(run, from_sequence=first, wait_ms=self._wait_ms)
-        if reader is None:
-            return None
-        return EventStream(read, first, codec, heartbeat=self._heartbeat, headers=headers, reader=reader)
+async def follow(
+    streams: RedisStreamManager,
+    run: str,
+    codec: EventCodec,
+    *,
+    position: StreamPosition | None = None,
+    headers: Mapping[str, str] | None = None,
+    wait_ms: float = 15_000,
+    heartbeat: float = 15.0,
+) -> EventStream | None:
+    """The response that sends a stream after a position; None if it does not come to exist within ``wait_ms``."""
+
+    def read(position: StreamPosition) -> ResumableReader:
+        return streams.read(run, from_sequence=position)
+
+    first = position or StreamPosition("", 0)
+    reader = await streams.create_resumable_reader(run, from_sequence=first, wait_ms=wait_ms)
+    if reader is None:
+        return None
+    return EventStream(read, first, codec, heartbeat=heartbeat, headers=headers, reader=reader)
 
 
 def alive(info: StreamInfo) -> bool:

@@ -7,12 +7,13 @@ away, a stream that does not exist yet) ends the response, and the client comes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
 
 import msgspec
 
 from helix_fast import arguments
+from helix_fast.agents import AgentExecutor
 from helix_fast.errors import (
     HelixError,
     InvalidArgumentError,
@@ -32,14 +33,16 @@ from helix_fast.streams.schema import StoredChunk, StreamPosition, to_position
 try:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
+    from starlette.routing import Route
 
+    from .run_routes import AgentFor, AGUISpeaker, Authorize, HelixSpeaker, RunRoutes, VercelSpeaker
     from .sse import EventStream
 except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.starlette needs Starlette: pip install 'helix-fast[starlette]'"
     ) from _missing
 
-__all__ = ["END", "FAILED", "MALFORMED", "RESET", "EventStream", "event_stream"]
+__all__ = ["END", "FAILED", "MALFORMED", "RESET", "EventStream", "allow_all", "event_stream", "routes"]
 
 END: Final = "end"
 """Event: the stream has ended. The client must close its ``EventSource``, which would reconnect otherwise."""
@@ -112,6 +115,67 @@ async def event_stream(
         return streams.read(stream_id, from_sequence=position, wait_ms=wait_ms, on_gap=on_gap)
 
     return EventStream(read, position, HelixEvents(retry), heartbeat=beat, headers=headers)
+
+
+def routes(
+    executor: AgentExecutor,
+    *,
+    agent_for: AgentFor,
+    authorize: Authorize,
+    protocol: Literal["helix", "vercel", "ag-ui"] = "helix",
+    path: str | None = None,
+    on_busy: Literal["refuse", "stop"] = "refuse",
+    sdk_version: int = 7,
+    error_text: Callable[[BaseException], str] | None = None,
+) -> list[Route]:
+    """The endpoints of an executor's runs: begin one (POST ``path``), follow it (GET ``path/{chat}/stream``), stop it.
+
+    ```python
+    async def owns(request: Request, chat: str) -> bool:
+        return chat.startswith(f"{request.user.username}-")
+
+    app = Starlette(
+        routes=routes(executor, protocol="vercel", agent_for=lambda request, body: agent, authorize=owns),
+        lifespan=executor.lifespan,
+    )
+    ```
+
+    Args:
+        executor: its sessions are the chats.
+        agent_for: the agent that answers: a function, sync or async, of the request and its body.
+        authorize: whether the request may see, continue and stop the chat: a function, sync or async, which is asked
+            before anything of the chat is read. There is no default; ``allow_all`` lets everybody in.
+        protocol: ``"helix"``: POST of ``{"session", "message"}``, events as ``event_stream``; ``"vercel"``: ``useChat``
+            and ``WorkflowChatTransport``; ``"ag-ui"``: AG-UI 1.0.
+        path: default: ``/runs``, ``/api/chat``, ``/agent``.
+        on_busy: what becomes of a message while the last one is being answered: ``"refuse"``: 409; ``"stop"``: that run
+            is stopped first.
+        sdk_version: of Vercel's SDK in the pages: 5, 6 or 7.
+        error_text: what a page is told of a run that failed; by default no more than that it did.
+
+    Raises:
+        InvalidArgumentError: no ``authorize``, another protocol, an option out of range.
+    """
+    if not callable(authorize):
+        raise InvalidArgumentError(
+            "authorize must be a function that says who may see a chat",
+            hint="authorize=allow_all lets everybody in who can reach the server",
+        )
+    if not callable(agent_for):
+        raise InvalidArgumentError("agent_for must be a function of the request and its body that returns the agent")
+    if protocol == "helix":
+        return RunRoutes(executor, HelixSpeaker(event_stream), agent_for, authorize, on_busy).routes(path)
+    if protocol == "vercel":
+        speaker = VercelSpeaker(sdk_version, error_text)
+        return RunRoutes(executor, speaker, agent_for, authorize, on_busy).routes(path)
+    if protocol == "ag-ui":
+        return RunRoutes(executor, AGUISpeaker(error_text), agent_for, authorize, on_busy).routes(path)
+    raise InvalidArgumentError(f"protocol must be 'helix', 'vercel' or 'ag-ui', not {protocol!r}")
+
+
+def allow_all(_request: Request, _chat: str) -> bool:
+    """Let everybody see, continue and stop every chat. For programs that only their user can reach."""
+    return True
 
 
 class HelixEvents:

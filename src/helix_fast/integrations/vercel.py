@@ -20,9 +20,8 @@ except ImportError as _missing:
     raise ImportError("the integration needs Starlette: pip install 'helix-fast[starlette]'") from _missing
 
 from .chats import PENDING, RUN_HEADER, ChatRuns, Producer, answer, plain_text
-from .vercel_chunks import TYPES, ErrorText, UIRecorder, VercelEvents
+from .vercel_chunks import HEADERS, TYPES, ErrorText, UIRecorder, VercelEvents, start_index
 
-HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 TAIL_HEADER: Final = "x-workflow-stream-tail-index"
 
 
@@ -134,7 +133,7 @@ class ChatStreams:
         return await answer(self._resume(request.query_params.get("startIndex"), chat))
 
     async def _resume(self, index: str | None, name: str) -> Response:
-        start = _start_index(index)
+        start = start_index(index)
         by_run = self.runs.is_run(name)
         nothing = Response(status_code=404 if by_run else 204)
         last = name if by_run else await self.runs.pointer(name)
@@ -193,12 +192,3 @@ class ChatStreams:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
-
-
-def _start_index(text: str | None) -> int:
-    if text is None:
-        return 0
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
-        raise InvalidArgumentError(f"startIndex must be a whole number, not {text!r}")
-    return int(text)

@@ -14,6 +14,7 @@ import msgspec
 
 from helix_fast.errors import (
     HelixError,
+    InvalidArgumentError,
     MalformedChunkError,
     ProducerLostError,
     SequenceGapError,
@@ -25,7 +26,9 @@ from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 from .chats import HEADER, LOST_TEXT
 from .items import ProducerItems
+from .vercel_mapping import VercelMapping
 
+HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 MAPPING: Final = 1
 """Version of what is stored; the first chunk of a run says which one it has."""
 DONE: Final = b"data: [DONE]\n\n"
@@ -108,6 +111,7 @@ class VercelEvents:
         sdk_version: that of the pages.
         error_text: what the page is told of an error.
         skip: UI chunks that the client has.
+        mapping: makes UI chunks of ours, for the runs of an executor.
         coalesce: consecutive deltas of a part that have arrived together become one. A client that counts chunks must
             get each of them.
 
@@ -118,11 +122,20 @@ class VercelEvents:
     cuts: bool = True  # a response that ends would count as the whole answer
     retries: bool = True
 
-    def __init__(self, sdk_version: int, error_text: ErrorText, *, skip: int = 0, coalesce: bool = False) -> None:
+    def __init__(
+        self,
+        sdk_version: int,
+        error_text: ErrorText,
+        *,
+        skip: int = 0,
+        coalesce: bool = False,
+        mapping: VercelMapping | None = None,
+    ) -> None:
         self._version = sdk_version
         self._error_text = error_text
         self._skip = skip
         self._coalesce = coalesce
+        self._mapping = mapping
         self.count: int = 0
         self._failed = self._over = False
 
@@ -139,6 +152,9 @@ class VercelEvents:
                 inner = chunk.data.get("chunk")
                 if isinstance(inner, dict):
                     self._add(found, inner)
+            elif self._mapping is not None:
+                for mapped in self._mapping.map(chunk):
+                    self._add(found, mapped)
         return [b"data: %s\n\n" % msgspec.json.encode(chunk) for chunk in found]
 
     def _add(self, found: list[dict[str, Any]], chunk: dict[str, Any]) -> None:
@@ -180,9 +196,22 @@ class VercelEvents:
     def _closing(self, chunks: list[dict[str, Any]]) -> bytes:
         found: list[dict[str, Any]] = []
         if not self._over:
+            if self._mapping is not None:
+                for chunk in self._mapping.end():
+                    self._add(found, chunk)
             finish = {"type": "finish"}
             if (chunks or self._failed) and self._version > 5:
                 finish["finishReason"] = "error"
             for chunk in (*chunks, finish):
                 self._add(found, chunk)
         return b"".join(b"data: %s\n\n" % msgspec.json.encode(chunk) for chunk in found) + DONE
+
+
+def start_index(text: str | None) -> int:
+    """``startIndex`` of a request; 0 without one. Raises InvalidArgumentError."""
+    if text is None:
+        return 0
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+        raise InvalidArgumentError(f"startIndex must be a whole number, not {text!r}")
+    return int(text)

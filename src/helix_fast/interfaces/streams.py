@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Union
 
+from msgspec import UNSET, UnsetType
+
 from helix_fast.errors import HelixError
 from helix_fast.streams.chunks import StreamChunk
 from helix_fast.streams.schema import StoredChunk, StreamInfo, StreamPosition
@@ -163,6 +165,7 @@ class StreamManager(Store, Protocol):
         *,
         fencing_token: int | None = None,
         lease_ms: int | None = None,
+        max_length: int | UnsetType | None = UNSET,
     ) -> StreamWriter:
         """Open a stream for writing; create it if it does not exist."""
 
