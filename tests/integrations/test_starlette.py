@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from helix_fast import Helix, InMemoryStreamManager, InvalidArgumentError, RedisStreamManager, connect
+from helix_fast.memory import MemoryServer
 from helix_fast.streams.schema import StreamPosition
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
@@ -140,6 +141,33 @@ async def test_client_behind_what_is_kept_is_told_from_where_it_goes_on_or_skips
         assert again == [third, end][-len(again) :], "no second reset"
     third, end = await Connection(helix.streams, "/s", last=last, on_gap="skip").all()
     assert (delta(third), end) == ("c", END)
+
+
+@pytest.mark.parametrize("form", ["epoch:sequence", "epoch:term:sequence"])
+async def test_client_of_a_branch_that_the_server_lost_is_told_and_goes_on_where_it_ends(form: str) -> None:
+    server = MemoryServer()
+    async with InMemoryStreamManager(server=server) as dead:
+        writer = await dead.create_writer("s", "agent")
+        await writer.write_many([{"type": "text_delta", "delta": "kept"}] * 2)
+        saved = server.snapshot()
+        await writer.write_many([{"type": "text_delta", "delta": "lost"}] * 8)
+        connection = Connection(dead, "/s")
+        await until(lambda: len(connection.events) == 10)
+        last = identifier(connection.events[-1])
+        connection.hang_up()
+        await connection.all()
+    server.restore(saved, new_history=True)
+    async with InMemoryStreamManager(server=server) as streams:
+        async with await streams.create_writer("s", "agent") as writer:
+            await writer.write({"type": "text_delta", "delta": "new"})
+        await streams.end_stream("s")
+        if form == "epoch:sequence":
+            last = f"{last.split(':')[0]}:10"
+        reset, *rest, end = await Connection(streams, "/s", last=last).all()
+        assert (named(reset), data(reset)["code"], end) == ("reset", "sequence_gap", END)
+        # without its term a position says only that it is ahead
+        wanted = {"epoch:term:sequence": (3, ["new"]), "epoch:sequence": (4, [])}[form]
+        assert (data(reset)["firstSequence"], [delta(event) for event in rest]) == wanted
 
 
 async def test_hole_in_the_log_is_passed_once(helix: Helix) -> None:

@@ -25,14 +25,16 @@ def role(server: ServerProcess) -> str:
 class SentinelProcess(ServerProcess):
     """One Sentinel. It keeps what it learns in its configuration file."""
 
-    def __init__(self, directory: Path, primary: ServerProcess, *, quorum: int, binary: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, primary: ServerProcess, *, quorum: int, binary: str | None = None, down_after: int = 500
+    ) -> None:
         super().__init__(directory, tcp=True, binary=binary)
         lines = [
             f"port {self.port}",
             "bind 127.0.0.1",
             f"dir {directory}",
             f"sentinel monitor {MASTER} 127.0.0.1 {primary.port} {quorum}",
-            f"sentinel down-after-milliseconds {MASTER} 500",
+            f"sentinel down-after-milliseconds {MASTER} {down_after}",
             f"sentinel failover-timeout {MASTER} 3000",
             f"sentinel parallel-syncs {MASTER} 1",
         ]
@@ -49,10 +51,23 @@ class SentinelSet:
         directory: existing directory; every program has a subdirectory.
         replicas, sentinels: how many.
         binary: server program; the packaged Valkey by default.
+        users: clients, replicas and Sentinels are users of their own, so that ``cut_off`` can shut the latter out.
+        down_after: milliseconds after which a Sentinel takes a silent primary for dead.
     """
 
-    def __init__(self, directory: Path, *, replicas: int = 1, sentinels: int = 3, binary: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        replicas: int = 1,
+        sentinels: int = 3,
+        binary: str | None = None,
+        users: bool = False,
+        down_after: int = 500,
+    ) -> None:
         self.directory = directory
+        self._down_after = down_after
+        self._users = users
         self.servers: list[ServerProcess] = []
         self.sentinels: list[SentinelProcess] = []
         self._replicas = replicas
@@ -61,7 +76,8 @@ class SentinelSet:
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{self.hosts}/{MASTER}"
+        user = "writing:secret@" if self._users else ""
+        return f"redis+sentinel://{user}{self.hosts}/{MASTER}"
 
     @property
     def hosts(self) -> str:
@@ -73,11 +89,15 @@ class SentinelSet:
         return room
 
     async def start(self) -> None:
+        options = {"repl-diskless-sync-delay": "0"}
+        if self._users:
+            options |= {"masteruser": "following", "masterauth": "secret"}
         for number in range(1 + self._replicas):
-            server = ServerProcess(
-                self._room(f"server{number}"), tcp=True, binary=self._binary, options={"repl-diskless-sync-delay": "0"}
-            )
+            server = ServerProcess(self._room(f"server{number}"), tcp=True, binary=self._binary, options=options)
             await server.start()
+            if self._users:
+                server.ask(b"ACL SETUSER following on >secret +psync +replconf +ping")
+                server.ask(b"ACL SETUSER writing on >secret ~* &* +@all")
             self.servers.append(server)
         primary = self.servers[0]
         for replica in self.servers[1:]:
@@ -86,7 +106,8 @@ class SentinelSet:
             await until(lambda r=replica: b"master_link_status:up" in r.ask(b"INFO replication"), what="the replica")  # type: ignore[misc]
         for number in range(self._sentinels):
             room = self._room(f"sentinel{number}")
-            sentinel = SentinelProcess(room, primary, quorum=self._sentinels // 2 + 1, binary=self._binary)
+            quorum = self._sentinels // 2 + 1
+            sentinel = SentinelProcess(room, primary, quorum=quorum, binary=self._binary, down_after=self._down_after)
             await sentinel.start()
             self.sentinels.append(sentinel)
         for sentinel in self.sentinels:
@@ -105,6 +126,12 @@ class SentinelSet:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
             await client.aclose()
+
+    def cut_off(self, server: ServerProcess) -> None:
+        """Shut replicas and Sentinels out (the latter are the default user), and nobody else."""
+        assert server.ask(b"ACL SETUSER following off") == b"+OK\r\n"
+        assert server.ask(b"ACL SETUSER default -ping -info -role") == b"+OK\r\n"
+        server.ask(b"CLIENT KILL USER following")
 
     def primary(self) -> ServerProcess:
         """The running server that takes writes."""

@@ -40,10 +40,10 @@ class StreamStore(RedisStreamManager):
 
 @contextlib.asynccontextmanager
 async def storage(
-    url: str, *, retry_timeout: float = 10.0, timeout: float = 5.0, **options: Any
+    url: str, *, retry_timeout: float = 10.0, timeout: float = 5.0, wait_replicas: int = 0, **options: Any
 ) -> AsyncIterator[StreamStore]:
     """A store that gives up after `retry_timeout`, on connections of its own."""
-    topology = topology_for(url, timeout=timeout, retry_timeout=retry_timeout)
+    topology = topology_for(url, timeout=timeout, retry_timeout=retry_timeout, wait_replicas=wait_replicas)
     try:
         async with StreamStore(topology=topology, **options) as store:
             yield store
