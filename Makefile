@@ -5,6 +5,7 @@
 #   make coverage       all tests with an extension that is traced; which lines of Python and Cython they run
 #   make test-web       browsers' real clients: packages of npm in node, and Chromium where it is installed
 #   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
+#   make test-integrations   the bindings to frameworks, each at its newest version, in build/integrations
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
@@ -20,6 +21,7 @@ COVERAGE_ARGS ?=
 FUZZ_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
+FRAMEWORKS := langgraph,pydantic-ai,openai-agents,mcp,ag-ui,assistant-stream,litellm,langchain
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -35,7 +37,8 @@ CODE_DIRS := src tests $(wildcard benchmarks examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-quick test-web coverage test-servers fuzz lint bench bench-quick growth docs wheel build clean
+.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz lint bench bench-quick growth docs
+.PHONY: wheel build clean
 
 build: $(COMPILED)
 
@@ -89,6 +92,19 @@ build/web/.installed: tests/support/web/package.json
 
 test-web: build build/web/.installed
 	$(PY) -m pytest -m web --thorough $(PYTEST_ARGS)
+
+# Frameworks bring what may collide with the tools of the other tests: an environment apart.
+INTEGRATIONS := build/integrations/bin/python
+
+build/integrations/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "some frameworks need Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@test -x $(INTEGRATIONS) || $(PYTHON) -m venv build/integrations
+	HELIX_FAST_NO_EXTENSION=1 $(INTEGRATIONS) -m pip install -q --disable-pip-version-check -e '.[testing,embedded,cli,uvloop,$(FRAMEWORKS),integrations]'
+	@touch $@
+
+test-integrations: build build/integrations/.installed
+	$(INTEGRATIONS) -m mypy --strict --python-version 3.11 src/helix_fast/integrations src/helix_fast/agents
+	$(INTEGRATIONS) -m pytest $(PARALLEL) --frameworks $(sort $(dir $(wildcard tests/integrations/*/*.py))) tests/agents tests/docs/test_docs.py $(PYTEST_ARGS)
 
 # It builds an extension of its own in build/fuzz: one with sanitizers does not load into an ordinary interpreter.
 fuzz: $(INSTALLED)

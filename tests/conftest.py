@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -28,6 +28,7 @@ from tests.support.proxy import FaultProxy
 __all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
 
 Factory = Callable[..., Any]
+INTEGRATIONS = Path(__file__).parent / "integrations"
 SERVERS = {"embedded_server", "fresh_server", "fault_proxy", "cluster", "helix_server", "helix_cluster"}
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
@@ -51,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--thorough", action="store_true", help="many more rounds of races and random histories, and the long demo"
     )
+    group.addoption(
+        "--frameworks", action="store_true", help="only tests that need a framework; none is skipped for a missing one"
+    )
     group.addoption("--loop", choices=("asyncio", "uvloop"), help="the event loop of the tests; default: asyncio")
 
 
@@ -65,9 +69,15 @@ class _Loop:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the loop that `--loop` names, and the number of examples before a test is imported."""
+    """Take the loop that `--loop` names, and the number of examples before a test is imported.
+
+    Frameworks keep the warnings that are about themselves.
+    """
     if config.getoption("--thorough"):
         settings.load_profile("thorough")
+    if config.getoption("--frameworks"):
+        for line in ("default", "error:::helix_fast", "error:::tests"):
+            config.addinivalue_line("filterwarnings", line)
     if config.getoption("--loop"):
         config.pluginmanager.register(_Loop())
 
@@ -134,8 +144,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         on_memory = "backend" in names and item.callspec.params["backend"].startswith("memory")  # type: ignore[attr-defined]
         if not SERVERS.isdisjoint(names) or ("backends" in names and not on_memory):
             item.add_marker(pytest.mark.server)
+        if INTEGRATIONS in item.path.parents and item.path.parent != INTEGRATIONS:
+            item.add_marker(pytest.mark.framework)
         if item.get_closest_marker("thorough") and not config.getoption("--thorough"):
             item.add_marker(pytest.mark.skip(reason="only with --thorough"))
+    if config.getoption("--frameworks"):
+        others = [item for item in items if item.get_closest_marker("framework") is None]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.get_closest_marker("framework") is not None]
+
+
+Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
+
+
+def refuse_missing(report: Report, config: pytest.Config) -> Report:
+    """With --frameworks, a failure instead of a skip of `pytest.importorskip`."""
+    if config.getoption("--frameworks") and report.skipped and "could not import" in str(report.longrepr):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, Any]:
+    return refuse_missing((yield), collector.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return refuse_missing((yield), item.config)
 
 
 @pytest.fixture(scope="session")

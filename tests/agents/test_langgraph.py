@@ -26,6 +26,8 @@ from langgraph.prebuilt import ToolNode, tools_condition
 
 from helix_fast.agents import LangGraphAdapter
 
+pytestmark = pytest.mark.framework
+
 
 class Scripted(BaseChatModel):
     """Streams the chunks of one step after the other; a number is a pause, an exception is raised."""

@@ -20,6 +20,8 @@ from openai.types.responses import ResponseReasoningSummaryTextDeltaEvent, Respo
 
 from helix_fast.agents import OpenAIAgentsAdapter
 
+pytestmark = pytest.mark.framework
+
 set_tracing_disabled(True)
 
 

@@ -21,6 +21,8 @@ from pydantic_ai.models.test import TestModel
 
 from helix_fast.agents import PydanticAIAdapter
 
+pytestmark = pytest.mark.framework
+
 
 @pytest.fixture
 async def executor(helix: Helix) -> AsyncIterator[AgentExecutor]:

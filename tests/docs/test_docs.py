@@ -2,7 +2,8 @@
 
 The blocks of a page share their names and run in order. `helix` is there from the beginning, connected to a real
 server, which also stands in for `redis://localhost`. What a block needs and a reader does not, its page has in a
-comment before it: `<!-- before: ... -->`.
+comment before it: `<!-- before: ... -->`. A page of an integration names what it imports, `<!-- needs: langgraph -->`;
+`make test-integrations` runs it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ BLOCK = re.compile(
     r"(?:^<!-- before:\n(?P<before>.*?)^-->\n)?^```python\n(?P<code>.*?)^```\n(?:\s*^```text\n(?P<printed>.*?)^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
+
+NEEDS = re.compile(r"^<!-- needs: ([\w.]+) -->$", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -67,9 +70,18 @@ async def run(source: str, names: dict[str, Any], page: str, line: int) -> str:
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def page_to_run(page: Path) -> Any:
+    """A page as a parameter, marked where it needs a framework."""
+    needs = NEEDS.findall(page.read_text("utf-8"))
+    return pytest.param(page, id=page.name, marks=[pytest.mark.framework] if needs else [])
+
+
+@pytest.mark.parametrize("page", [page_to_run(page) for page in PAGES])
 async def test_python_blocks_of_a_page_run(page: Path, server_url: str) -> None:
-    blocks = blocks_of(page.read_text("utf-8"))
+    text = page.read_text("utf-8")
+    for name in NEEDS.findall(text):
+        pytest.importorskip(name)
+    blocks = blocks_of(text)
     async with connect(server_url) as helix:
         names: dict[str, Any] = {"__name__": page.stem, "connect": connect}
         for block in blocks:
@@ -114,7 +126,7 @@ def test_commands_options_targets_and_extras_that_a_page_tells_to_type_exist(pag
         ((package, extras),) = re.findall(r"^([\w.-]+)\[(.+)\]$", arguments[-1])
         assert package == "helix-fast"
         there = (ROOT / "pyproject.toml").read_text("utf-8").split("[project.optional-dependencies]")[1].split("\n[")[0]
-        assert set(extras.split(",")) <= set(re.findall(r"^(\w+) = \[", there, re.MULTILINE))
+        assert set(extras.split(",")) <= set(re.findall(r"^([\w-]+) = \[", there, re.MULTILINE))
     else:
         assert program in ("export", "python"), line
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, InvalidArgumentError, StoreResponseError
+from helix_fast.integrations.extras import needs
 from helix_fast.requests import Requests
 from helix_fast.store import RedisStore
 from helix_fast.streams.manager import RedisStreamManager
@@ -21,16 +22,12 @@ from helix_fast.streams.storage import RedisResumableStorage
 from helix_fast.transport.observer import Span
 from helix_fast.transport.topology import Topology
 
-try:
+with needs("OpenTelemetry", extra="otel"):
     from opentelemetry import context as contexts
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
-except ImportError as _missing:
-    raise ImportError(
-        "helix_fast.integrations.telemetry needs OpenTelemetry: pip install 'helix-fast[otel]'"
-    ) from _missing
 
 Self = TypeVar("Self", bound="Instrumentation")
 Attributes = dict[str, str | int]
