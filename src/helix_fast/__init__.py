@@ -134,6 +134,9 @@ from .streams.until_stopped import (
 from .streams.writer import (
     StreamWriter,
 )
+from .usage.prices import (
+    ModelPrice,
+)
 from .usage.recorder import (
     UsageRecorder,
 )
@@ -215,6 +218,7 @@ __all__ = [
     "MergeChanges",
     "MergeResult",
     "MessagePage",
+    "ModelPrice",
     "NoOpLockManager",
     "NotReplicatedError",
     "OutputChunk",

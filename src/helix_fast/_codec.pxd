@@ -200,12 +200,12 @@ cdef enum:                      # types of a scanned value; ABSENT and ABSENT_NU
 
 cdef enum:                      # fields of an entry that are read, in the order of helix_entry_fields
     KIND, TIME, STEP, MODEL, TOKENS_FIELD, TOOL_NAME, DURATION, SUCCESS, ERROR, AGENT_TYPE, SUB_SESSION, CUSTOM_TYPE
-    CUSTOM_VALUE, ENTRY_FIELDS
+    CUSTOM_VALUE, COST, ENTRY_FIELDS
 
 
 cdef enum:                      # integers of a group; of tools and sub-agents 0: successes, 1: failures
     PROMPT, COMPLETION, REASONING, CACHED, TOTAL, REASONING_INSIDE, CACHED_INSIDE
-    WHOLE_SUM                   # integers among the values or durations
+    WHOLE_SUM                   # integers among the values, durations or costs
     LOWEST, HIGHEST             # only among the large ones
 
 
@@ -257,7 +257,7 @@ cdef struct Group:              # the sums of one name in one section
     int section
     int64_t count               # entries
     int64_t integers[WHOLE_SUM + 1]
-    int64_t whole_count, low, high          # of integer values; low > high: none
+    int64_t whole_count, low, high          # of integer values, durations or costs; low > high: none
     int64_t real_count
     double real_sum, real_rest, real_low, real_high     # of fractions; the rest corrects rounding
 

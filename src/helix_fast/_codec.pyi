@@ -415,7 +415,8 @@ class Rollup:
 
         `sections` are five dicts by name: tokens by model, tools, sub-agents by type, custom by type, other kinds. A
         value is (count, seven integers, count of integer numbers, their sum, least and greatest or None, count of
-        fractions, their sum, rest of rounding, least and greatest or None). The seven integers are prompt,
+        fractions, their sum, rest of rounding, least and greatest or None): of the costs of tokens, of durations, of
+        custom values. The seven integers are prompt,
         completion, reasoning, cached, total, reasoning inside completion, cached inside prompt; of tools and
         sub-agents successes and failures, then zeros. `children` are the sessions of sub-agents, in order.
         """

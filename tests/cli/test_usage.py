@@ -72,6 +72,16 @@ async def test_tables_by_model_and_tool(session: str, server_url: str) -> None:
     assert "small" not in done.stdout
 
 
+async def test_costs_are_shown_where_there_are_any(helix: Helix, server_url: str) -> None:
+    for number, cost in enumerate((0.25, 0.5, None)):
+        await helix.usage.record_entry(tokens("s-1", id=f"a{number}", cost=cost))
+    await helix.usage.record_tokens("s-1", "priced", prompt=1, completion=1, cost=0.001)
+    await helix.usage.record_tokens("s-1", "free?", prompt=1, completion=1)
+    done = command("s-1", "--url", server_url)
+    found = [cells(done.stdout, name)[-1] for name in ("gpt-4o", "priced", "free?", "all")]
+    assert found == [">=0.75", "0.001", "?", ">=0.751"]
+
+
 async def test_sub_agents_are_included_when_asked_for(session: str, server_url: str) -> None:
     done = command(session, "--include-sub-agents", "--url", server_url)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from tests.codec.twins import TWINS, compared
 
-TOKENS = '{"kind":"tokens","id":%s,"model":%s,"tokens":{"details":{"a":%s},"prompt":%s,"total":%s},"timestamp":%s}'
+TOKENS = (
+    '{"kind":"tokens","id":%s,"model":%s,"tokens":{"details":{"a":%s},"prompt":%s,"total":%s},"timestamp":%s,"cost":%s}'
+)
 TOOL = '{"kind":"tool","id":%s,"toolName":%s,"durationMs":%s,"success":%s,"tokens":{"prompt":%s}}'
 SUB_AGENT = '{ "timestamp": %s, "error": %s, "agentType": %s, "subSessionId": %s, "kind": "subagent" }'
 CUSTOM = '{"type":%s,"value":%s,"kind":"custom","more":{"type":%s,"deep":{"value":%s}},"nothing":null}'
@@ -38,6 +40,7 @@ numbers = st.one_of(
     st.integers(0, 10**19).map(str),
     st.floats(0, 1e6, allow_nan=False).map(repr),
     st.sampled_from(["0", "-0", "00", "007", "-1", "-", "1.", "1.5", "1e3", "1E3", "1.5e-3", "123456789012345678"]),
+    st.sampled_from(["1e-05", "1.5E+9", "1e99", "999999999999999999e99", "1e100", "1e400", "1e", "1e+", "1.e5", "0e0"]),
     st.sampled_from(["1234567890123456789", "99999999999999999999", "1234567:", "12345678a", "0.1", " 7", "7 "]),
 )
 odd = st.sampled_from(["null", "true", "false", "True", "[]", "{}", '{"a":1}', "", '"5"', "tru", "[1,2]"])
@@ -51,7 +54,7 @@ def alike(draw: st.DrawFn) -> list[bytes]:
     shapes = draw(
         st.lists(
             st.sampled_from(
-                [(TOKENS, "ssnnnn"), (TOOL, "ssnon"), (SUB_AGENT, "noss"), (CUSTOM, "snsn"), (OTHER, "snn")]
+                [(TOKENS, "ssnnnnn"), (TOOL, "ssnon"), (SUB_AGENT, "noss"), (CUSTOM, "snsn"), (OTHER, "snn")]
             ),
             min_size=1,
             max_size=2,
@@ -93,7 +96,7 @@ def test_both_add_up_entries_alike_the_same(entries: list[bytes]) -> None:
     assert compiled == plain
 
 
-USUAL_TOKENS = ('"x"', '"gpt"', "1", "10", "20", "1700000000000")
+USUAL_TOKENS = ('"x"', '"gpt"', "1", "10", "20", "1700000000000", "0.25")
 USUAL_TOOL = ('"x"', '"search"', "5", "true", "1")
 USUAL_SUB_AGENT = ("1700000000000", "null", '"coder"', '"child"')
 
@@ -114,6 +117,10 @@ USUAL_SUB_AGENT = ("1700000000000", "null", '"coder"', '"child"')
         *(
             (TOKENS, USUAL_TOKENS, 1, text)
             for text in ('"a\\nb"', '""', '"exactly sixteen!"', '"é"', "null", "5", "{}")
+        ),
+        *(
+            (TOKENS, USUAL_TOKENS, 6, cost)
+            for cost in ("3", "1.5e-05", "2E+3", "1e100", "-0.5", "-1e-9", "null", '"1"', "{}", "1e", "1e+", "1.e1")
         ),
         (TOKENS, USUAL_TOKENS, 1, '"\udcff\udcfe"'),
         (TOKENS, USUAL_TOKENS, 0, '"a text of many letters \udcff"'),

@@ -167,10 +167,27 @@ def test_custom_by_type_with_count_sum_min_and_max(codec: Any) -> None:
 
 
 @on_each_twin
+def test_costs_add_up_by_model_and_are_counted(codec: Any) -> None:
+    rollup = summed(
+        codec,
+        {**tokens("a", prompt=1), "cost": 0.25},
+        {**tokens("a", prompt=1), "cost": 1},
+        {**tokens("a", prompt=1), "cost": None},
+        b'{"kind":"tokens","model":"b","tokens":{"prompt":1},"cost":1.5e-05}',
+        tokens("c", prompt=1),
+    )
+    found = {name: (part.cost, part.priced_calls) for name, part in rollup.by_model.items()}
+    assert found == {"a": (1.25, 2), "b": (0.000015, 1), "c": (0, 0)}
+    assert (rollup.tokens.cost, rollup.tokens.priced_calls, rollup.tokens.calls) == (1.250015, 3, 5)
+
+
+@on_each_twin
 def test_a_hundred_thousand_small_prices_do_not_drift(codec: Any) -> None:
     rollup = codec.Rollup()
     rollup.add([b'{"kind":"custom","type":"cost","value":0.1}'] * 100_000)
-    assert build_rollup("s", rollup.export()).custom["cost"].sum == 10_000
+    rollup.add([b'{"kind":"tokens","model":"m","tokens":{},"cost":0.1}'] * 100_000)
+    found = build_rollup("s", rollup.export())
+    assert (found.custom["cost"].sum, found.tokens.cost) == (10_000, 10_000)
 
 
 @on_each_twin
@@ -215,6 +232,11 @@ def test_sums_of_usual_integers_pass_64_bits_exactly(codec: Any) -> None:
         b'{"kind":"tokens","model":"m","tokens":{"prompt":1.5}}',
         b'{"kind":"tokens","model":"m","tokens":{"prompt":true}}',
         b'{"kind":"tokens","model":5,"tokens":{}}',
+        b'{"kind":"tokens","model":"m","tokens":{"prompt":1},"cost":-0.5}',
+        b'{"kind":"tokens","model":"m","tokens":{"prompt":1},"cost":-1}',
+        b'{"kind":"tokens","model":"m","tokens":{"prompt":1},"cost":"1"}',
+        b'{"kind":"tokens","model":"m","tokens":{"prompt":1},"cost":1e999}',
+        b'{"kind":"tokens","model":"m","tokens":{"prompt":1},"cost":true}',
         b'{"kind":"custom","type":"c"}',
         b'{"kind":"custom","type":"c","value":"5"}',
         b'{"kind":"custom","type":"c","value":1e999}',

@@ -49,6 +49,7 @@ fields = {
     "error": st.one_of(st.none(), names),
     "type": names,
     "value": values,
+    "cost": values,
     "unheardOf": anything,
 }
 kinds = st.one_of(st.sampled_from(["tokens", "tokens", "tool", "subagent", "custom", "embedding"]), names, st.none())

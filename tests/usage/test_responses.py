@@ -11,9 +11,10 @@ import pytest
 
 from helix_fast import InvalidArgumentError, MalformedEntryError, TokenCounts, TokenUsage
 from helix_fast.clock import now_ms
+from helix_fast.usage.encoding import encode_entry
 from helix_fast.usage.responses import FOREIGN_COUNTS
 from helix_fast.usage.rollup_schema import build_rollup
-from helix_fast.usage.schema import UnknownUsage, UsageEntry, UsageSource, encode_entry
+from helix_fast.usage.schema import UnknownUsage, UsageEntry, UsageSource
 
 OPENAI_CHAT = {
     "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",

@@ -14,6 +14,8 @@ ENTRIES: list[dict[str, Any]] = [
     {"kind": "tokens", "model": "é", "timestamp": 7, "tokens": {"prompt": 2**70, "completion": 9, "reasoning": 4}},
     {"kind": "tokens", "model": "é", "timestamp": 5, "tokens": {"prompt": 2, "completion": 1, "reasoning": 4}},
     {"kind": "tokens", "tokens": {"total": 3, "cached": 1}},
+    {"kind": "tokens", "model": "é", "tokens": {"total": 1}, "cost": 0.1},
+    {"kind": "tokens", "model": "é", "tokens": {"total": 1}, "cost": 2},
     {"kind": "tool", "toolName": "search", "durationMs": 0.1, "success": True},
     {"kind": "tool", "toolName": "search", "durationMs": 0.2, "error": "no"},
     {"kind": "subagent", "agentType": "a", "subSessionId": "child", "durationMs": 3},
@@ -23,15 +25,15 @@ ENTRIES: list[dict[str, Any]] = [
     {"kind": "tool", "durationMs": -1},
 ]  # fmt: skip
 TIMES = 50
-# What they add up to in format 2, to be changed together with the format and with nothing else: a store that knows
+# What they add up to in format 3, to be changed together with the format and with nothing else: a store that knows
 # another meaning of the sums, or of an entry, must not take these for its own.
 STORED = {
-    b"2": '[450,50,5,7,[{"é":[100,59029581035870565171300,500,400,0,59029581035870565172000,200,0,0,0,null,null'
-    ',0,0.0,0.0,null,null],"unknown":[50,50,0,0,50,150,0,50,0,0,null,null,0,0.0,0.0,null,null]},{"search"'
-    ':[100,50,50,0,0,0,0,0,0,0,null,null,100,14.999999999999975,2.5701663020072374e-14,0.1,0.2]},{"a":[50'
-    ',50,0,0,0,0,0,0,50,150,3,3,0,0.0,0.0,null,null]},{"cost":[100,0,0,0,0,0,0,0,50,-59029581035870565171'
-    '200,-1180591620717411303424,-1180591620717411303424,50,-75.0,0.0,-1.5,-1.5]},{"embedding":[50,0,0,0,'
-    '0,0,0,0,0,0,null,null,0,0.0,0.0,null,null]}],["child"]]'
+    b"3": '[550,50,5,7,[{"é":[200,59029581035870565171300,500,400,0,59029581035870565172100,200,0,50,100,2,2,50'
+    ',4.999999999999998,2.0539125955565396e-15,0.1,0.1],"unknown":[50,50,0,0,50,150,0,50,0,0,null,null,0,'
+    '0.0,0.0,null,null]},{"search":[100,50,50,0,0,0,0,0,0,0,null,null,100,14.999999999999975,2.5701663020'
+    '072374e-14,0.1,0.2]},{"a":[50,50,0,0,0,0,0,0,50,150,3,3,0,0.0,0.0,null,null]},{"cost":[100,0,0,0,0,0'
+    ',0,0,50,-59029581035870565171200,-1180591620717411303424,-1180591620717411303424,50,-75.0,0.0,-1.5,-'
+    '1.5]},{"embedding":[50,0,0,0,0,0,0,0,0,0,null,null,0,0.0,0.0,null,null]}],["child"]]'
 }  # fmt: skip
 
 

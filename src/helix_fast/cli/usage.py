@@ -34,6 +34,13 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
+def cost(part: TokenTotals) -> str:
+    """The sum of what is known, which is less than the cost where some calls have none."""
+    if not part.priced_calls:
+        return "?"
+    return f"{'' if part.priced_calls == part.calls else '>='}{part.cost:,.6g}"
+
+
 def _table(title: str, first: str, *columns: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
     table.add_column(first)
@@ -44,11 +51,12 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def models_table(rollup: UsageRollup) -> Table:
     """Tokens by model, the most used first, with a total."""
-    table = _table("tokens by model", "model", "calls", "prompt", "cached", "completion", "reasoning", "total")
+    costs = ["cost"] if rollup.tokens.priced_calls else []
+    table = _table("tokens by model", "model", "calls", "prompt", "cached", "completion", "reasoning", "total", *costs)
 
     def add(name: str, part: TokenTotals) -> None:
         counts = (part.calls, part.prompt, part.cached, part.completion, part.reasoning, part.total)
-        table.add_row(Text(shown(name)), *map(number, counts))
+        table.add_row(Text(shown(name)), *map(number, counts), *(cost(part) for _ in costs))
 
     for name, part in sorted(rollup.by_model.items(), key=lambda item: -item[1].total):
         add(name, part)

@@ -10,8 +10,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from helix_fast import codec
+from helix_fast.usage.encoding import encode_entry
 from helix_fast.usage.rollup_schema import build_rollup
-from helix_fast.usage.schema import UsageEntry, encode_entry
+from helix_fast.usage.schema import UsageEntry
 
 from .inspect import shown
 

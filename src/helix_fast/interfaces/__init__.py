@@ -277,6 +277,7 @@ class UsageStore(Store, Protocol):
         reasoning: int = 0,
         cached: int = 0,
         total: int | None = None,
+        cost: float | None = None,
         id: str | None = None,  # noqa: A002  the entry's field
         run_id: str | None = None,
         step_count: int = 0,

@@ -14,8 +14,8 @@ from helix_fast.keys import UsageKeys
 from helix_fast.lua import Argument, script
 from helix_fast.requests import Requests
 
+from .encoding import EncodedEntry
 from .index import UsageIndex, forever
-from .schema import EncodedEntry
 
 _RECORD: Final = script("usage", "usage_record")
 

@@ -14,8 +14,9 @@ from helix_fast.keys import check_id
 from helix_fast.transport.binding import cancel
 from helix_fast.transport.retry import back_off, is_transient
 
+from .encoding import EncodedEntry, encode_entry
 from .entries import EntryWriter
-from .schema import EncodedEntry, UsageEntry, decode_entry, encode_entry
+from .schema import UsageEntry, decode_entry
 
 Self = TypeVar("Self", bound="UsageRecorder")
 MAX_BATCH = 100_000

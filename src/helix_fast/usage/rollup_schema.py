@@ -21,6 +21,8 @@ class TokenTotals(msgspec.Struct, rename="camel", kw_only=True):
         calls: entries.
         total: the reported totals; of an entry without one prompt + completion, and its reasoning where that is not
             inside completion.
+        cost: sum of the costs that were recorded, in the unit of the prices.
+        priced_calls: entries with a cost.
     """
 
     calls: int = 0
@@ -31,6 +33,8 @@ class TokenTotals(msgspec.Struct, rename="camel", kw_only=True):
     total: int = 0
     reasoning_in_completion: int = 0
     cached_in_prompt: int = 0
+    cost: Number = 0
+    priced_calls: int = 0
 
     def buckets(self) -> dict[str, int]:
         """Parts that never overlap and add up to ``total``.
@@ -146,6 +150,8 @@ def _tokens(sums: tuple[Any, ...]) -> TokenTotals:
         total=total,
         reasoning_in_completion=reasoning_inside,
         cached_in_prompt=cached_inside,
+        cost=_number(sums)[0],
+        priced_calls=sums[8] + sums[12],
     )
 
 
@@ -181,13 +187,12 @@ def build_rollup(session_id: str, exported: tuple[Any, ...]) -> UsageRollup:
     by_model = {name: _tokens(sums) for name, sums in tokens.items()}
     by_tool = {name: _calls(sums) for name, sums in tools.items()}
     by_type = {name: _calls(sums) for name, sums in agents.items()}
-    whole = TokenTotals()
-    for part in by_model.values():
-        for field in TokenTotals.__struct_fields__:
-            setattr(whole, field, getattr(whole, field) + getattr(part, field))
+    columns: dict[str, Any] = {
+        field: _sum(*(getattr(part, field) for part in by_model.values())) for field in TokenTotals.__struct_fields__
+    }
     return UsageRollup(
         session_id=session_id,
-        tokens=whole,
+        tokens=TokenTotals(**columns),
         by_model=by_model,
         tool_stats=ToolStats(**_whole(by_tool), by_tool=by_tool),
         sub_agent_stats=SubAgentStats(**_whole(by_type), by_type=by_type),

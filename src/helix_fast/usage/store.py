@@ -19,6 +19,7 @@ from helix_fast.lua import script
 from helix_fast.options import ConnectionOptions
 from helix_fast.store import RedisStore, on_own_loop
 
+from .encoding import encode_entry
 from .entries import EntryWriter
 from .filters import Range, check_kinds, check_range
 from .index import UsageIndex
@@ -26,7 +27,7 @@ from .pages import Pages
 from .recorder import UsageRecorder
 from .rollup import RollupReader
 from .rollup_schema import UsageRollup, build_rollup
-from .schema import TokenCounts, TokenUsage, UsageEntry, UsageSource, decode_entry, encode_entry
+from .schema import Amount, TokenCounts, TokenUsage, UsageEntry, UsageSource, decode_entry
 from .totals import Cursor
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class RedisUsageStore(RedisStore):
         reasoning: int = 0,
         cached: int = 0,
         total: int | None = None,
+        cost: Amount | None = None,
         id: str | None = None,  # noqa: A002  the entry's field
         run_id: str | None = None,
         step_count: int = 0,
@@ -126,6 +128,7 @@ class RedisUsageStore(RedisStore):
                 source=source,
                 model=model,
                 tokens=counts,
+                cost=cost,
             )
         )
 

@@ -18,7 +18,7 @@ from helix_fast.lua import Argument, script
 _STORE: Final = script("usage", "usage_totals")
 # Format of the sums. Raise it when `Rollup.export` returns something else, or an entry counts for something else.
 # Totals of another format are ignored.
-FORMAT: Final = b"2"
+FORMAT: Final = b"3"
 # The sums of a name take 3 to 7 us to restore, as long as reading and adding 10 to 20 entries; more names than this
 # would block the event loop for many milliseconds. A session has tens.
 ENTRIES_PER_NAME: Final = 20

@@ -86,16 +86,24 @@ cdef int read_number(Entry* entry, const Value* value) except -1:
         return 1
     if value.type != REAL:
         return 0
-    # At most 18 digits and a fraction: no overflow. A bytes object ends in a NUL, so the number ends within it.
+    # 18 digits, a fraction, an exponent of two digits: no overflow. The NUL after a bytes object ends the number.
     entry.real = PyOS_string_to_double(value.start, &entry.number_end, NULL)
     entry.number = FRACTION
     return 1
 
 
+cdef int read_amount(Entry* entry, const Value* value) except -1:
+    """1: nothing, or a number from 0. 0: the plain twin must read the entry."""
+    if value.type <= ABSENT_NULL:
+        return 1
+    if not read_number(entry, value):
+        return 0
+    return entry.whole >= 0 if entry.number == WHOLE else entry.real >= 0.0
+
+
 cdef int read_outcome(Entry* entry, const Value* values) except -1:
     """Success and duration of a tool call or a sub-agent; 0: the plain twin must read the entry."""
     cdef bint success
-    cdef const Value* duration = &values[DURATION]
     if values[SUCCESS].type <= ABSENT_NULL:
         success = values[ERROR].type <= ABSENT_NULL
     elif values[SUCCESS].type == TRUE or values[SUCCESS].type == FALSE:
@@ -104,11 +112,7 @@ cdef int read_outcome(Entry* entry, const Value* values) except -1:
         return 0
     entry.integers[0] = success
     entry.integers[1] = not success
-    if duration.type <= ABSENT_NULL:
-        return 1
-    if not read_number(entry, duration):
-        return 0
-    return entry.whole >= 0 if entry.number == WHOLE else entry.real >= 0.0
+    return read_amount(entry, &values[DURATION])
 
 
 cdef inline bint is_kind(const Value* kind, const char* name, Py_ssize_t length) noexcept nogil:
@@ -129,7 +133,9 @@ cdef int read_values(Entry* entry, const Value* values) except -1:
     if is_kind(kind, b"tokens", 6):
         entry.section = TOKENS
         entry.counts = INTEGERS
-        return read_tokens(entry, &values[ENTRY_FIELDS]) and read_name(entry, &values[MODEL])
+        if not read_tokens(entry, &values[ENTRY_FIELDS]) or not read_name(entry, &values[MODEL]):
+            return 0
+        return read_amount(entry, &values[COST])
     entry.counts = 2
     if is_kind(kind, b"tool", 4):
         entry.section = TOOLS

@@ -1,8 +1,8 @@
 """A JSON scanner for usage entries: finds the fields that are counted, checks and skips the rest, makes no object.
 
-It reads usual JSON. For all other entries, valid (escapes in keys and names, a known key twice, exponents, integers
-beyond 18 digits, deep nesting, lone surrogates) or not, it returns UNUSUAL, and the plain twin reads the entry. So the
-scanner may give up, but must never be wrong.
+It reads usual JSON. For all other entries, valid (escapes in keys and names, a known key twice, exponents of three
+digits, integers beyond 18 digits, deep nesting, lone surrogates) or not, it returns UNUSUAL, and the plain twin reads
+the entry. So the scanner may give up, but must never be wrong.
 """
 
 from libc.math cimport INFINITY, fabs
@@ -22,7 +22,7 @@ cdef extern from *:
         HELIX_FIELD("kind"), HELIX_FIELD("timestamp"), HELIX_FIELD("stepCount"), HELIX_FIELD("model"),
         HELIX_FIELD("tokens"), HELIX_FIELD("toolName"), HELIX_FIELD("durationMs"), HELIX_FIELD("success"),
         HELIX_FIELD("error"), HELIX_FIELD("agentType"), HELIX_FIELD("subSessionId"), HELIX_FIELD("type"),
-        HELIX_FIELD("value"),
+        HELIX_FIELD("value"), HELIX_FIELD("cost"),
     };
     static const helix_field helix_token_fields[] = {
         HELIX_FIELD("prompt"), HELIX_FIELD("completion"), HELIX_FIELD("reasoning"), HELIX_FIELD("cached"),
@@ -144,7 +144,16 @@ cdef inline int scan_number(Cursor* cursor, Value* value) noexcept nogil:
         if at == digits or at - digits > MAX_FRACTION:
             return UNUSUAL
     if at < end and (at[0] | 0x20) == c"e":
-        return UNUSUAL
+        # A small cost is written as 1.5e-05. Two digits cannot overflow.
+        value.type = REAL
+        at += 1
+        if at < end and (at[0] == c"-" or at[0] == c"+"):
+            at += 1
+        digits = at
+        while at < end and is_digit(at[0]):
+            at += 1
+        if at == digits or at - digits > 2:
+            return UNUSUAL
     cursor.at = at
     return USUAL
 

@@ -208,7 +208,10 @@ cdef bint fits(Shape* shape, const char* data, Py_ssize_t length) noexcept nogil
         elif gap.type == INTEGER:
             digits = at
             at = helix_digits(at, end, &whole)
-            if 0 < at - digits <= MAX_DIGITS and (digits[0] != c"0" or at - digits == 1) and at[0] != c".":
+            if (
+                0 < at - digits <= MAX_DIGITS and (digits[0] != c"0" or at - digits == 1)
+                and at[0] != c"." and (at[0] | 0x20) != c"e"
+            ):
                 value.type = INTEGER
                 value.whole = <int64_t> whole
             else:

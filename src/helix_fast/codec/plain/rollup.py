@@ -82,6 +82,13 @@ def _number(value: object) -> Number:
     return value
 
 
+def _amount(value: object) -> Number | None:
+    """A duration or a cost."""
+    if value is not None and _number(value) < 0:
+        raise Malformed
+    return value  # type: ignore[return-value]
+
+
 def _count(value: object) -> int:
     number = 0 if value is None else _number(value)
     if number < 0 or number != int(number):
@@ -130,8 +137,8 @@ def read_entry(data: bytes) -> Reading | None:
         kind = entry["kind"]
         time = _time(entry.get("timestamp"))
         if kind == "tokens":
-            integers = _read_tokens(entry.get("tokens"))
-            return Reading(TOKENS, _text(entry.get("model")) or UNNAMED, integers, None, time, None)
+            integers, cost = _read_tokens(entry.get("tokens")), _amount(entry.get("cost"))
+            return Reading(TOKENS, _text(entry.get("model")) or UNNAMED, integers, cost, time, None)
         if kind == "custom":
             value = _number(entry.get("value"))
             return Reading(CUSTOM, _text(entry.get("type")) or UNNAMED, (0,) * 7, value, time, None)
@@ -140,8 +147,8 @@ def read_entry(data: bytes) -> Reading | None:
         success = entry.get("success")
         if success is None:
             success = entry.get("error") is None
-        duration = entry.get("durationMs")
-        if not isinstance(success, bool) or (duration is not None and _number(duration) < 0):
+        duration = _amount(entry.get("durationMs"))
+        if not isinstance(success, bool):
             return None
         outcome = (int(success), int(not success), 0, 0, 0, 0, 0)
         if kind == "tool":

@@ -6,9 +6,13 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
+from helix_fast.errors import MalformedEntryError
 from helix_fast.interfaces import UsageStore
 from helix_fast.testing.contract.fixtures import MakeUsageStore
 from helix_fast.testing.contract.usage_helpers import sub_agent, tokens, total
+from helix_fast.usage.schema import TokenCounts, TokenUsage
 
 
 async def test_no_usage_has_no_rollup(usage_store: UsageStore) -> None:
@@ -43,6 +47,28 @@ async def test_a_rollup_has_every_kind(usage_store: UsageStore) -> None:
     assert rollup.other_kinds == {"embedding": 1}
     assert (rollup.entry_count, rollup.first_timestamp, rollup.last_timestamp) == (7, 1000, 3000)
     assert rollup.by_session is None
+
+
+async def test_costs_are_stored_with_their_entries_and_add_up(usage_store: UsageStore) -> None:
+    await usage_store.record_entry(tokens(id="1", cost=0.25))
+    await usage_store.record_entry(tokens(id="1", cost=0.25))
+    await usage_store.record_tokens("s", "claude", prompt=1, completion=1, cost=2)
+    await usage_store.record_entry(tokens(id="3"))
+    await usage_store.record_entry(sub_agent("s", "child"))
+    await usage_store.record_entry(tokens("child", cost=0.5))
+    assert [getattr(entry, "cost", None) for entry in await usage_store.get_entries("s")] == [0.25, 2, None, None]
+    rollup = await usage_store.get_rollup("s", include_sub_agents=True)
+    assert rollup is not None
+    assert (rollup.tokens.cost, rollup.tokens.priced_calls, rollup.tokens.calls) == (2.75, 3, 4)
+    assert {name: part.cost for name, part in rollup.by_model.items()} == {"gpt-4o": 0.75, "claude": 2}
+
+
+@pytest.mark.parametrize("cost", [-1, -0.5, float("nan"), float("inf"), "1", True])
+async def test_a_cost_that_is_no_number_from_0_is_refused(usage_store: UsageStore, cost: Any) -> None:
+    for entry in (tokens(cost=cost), TokenUsage(session_id="s", model="m", tokens=TokenCounts(prompt=1), cost=cost)):
+        with pytest.raises(MalformedEntryError):
+            await usage_store.record_entry(entry)
+    assert await usage_store.get_entry_count("s") == 0
 
 
 async def test_a_rollup_is_the_callers_own(usage_store: UsageStore) -> None:
