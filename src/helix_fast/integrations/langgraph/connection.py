@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -13,8 +14,8 @@ from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError
 from helix_fast.keys import check_prefix
 from helix_fast.reporting import BackgroundErrors
 from helix_fast.requests import Requests
+from helix_fast.sync.loop import background, run
 from helix_fast.transport.binding import running_loop
-from helix_fast.transport.topology import Topology
 
 T = TypeVar("T")
 
@@ -76,28 +77,46 @@ class Connection:
             await self.helix.close()
 
     async def at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await work on the event loop of the connections, wherever the caller is."""
+        """Await work on the event loop of the connections, wherever the caller is.
+
+        Raises:
+            InvalidArgumentError: that loop is open and does not run.
+        """
         home = self._home()
         if home is None or home is asyncio.get_running_loop():
             return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, home))
+        return await asyncio.wrap_future(_send(work, home))
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run work on the event loop of the connections, from a thread that runs none."""
+        """Run work on the event loop of the connections, and block the thread until it is done.
+
+        Connections that no loop has yet go to the background loop of ``helix_fast.sync``.
+
+        Raises:
+            InvalidArgumentError: it is the thread of that loop, or that loop is open and does not run.
+        """
         home = self._home()
-        if home is not None and home is running_loop():
+        if home is None or (home is not running_loop() and home is background().loop):
+            return run(work)
+        if home is running_loop():
             work.close()
             raise InvalidArgumentError(
-                "a synchronous method was called on the event loop of the connections, which would wait for itself",
-                hint="await graph.ainvoke(...), or call graph.invoke in another thread: asyncio.to_thread",
+                "a blocking method was called on the event loop of the connections, which would wait for itself",
+                hint="use graph.ainvoke(...), or run graph.invoke in another thread with asyncio.to_thread",
             )
-        if home is None:
-            raise InvalidArgumentError("no event loop runs the connections")
-        return asyncio.run_coroutine_threadsafe(work, home).result()
+        return _send(work, home).result()
 
     def _home(self) -> asyncio.AbstractEventLoop | None:
         """The open event loop that the connections belong to, if any does."""
         opened = self.helix._requests
-        topology: Topology | None = None if opened is None else opened.topology
-        loop = None if topology is None else topology.binding.loop
+        loop = None if opened is None else opened.topology.binding.loop
         return None if loop is None or loop.is_closed() else loop
+
+
+def _send(work: Coroutine[Any, Any, T], home: asyncio.AbstractEventLoop) -> concurrent.futures.Future[T]:
+    if not home.is_running():
+        work.close()
+        raise InvalidArgumentError(
+            "the event loop of the connections is open, but does not run", hint="close it, or keep it running"
+        )
+    return asyncio.run_coroutine_threadsafe(work, home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .connection import Connection
 from .parts import namespace
@@ -13,6 +13,7 @@ from .threads import Stored, Threads
 
 _MOST: Final = 50
 Row = tuple[Any, Stored]
+T = TypeVar("T")
 
 
 async def of_thread(
@@ -77,6 +78,16 @@ async def newest_first(connection: Connection, threads: Threads, before: str) ->
             break
         else:
             heapq.heappop(heads)
+
+
+async def first_of(rows: AsyncIterator[T], most: int) -> list[T]:
+    """The next rows, some at a time; none at the end."""
+    found = []
+    async for row in rows:
+        found.append(row)
+        if len(found) == most:
+            break
+    return found
 
 
 async def _next(pages: AsyncIterator[list[str]]) -> list[str]:

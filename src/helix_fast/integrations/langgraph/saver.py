@@ -1,11 +1,11 @@
-"""HelixSaver: LangGraph's checkpointer on any Redis or Valkey. What it stores is in ``threads`` and ``parts``."""
+"""HelixSaver: LangGraph's checkpointer. One file: LangGraph wants its methods async and blocking in one class."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -28,12 +28,12 @@ from helix_fast.connect import Helix
 from helix_fast.errors import InvalidArgumentError
 
 from .connection import Connection
-from .listing import newest_first, of_thread
+from .listing import first_of, newest_first, of_thread
 from .parts import Record, Write, as_blob, as_typed, blob, typed
 from .threads import Stored, Threads
 
 Self = TypeVar("Self", bound="HelixSaver")
-_AT_ONCE: Final = 200  # threads
+_AT_ONCE: Final = 50  # threads, checkpoints
 
 
 class HelixSaver(BaseCheckpointSaver[str]):
@@ -134,7 +134,7 @@ class HelixSaver(BaseCheckpointSaver[str]):
         filter: dict[str, Any] | None = None,  # noqa: A002
         before: RunnableConfig | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
+    ) -> AsyncGenerator[CheckpointTuple, None]:
         """Checkpoints, those with the largest id first.
 
         Args:
@@ -283,6 +283,81 @@ class HelixSaver(BaseCheckpointSaver[str]):
         for entry in found.values():
             entry["writes"].reverse()
         return found
+
+    # the same, blocking
+
+    def setup(self) -> None:
+        """As :meth:`asetup`."""
+        self._connection.wait_for(self.asetup())
+
+    def close(self) -> None:
+        """As :meth:`aclose`."""
+        self._connection.wait_for(self.aclose())
+
+    def __enter__(self: Self) -> Self:
+        self.setup()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """As :meth:`aget_tuple`."""
+        return self._connection.wait_for(self.aget_tuple(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """As :meth:`alist`."""
+        found = self.alist(config, filter=filter, before=before, limit=limit)
+        try:
+            while some := self._connection.wait_for(first_of(found, _AT_ONCE)):
+                yield from some
+        finally:
+            self._connection.wait_for(found.aclose())
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """As :meth:`aput`."""
+        return self._connection.wait_for(self.aput(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """As :meth:`aput_writes`."""
+        self._connection.wait_for(self.aput_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """As :meth:`adelete_thread`."""
+        self._connection.wait_for(self.adelete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """As :meth:`adelete_for_runs`."""
+        self._connection.wait_for(self.adelete_for_runs(run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """As :meth:`acopy_thread`."""
+        self._connection.wait_for(self.acopy_thread(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """As :meth:`aprune`."""
+        self._connection.wait_for(self.aprune(thread_ids, strategy=strategy))
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """As :meth:`aget_delta_channel_history`."""
+        return self._connection.wait_for(self.aget_delta_channel_history(config=config, channels=channels))
 
     def get_next_version(self, current: str | int | float | None, channel: None) -> str:
         """The next version of a channel, in the format of LangGraph's own savers.
