@@ -169,19 +169,32 @@ class LockKeys:
         return self.lock + b":op:" + operation.encode()
 
 
+_SAFE = "".join(sorted(set(string.punctuation + " ") - set("%{}/")))
+
+
+def tag_of(text: str, safe: str = "") -> str:
+    """Any text as a hash tag: what an id of ours could not hold is percent-encoded.
+
+    The empty text is a lone '%', as Redis takes empty braces for none.
+    """
+    return quote(text, _SAFE + safe, errors="surrogatepass") or "%"
+
+
+def text_of(tag: str) -> str:
+    """The text that :func:`tag_of` has encoded."""
+    return "" if tag == "%" else unquote(tag, errors="surrogatepass")
+
+
 class ThreadKeys:
     """Names of one thread of LangGraph, as bytes; ``all`` are those that its scripts take, in their order.
 
-    Its id may be any text. In the ``tag``, what an id of ours could not hold is percent-encoded.
+    Its id may be any text; ``tag`` is what stands in the braces.
     """
 
     __slots__ = ("all", "order", "tag")
 
-    _SAFE = "".join(set(string.punctuation + " ") - set("%{}"))
-
     def __init__(self, prefix: str, thread_id: str) -> None:
-        # a lone '%' for the empty id: Redis takes empty braces for none
-        self.tag: str = quote(thread_id, self._SAFE, errors="surrogatepass") or "%"
+        self.tag: str = tag_of(thread_id, "/")
         base = f"{prefix}graph:{{{self.tag}}}".encode()
         self.order: bytes = base + b":order"
         self.all: tuple[bytes, ...] = (
@@ -193,12 +206,35 @@ class ThreadKeys:
             base + b":operations:1",
         )
 
-    @staticmethod
-    def thread_id(tag: str) -> str:
-        """The id of the thread with a tag."""
-        return "" if tag == "%" else unquote(tag, errors="surrogatepass")
-
 
 def thread_index(prefix: str, shard: int) -> bytes:
     """One shard of the index of threads, whose members are their tags."""
     return session_index(f"{prefix}graph:", shard)
+
+
+class CollectionKeys:
+    """Names of one namespace of LangGraph's store or cache, as bytes.
+
+    ``items`` HASH: key -> item; ``expiry`` ZSET of the keys whose items expire. ``names`` ZSET, in another slot: the
+    tags of all namespaces with the same first label.
+    """
+
+    __slots__ = ("expiry", "items", "names", "root", "tag")
+
+    def __init__(self, prefix: str, kind: str, namespace: tuple[str, ...]) -> None:
+        labels = [tag_of(label) for label in namespace]
+        self.tag: str = "/".join(labels) or "%%"
+        self.items: bytes = f"{prefix}{kind}:{{{self.tag}}}".encode()
+        self.expiry: bytes = self.items + b":expiry"
+        self.root: str = labels[0] if labels else "%%"
+        self.names: bytes = f"{prefix}{kind}-names:{{{self.root}}}".encode()
+
+    @staticmethod
+    def namespace(tag: str) -> tuple[str, ...]:
+        """The namespace with a tag."""
+        return () if tag == "%%" else tuple(map(text_of, tag.split("/")))
+
+
+def collection_roots(prefix: str, kind: str) -> bytes:
+    """SET of the first labels of all namespaces of LangGraph's store or cache."""
+    return f"{prefix}{kind}-roots".encode()

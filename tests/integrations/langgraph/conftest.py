@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,19 +14,25 @@ from tests.support.backends import Backend
 
 
 @pytest.fixture
-async def make_saver(backend: Backend) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
-    """Makes savers on the backend; each has connections of its own, as in a process of its own."""
-    from helix_fast.integrations.langgraph import HelixSaver
-
+async def make(backend: Backend) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    """Makes savers, stores and caches on the backend; each has connections of its own, as in another process."""
     async with contextlib.AsyncExitStack() as stack:
         memory = await stack.enter_async_context(connect("memory://")) if backend.name == "memory" else None
 
-        async def make(**options: Any) -> Any:
+        async def make_one(kind: Any, **options: Any) -> Any:
             if memory is not None:
-                return HelixSaver(memory, **options)
-            return await stack.enter_async_context(HelixSaver(backend.target, **options))
+                return kind(memory, **options)
+            return await stack.enter_async_context(kind(backend.target, **options))
 
-        yield make
+        yield make_one
+
+
+@pytest.fixture
+def make_saver(make: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Makes savers."""
+    from helix_fast.integrations.langgraph import HelixSaver
+
+    return partial(make, HelixSaver)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ except ImportError as _missing:
         "helix_fast.integrations.langgraph needs LangGraph: pip install 'helix-fast[langgraph]'"
     ) from _missing
 
+from .cache import HelixCache
 from .saver import AsyncRedisSaver, HelixSaver, RedisSaver
+from .store import HelixStore
 
-__all__ = ["AsyncRedisSaver", "HelixSaver", "RedisSaver"]
+__all__ = ["AsyncRedisSaver", "HelixCache", "HelixSaver", "HelixStore", "RedisSaver"]

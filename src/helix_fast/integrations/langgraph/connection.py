@@ -18,6 +18,7 @@ from helix_fast.sync.loop import background, run
 from helix_fast.transport.binding import running_loop
 
 T = TypeVar("T")
+Self = TypeVar("Self", bound="Connected")
 
 
 class Connection:
@@ -120,3 +121,56 @@ def _send(work: Coroutine[Any, Any, T], home: asyncio.AbstractEventLoop) -> conc
             "the event loop of the connections is open, but does not run", hint="close it, or keep it running"
         )
     return asyncio.run_coroutine_threadsafe(work, home)
+
+
+class Connected:
+    """What saver, store and cache share: how they are opened and closed.
+
+    Args:
+        target, key_prefix, options: as of :class:`Connection`.
+    """
+
+    def __init__(
+        self, target: Helix | str | Redis | RedisCluster, key_prefix: str | None, options: dict[str, Any]
+    ) -> None:
+        self._connection = Connection(target, key_prefix, options)
+
+    @classmethod
+    def from_url(cls: type[Self], url: str, **options: Any) -> Self:
+        """One on the server at ``url``, for ``async with`` or ``with``; takes all options of the class."""
+        return cls(url, **options)
+
+    @classmethod
+    def from_conn_string(cls: type[Self], url: str, **options: Any) -> Self:
+        """The same as :meth:`from_url`, under the name that LangGraph's own have."""
+        return cls(url, **options)
+
+    async def asetup(self) -> None:
+        """Open the connection, unless it is open. There is nothing to be set up on the server."""
+        await self._connection.open()
+
+    async def aclose(self) -> None:
+        """Close the connection, unless it is that of a Helix. Safe to call twice, on any event loop."""
+        await self._connection.close()
+
+    async def __aenter__(self: Self) -> Self:
+        await self._connection.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._connection.close()
+
+    def setup(self) -> None:
+        """As :meth:`asetup`, blocking."""
+        self._connection.wait_for(self._connection.open())
+
+    def close(self) -> None:
+        """As :meth:`aclose`, blocking."""
+        self._connection.wait_for(self._connection.close())
+
+    def __enter__(self: Self) -> Self:
+        self.setup()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,4 +1,4 @@
-"""HelixSaver: LangGraph's checkpointer. One file: LangGraph wants its methods async and blocking in one class."""
+"""HelixSaver: LangGraph's checkpointer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -27,16 +27,15 @@ from helix_fast import arguments
 from helix_fast.connect import Helix
 from helix_fast.errors import InvalidArgumentError
 
-from .connection import Connection
+from .connection import Connected
 from .listing import first_of, newest_first, of_thread
 from .parts import Record, Write, as_blob, as_typed, blob, typed
 from .threads import Stored, Threads
 
-Self = TypeVar("Self", bound="HelixSaver")
 _AT_ONCE: Final = 50  # threads, checkpoints
 
 
-class HelixSaver(BaseCheckpointSaver[str]):
+class HelixSaver(Connected, BaseCheckpointSaver[str]):
     """A checkpointer for LangGraph on Redis or Valkey: one server, Sentinel or a cluster, without modules.
 
     Every operation on a thread is one script and one round trip, takes effect as a whole, and once, however often it is
@@ -72,40 +71,15 @@ class HelixSaver(BaseCheckpointSaver[str]):
         serde: SerializerProtocol | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(serde=serde)
         if isinstance(ttl, Mapping):
             refresh_on_read = bool(ttl.get("refresh_on_read", refresh_on_read))
             minutes = ttl.get("default_ttl")
             ttl = None if minutes is None else round(minutes * 60)
         self._ttl = arguments.ttl_seconds(ttl, "ttl")
         self._refresh = refresh_on_read
-        self._connection = Connection(target, key_prefix, options)
+        Connected.__init__(self, target, key_prefix, options)
+        BaseCheckpointSaver.__init__(self, serde=serde)
         self._stored: Threads | None = None
-
-    @classmethod
-    def from_url(cls: type[Self], url: str, **options: Any) -> Self:
-        """A saver on the server at ``url``, for ``async with`` or ``with``; takes all options of the class."""
-        return cls(url, **options)
-
-    @classmethod
-    def from_conn_string(cls: type[Self], url: str, **options: Any) -> Self:
-        """The same as :meth:`from_url`, under the name of other savers."""
-        return cls(url, **options)
-
-    async def asetup(self) -> None:
-        """Open the connection, unless it is open. There is nothing to be set up on the server."""
-        await self._connection.open()
-
-    async def aclose(self) -> None:
-        """Close the connection, unless it is that of a Helix. Safe to call twice, on any event loop."""
-        await self._connection.close()
-
-    async def __aenter__(self: Self) -> Self:
-        await self._connection.open()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._connection.close()
 
     @property
     def _threads(self) -> Threads:
@@ -285,21 +259,6 @@ class HelixSaver(BaseCheckpointSaver[str]):
         return found
 
     # the same, blocking
-
-    def setup(self) -> None:
-        """As :meth:`asetup`."""
-        self._connection.wait_for(self.asetup())
-
-    def close(self) -> None:
-        """As :meth:`aclose`."""
-        self._connection.wait_for(self.aclose())
-
-    def __enter__(self: Self) -> Self:
-        self.setup()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As :meth:`aget_tuple`."""

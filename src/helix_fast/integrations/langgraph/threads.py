@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from helix_fast.errors import HelixError
 from helix_fast.index import IdPage, Index
-from helix_fast.keys import ThreadKeys, session_index
+from helix_fast.keys import ThreadKeys, text_of, thread_index
 from helix_fast.lua import Argument, script
 from helix_fast.requests import Requests
 
@@ -52,7 +52,7 @@ class Threads:
         self._prefix = prefix
         self._ttl = ttl
         self._renewal: Argument = ttl if refresh and ttl else ""
-        self._index = Index(requests, partial(session_index, f"{prefix}graph:"), ttl, "alist", report)
+        self._index = Index(requests, partial(thread_index, prefix), ttl, "alist", report)
 
     def keys(self, thread: str) -> ThreadKeys:
         """The keys of a thread."""
@@ -172,13 +172,13 @@ class Threads:
         cursor: str | None = None
         while True:
             page: IdPage = await self._index.page(_THREADS_AT_ONCE, cursor, self._exists)
-            yield list(map(ThreadKeys.thread_id, page))
+            yield list(map(text_of, page))
             cursor = page.cursor
             if cursor is None:
                 return
 
     async def _exists(self, tag: str) -> bool:
-        order = self.keys(ThreadKeys.thread_id(tag)).order
+        order = self.keys(text_of(tag)).order
         return bool(await self._requests.command(tag, b"EXISTS", order))
 
     async def _read(self, name: str, keys: ThreadKeys, args: Sequence[Argument]) -> Any:
