@@ -65,7 +65,7 @@ test: build
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-quick: build
-	$(PY) -m pytest $(PARALLEL) -m "not (server or faults or slow or soak)" --backend=memory $(PYTEST_ARGS)
+	$(PY) -m pytest $(PARALLEL) -m "not (server or faults or slow or web or soak)" --backend=memory $(PYTEST_ARGS)
 
 # The traced extension is slow, so it does not stay: what comes next builds the ordinary one.
 coverage: $(INSTALLED)

@@ -6,6 +6,7 @@ Nothing here stands in for Redis. What a backend is made of is named in `tests.s
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
@@ -172,6 +173,12 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     return refuse_missing((yield), item.config)
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests out of every garbage collection, which takes a quarter of a second with them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

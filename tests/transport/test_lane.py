@@ -16,6 +16,7 @@ from helix_fast.errors import (
     StoreTimeoutError,
 )
 from helix_fast.testing.servers import ServerProcess
+from helix_fast.testing.waiting import until
 from helix_fast.transport.lane import Lane
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.topology import Standalone
@@ -122,7 +123,7 @@ async def test_room_is_refused_in_time(server_url: str, fault_proxy: FaultProxy)
     await lane.call(echo("connect"))
     fault_proxy.stall()
     blocked = [asyncio.ensure_future(lane.call(echo("x" * 100_000))) for _ in range(60)]
-    await asyncio.sleep(0.05)
+    await until(lambda: lane._paused and lane.outbox.size > lane.max_buffered_bytes)  # and so it stays
     lane.timeout = 0.1
     with pytest.raises(BufferFullError):
         await lane.call(echo("x"))
@@ -227,7 +228,7 @@ async def test_nobody_is_asked_while_the_socket_takes_nothing(server_url: str, f
     await lane.call(echo("connect"))
     fault_proxy.stall()
     blocked = asyncio.ensure_future(lane.call(echo("x" * (20 << 20))))
-    await asyncio.sleep(0.05)
+    await until(lambda: lane._paused)
     source = Ready("a")
     source.join(lane)
     await asyncio.sleep(0.05)
