@@ -61,7 +61,7 @@ async def test_a_lost_producer_is_marked_once(make_streams: MakeStreams, stop_re
     await writer.write(number(1))
     readers = [await manager.create_resumable_reader("s", from_sequence=1) for manager in watchers]
     await stop_renewing(gone)
-    for outcome in await asyncio.gather(*(take(reader, 1, seconds=5) for reader in readers), return_exceptions=True):
+    for outcome in await asyncio.gather(*(take(reader, 1, seconds=30) for reader in readers), return_exceptions=True):
         assert isinstance(outcome, ProducerLostError)
     events = [fields[b"event"] for _id, fields in await raw.xrange(STREAM) if b"event" in fields]
     assert events[1:] == [b"lost"], "behind the opening one"

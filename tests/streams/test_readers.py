@@ -18,7 +18,7 @@ from helix_fast import connect
 from helix_fast.errors import ProducerLostError, StreamClosedError, StreamDeletedError, StreamFailedError
 from helix_fast.keys import StreamKeys
 from helix_fast.testing.servers import ServerProcess
-from helix_fast.testing.waiting import until
+from helix_fast.testing.waiting import steady, until
 from tests.support.proxy import FaultProxy
 from tests.support.streams_under_fault import Following, StreamStore, follow, logged, storage, text
 
@@ -229,34 +229,43 @@ def producer(url: str, lease_ms: int) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+async def emptied(url: str) -> None:
+    async with storage(url) as store:
+        await store._requests.command("s", b"FLUSHALL")
+
+
 class TestLostProducers:
     async def test_readers_learn_of_a_killed_producer_and_the_stream_fails_once(self, server_url: str) -> None:
-        lease, silence = 600, 300
-        with producer(server_url, lease) as process:
-            stores = [storage(server_url, block_timeout=silence) for _ in range(5)]
-            async with contextlib.AsyncExitStack() as stack:
-                opened = [await stack.enter_async_context(store) for store in stores]
-                readers = [await follow(store, "s") for store in opened]
-                await until(lambda: all(len(reader.chunks) > 3 for reader in readers))
-                process.send_signal(signal.SIGKILL)
-                killed = time.monotonic()
-                texts = [await reader.done() for reader in readers]
-                took = time.monotonic() - killed
-                assert took < (lease + silence) / 1000 + 1
-                assert all(isinstance(reader.error, ProducerLostError) for reader in readers)
-                expected = await logged(opened[0], "s")
-                assert texts == [expected] * 5
-                info = await opened[0].get_info("s")
-                assert info is not None
-                assert (info.status, info.lease_expires_at) == ("failed", None)
-                entries = await opened[0]._requests.command("s", b"XRANGE", KEYS.stream, b"-", b"+")
-                assert sum(b"lost" in fields for _id, fields in entries) == 1
-                with pytest.raises(StreamClosedError):
-                    await opened[0].create_writer("s", "successor")
+        async def killed(scale: int) -> None:
+            await emptied(server_url)
+            lease, silence = 600 * scale, 300
+            with producer(server_url, lease) as process:
+                stores = [storage(server_url, block_timeout=silence) for _ in range(5)]
+                async with contextlib.AsyncExitStack() as stack:
+                    opened = [await stack.enter_async_context(store) for store in stores]
+                    readers = [await follow(store, "s") for store in opened]
+                    await until(lambda: all(len(reader.chunks) > 3 for reader in readers))
+                    process.send_signal(signal.SIGKILL)
+                    began = time.monotonic()
+                    texts = [await reader.done() for reader in readers]
+                    took = time.monotonic() - began
+                    assert took < (lease + silence) / 1000 + scale
+                    assert all(isinstance(reader.error, ProducerLostError) for reader in readers)
+                    expected = await logged(opened[0], "s")
+                    assert texts == [expected] * 5
+                    info = await opened[0].get_info("s")
+                    assert info is not None
+                    assert (info.status, info.lease_expires_at) == ("failed", None)
+                    entries = await opened[0]._requests.command("s", b"XRANGE", KEYS.stream, b"-", b"+")
+                    assert sum(b"lost" in fields for _id, fields in entries) == 1
+                    with pytest.raises(StreamClosedError):
+                        await opened[0].create_writer("s", "successor")
+
+        await steady(killed)
 
     async def test_paused_stream_loses_no_producer_until_it_is_resumed(self, server_url: str) -> None:
         async with storage(server_url, block_timeout=100) as store:
-            with producer(server_url, 200) as process:
+            with producer(server_url, 2000) as process:
                 reader = await follow(store, "s")
                 await store.pause_stream("s")
                 process.send_signal(signal.SIGKILL)
@@ -273,17 +282,21 @@ class TestLostProducers:
             assert isinstance(reader.error, ProducerLostError)
 
     async def test_living_producer_keeps_its_lease_through_cuts(self, server_url: str, fault_proxy: FaultProxy) -> None:
-        async with storage(server_url, block_timeout=50) as direct, storage(fault_proxy.url) as store:
-            writer = await store.create_writer("s", "agent", lease_ms=1000)
-            reader = await follow(direct, "s")
-            end = time.monotonic() + 1.6
-            while time.monotonic() < end:
-                fault_proxy.cut_all()
-                await asyncio.sleep(0.1)
-            await writer.write(text("still here"))
-            await writer.close()
-            await direct.end_stream("s")
-            assert await reader.done() == ["still here"]
+        async def living(scale: int) -> None:
+            await emptied(server_url)
+            async with storage(server_url, block_timeout=50) as direct, storage(fault_proxy.url) as store:
+                writer = await store.create_writer("s", "agent", lease_ms=1000 * scale)
+                reader = await follow(direct, "s")
+                end = time.monotonic() + 1.6 * scale
+                while time.monotonic() < end:
+                    fault_proxy.cut_all()
+                    await asyncio.sleep(0.1)
+                await writer.write(text("still here"))
+                await writer.close()
+                await direct.end_stream("s")
+                assert await reader.done() == ["still here"]
+
+        await steady(living)
 
     async def test_closed_writer_and_cancelled_opening_leave_no_lease_behind(self, server_url: str) -> None:
         async with storage(server_url, block_timeout=50) as store:
