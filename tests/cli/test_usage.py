@@ -108,6 +108,7 @@ async def test_the_plot_is_a_png_of_the_whole_tree(session: str, server_url: str
     assert (tmp_path / "usage.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
+@pytest.mark.slow
 def test_bars_are_stacked_by_model_and_add_up() -> None:
     pytest.importorskip("matplotlib")
     from helix_fast.cli.usage_plot import BARS, MODELS, bars

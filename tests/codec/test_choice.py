@@ -72,10 +72,12 @@ SHOW = (
 )
 
 
+@pytest.mark.slow
 def test_environment_forces_plain_python() -> None:
     assert run_python(SHOW, HELIX_FAST_PURE="1") == "False helix_fast.codec.plain.encode helix_fast.codec.plain.frame"
 
 
+@pytest.mark.slow
 def test_missing_extension_falls_back_to_plain_python_and_says_so() -> None:
     hide = "import sys; sys.modules['helix_fast._codec'] = None; "
     shown = run_python(hide + SHOW, says="the compiled codec is missing")

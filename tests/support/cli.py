@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 
@@ -98,5 +99,8 @@ if __name__ == "__main__":
     from helix_fast.cli import main
     from helix_fast.cli.app import app  # noqa: F401
 
+    for name in ("pydantic.type_adapter", "pydantic.json_schema", "pydoc_data.topics", "uvloop"):  # by commands
+        with contextlib.suppress(ImportError):
+            import_module(name)
     _serve(sys.argv[1])
     main()
