@@ -148,6 +148,7 @@ lint: build
 	@# It looks for pycodestyle on PATH.
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec
+	$(PY) .ci/make_sync.py --check
 	$(PY) .ci/check_types.py
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
 	$(PY) .ci/check_changelog.py

@@ -139,6 +139,11 @@ class BackgroundLoop:
             raise _exiting() from error
         started.wait()
 
+    @property
+    def running(self) -> bool:
+        """Whether this is the loop of this process."""
+        return self is _current
+
     # in the threads of callers
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
