@@ -285,6 +285,8 @@ class EmbeddedServer:
         except asyncio.CancelledError:
             link.close()
             raise
+        except RuntimeError:  # the interpreter exits, and starts no thread any more
+            link.leave()
 
     @property
     def socket_path(self) -> str:

@@ -11,7 +11,7 @@ from helix_fast import Helix as AsyncHelix
 from helix_fast.errors import StoreClosedError
 
 from .locks import RedisLockManager
-from .loop import BackgroundLoop, background, run
+from .loop import BackgroundLoop, background, close_at_exit, run
 from .state import RedisStateStore
 from .streams import RedisResumableStorage, RedisStreamManager
 from .usage import RedisUsageStore
@@ -91,6 +91,7 @@ class Helix:
                     self._parents.append(self._now)
                 helix, self._next = self._next or self._make(), None
                 self._now = _Opened(run(_open(helix)), background())
+                close_at_exit(helix)
             return self._now
 
     def close(self) -> None:

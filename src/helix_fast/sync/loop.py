@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import os
 import threading
+import weakref
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -71,6 +72,11 @@ def post(function: Callable[[], object]) -> None:
         StoreClosedError: the interpreter exits.
     """
     (_current or background()).post(function)
+
+
+def close_at_exit(opened: Any) -> None:
+    """Have something be closed, by awaiting its ``close()``, if it is still there when the interpreter exits."""
+    _open.add(opened)
 
 
 def background() -> BackgroundLoop:
@@ -267,6 +273,8 @@ class BackgroundLoop:
         with contextlib.suppress(Exception):
             self.loop.run_until_complete(asyncio.wait_for(_ended(tasks), _STOP_SECONDS / 2))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            for _ in range(3):  # transports that were closed just now
+                self.loop.run_until_complete(asyncio.sleep(0))
         while self._finished:
             self._wake_next()
         self.loop.close()
@@ -293,6 +301,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 _current: BackgroundLoop | None = None
 _exited = False
 _starting = threading.Lock()
+_open: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+"""What is closed when the interpreter exits: its ``close()`` is a coroutine."""
 _parents: Final[list[BackgroundLoop]] = []
 """The loops of the processes from which this one was forked: not to be finalized, as they share their sockets."""
 
@@ -303,14 +313,23 @@ def _forked() -> None:
     if _current is not None:
         _parents.append(_current)
         _current = None
+    _open.clear()
 
 
 def _exit() -> None:
     global _current, _exited  # noqa: PLW0603
     _exited = True
-    loop, _current = _current, None
-    if loop is not None:
-        loop.stop()
+    loop = _current
+    if loop is None:
+        return
+    with contextlib.suppress(Exception):
+        loop.run(asyncio.wait_for(_closed([*_open]), _STOP_SECONDS))
+    _current = None
+    loop.stop()
+
+
+async def _closed(helixes: list[Any]) -> None:
+    await asyncio.gather(*(helix.close() for helix in helixes), return_exceptions=True)
 
 
 atexit.register(_exit)

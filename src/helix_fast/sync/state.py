@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
     from typing_extensions import Unpack
 
-    from helix_fast.index import SessionIdPage
+    from helix_fast.index import IdPage
     from helix_fast.options import ConnectionOptions
     from helix_fast.state.schema import (
         AgentState,
@@ -152,7 +152,7 @@ class RedisStateStore(BlockingStore["_store.RedisStateStore"]):
         """
         return run(self._async.touch(session_id, ttl=ttl, fencing_token=fencing_token))
 
-    def list_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIdPage:
+    def list_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> IdPage:
         """Ids of the sessions, read from an index: the server's keys are not scanned.
 
         Args:

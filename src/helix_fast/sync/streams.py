@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from helix_fast.options import ConnectionOptions, ResumableOptions
     from helix_fast.streams.chunks import StreamChunk
-    from helix_fast.streams.schema import StoredChunk, StreamInfo
+    from helix_fast.streams.schema import StoredChunk, StreamInfo, StreamPosition
     from helix_fast.streams.storage import Callback
 
 
@@ -173,8 +173,8 @@ class StreamReader(ReadingChunks):
 class ResumableReader(ReadingStored):
     """Yields ``StoredChunk(chunk, sequence, epoch)`` from a position on, then live, until the stream ends.
 
-    ``sequence`` is what a client sends back as ``Last-Event-ID``. Raises as StreamReader; with ``on_gap="skip"`` no
-    SequenceGapError.
+    ``str(stored.position)`` is what a client sends back as ``Last-Event-ID``. Raises as
+    StreamReader; with ``on_gap="skip"`` no SequenceGapError.
     """
 
     @property
@@ -201,6 +201,8 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         linger_ms: milliseconds for which ``send`` gathers chunks; 0 sends them in the same turn of the background event
             loop.
         max_chunk_bytes: largest encoded chunk.
+        loss_memory_s: seconds for which a closed writer's acknowledged chunks are remembered: if the server turns out
+            to have lost some, ``on("error")`` gets AcknowledgedDataLostError.
         max_buffered_bytes: unacknowledged bytes of a stream beyond which ``writer.drain()`` waits.
     """
 
@@ -216,6 +218,7 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         linger_ms: float = 0,
         max_chunk_bytes: int = 1 << 20,
         max_buffered_bytes: int = 8 << 20,
+        loss_memory_s: float = 60,
         **connection: Unpack[ConnectionOptions],
     ) -> None:
         self._async = _manager.RedisStreamManager(
@@ -228,6 +231,7 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
             linger_ms=linger_ms,
             max_chunk_bytes=max_chunk_bytes,
             max_buffered_bytes=max_buffered_bytes,
+            loss_memory_s=loss_memory_s,
             **connection,
         )
 
@@ -283,7 +287,7 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         self,
         stream_id: str,
         *,
-        from_sequence: int = 0,
+        from_sequence: int | str | StreamPosition = 0,
         epoch: str | None = None,
         wait_ms: float | None = None,
         on_gap: str = "raise",
@@ -328,7 +332,7 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         self,
         stream_id: str,
         *,
-        from_sequence: int = 0,
+        from_sequence: int | str | StreamPosition = 0,
         epoch: str | None = None,
         on_gap: str = "raise",
         wait_ms: float | None = None,
@@ -336,13 +340,16 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         """A reader of everything after ``from_sequence``; None if the stream does not exist.
 
         Args:
-            from_sequence: the last sequence seen; 0 for the beginning of the epoch.
-            epoch: the epoch of that position, if known: it tells a position from before a reset.
-            on_gap: ``"raise"``, or ``"skip"`` to go on with the first chunk still kept.
+            from_sequence: the last sequence seen; 0 for the beginning of the epoch. Or a position: one that knows its
+                epoch and term is recognised where the server has lost what was seen there.
+            epoch: the epoch of a bare sequence, if known: it tells a position from before a reset.
+            on_gap: ``"raise"``, or ``"skip"`` to go on with the first chunk still kept, or behind what is left of the
+                position's term.
             wait_ms: milliseconds to wait for a stream that does not exist yet; None or 0: not at all.
 
         Raises:
-            SequenceGapError: chunks after ``from_sequence`` are no longer kept.
+            SequenceGapError: chunks after ``from_sequence`` are no longer kept, or it is not a place in this log: it
+                lies behind its end, or on a branch that the server has lost.
             StreamResetError: the position is of another epoch.
             InvalidIdError, InvalidArgumentError, StoreConnectionError; while iterating see StreamReader.
         """
@@ -482,11 +489,13 @@ class RedisResumableStorage(BlockingStore["_storage.RedisResumableStorage"]):
         """Append chunks from ``first_sequence`` on, all or none. No chunks: nothing is sent. Errors of ``append``."""
         run(self._async.append_many(stream_id, chunks, first_sequence, fencing_token=fencing_token))
 
-    def read_from(self, stream_id: str, from_sequence: int = 0, limit: int | None = None) -> list[StoredChunk]:
+    def read_from(
+        self, stream_id: str, from_sequence: int | str | StreamPosition = 0, limit: int | None = None
+    ) -> list[StoredChunk]:
         """The stored chunks after ``from_sequence``, at most ``limit``; none if the stream does not exist.
 
         Raises:
-            SequenceGapError: some of them are no longer kept.
+            SequenceGapError: some of them are no longer kept, or ``from_sequence`` is not a place in this log.
             StreamResetError: the stream was reset after ``from_sequence``.
             MalformedChunkError: bytes that are no chunk.
             MalformedStreamError: what is stored is no stream of ours.
@@ -494,7 +503,9 @@ class RedisResumableStorage(BlockingStore["_storage.RedisResumableStorage"]):
         """
         return run(self._async.read_from(stream_id, from_sequence, limit))
 
-    def subscribe(self, stream_id: str, callback: Callback, *, from_sequence: int | None = None) -> Subscription:
+    def subscribe(
+        self, stream_id: str, callback: Callback, *, from_sequence: int | str | StreamPosition | None = None
+    ) -> Subscription:
         """Call ``callback(chunk, sequence)`` for each chunk, in order, one at a time, in a thread of the subscription.
 
         An error of the callback goes to ``on("error")``, and the next chunk follows. An error that ends the
@@ -502,7 +513,7 @@ class RedisResumableStorage(BlockingStore["_storage.RedisResumableStorage"]):
         waits for it.
 
         Args:
-            from_sequence: the last sequence seen; None: only chunks that are written from now on.
+            from_sequence: the last sequence seen, or a position; None: only chunks that are written from now on.
 
         Returns:
             A Subscription: calling it ends the subscription and waits until no callback runs;

@@ -8,22 +8,24 @@ import inspect
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Union
 
 from helix_fast.errors import InvalidArgumentError
 from helix_fast.streams.chunks import StreamChunk
+from helix_fast.streams.schema import StreamPosition
 from helix_fast.streams.storage import RedisResumableStorage, Unsubscribe
 
 from .loop import call, run
 
 Callback = Callable[[StreamChunk, int], object]
+Position = Union[int, str, StreamPosition, None]  # noqa: UP007  evaluated at run time on Python 3.10
 _Item = tuple[StreamChunk, int, "asyncio.Future[None]"]
 
 
 class Subscription:
     """Ends a subscription when called; then no callback runs any more, but the one that calls it."""
 
-    def __init__(self, storage: RedisResumableStorage, stream_id: str, callback: Callback, after: int | None) -> None:
+    def __init__(self, storage: RedisResumableStorage, stream_id: str, callback: Callback, after: Position) -> None:
         if inspect.iscoroutinefunction(callback):
             raise InvalidArgumentError("callback must be a plain function, not a coroutine function")
         self._callback = callback
@@ -33,7 +35,7 @@ class Subscription:
         deliver = self._deliver if callable(given) else given  # refused there
         self._handle: Unsubscribe = call(lambda: self._begin(storage, stream_id, deliver, after))
 
-    def _begin(self, storage: RedisResumableStorage, stream_id: str, deliver: Any, after: int | None) -> Unsubscribe:
+    def _begin(self, storage: RedisResumableStorage, stream_id: str, deliver: Any, after: Position) -> Unsubscribe:
         handle = storage.subscribe(stream_id, deliver, from_sequence=after)
         handle._task.add_done_callback(lambda _task: self._items.put(None))
         return handle

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
     from typing_extensions import Unpack
 
-    from helix_fast.index import SessionIdPage
+    from helix_fast.index import IdPage
     from helix_fast.options import ConnectionOptions
     from helix_fast.usage.filters import Range
     from helix_fast.usage.rollup_schema import UsageRollup
@@ -260,7 +260,7 @@ class RedisUsageStore(BlockingStore["_store.RedisUsageStore"]):
         """
         return run(self._async.delete(session_id))
 
-    def find_session_ids(self, *, limit: int | None = None, cursor: str | None = None) -> SessionIdPage:
+    def find_session_ids(self, *, limit: int | None = None, cursor: str | None = None) -> IdPage:
         """Sessions that have usage, read from an index: the server's keys are not scanned.
 
         Args:
