@@ -86,15 +86,15 @@ MODULES: Final[dict[str, list[Made]]] = {
     ],
 }
 SPECIAL: Final = {  # bodies that the rule does not give; the parameters are the method's
-    "RedisLockManager.hold": "return Hold._over(call(lambda: self._async.hold({arguments})))",
+    "RedisLockManager.hold": "return Hold._of(call(lambda: self._async.hold({arguments})), Lock)",
     "RedisResumableStorage.subscribe": "return Subscription(self._async, stream_id, callback, from_sequence)",
 }
 ARGUMENTS: Final = {
-    "RedisLockManager.hold": {"on_lost": "told(on_lost)"},
+    "RedisLockManager.hold": {"on_lost": "told(on_lost, Lock)"},
     "StreamWriter.write_many": {"chunks": "listed(chunks)"},
     "RedisUsageStore.record_entries": {"entries": "listed(entries)"},
 }
-RETURNS: Final = {"RedisResumableStorage.subscribe": "Subscription"}
+RETURNS: Final = {"RedisResumableStorage.subscribe": "Subscription", "RedisLockManager.hold": "Hold[Lock]"}
 """Return types that are of another name than the async ones."""
 NAMES: Final = {
     "Hold": "locking",
@@ -406,8 +406,7 @@ def make_member(module: Module, source: Source, made: Made, node: ast.FunctionDe
     names = {each.id for each in ast.walk(node.returns) if isinstance(each, ast.Name)} if node.returns else set()
     made_of = sorted(names & (BLOCKING.keys() | {"Hold"}))
     if key in RETURNS:
-        module.need(returns)
-        module.imports.pop(ast.unparse(node.returns) if node.returns else "", None)
+        module.need(returns.partition("[")[0])
     if key in SPECIAL:
         body = SPECIAL[key].format(arguments=arguments)
         for name in ("call", "run"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from helix_fast.locks import hold as _hold
 from helix_fast.locks import lock as _lock
@@ -13,10 +13,7 @@ from helix_fast.locks import lock as _lock
 from .base import Blocking, Flag
 from .loop import call, run
 
-if TYPE_CHECKING:
-    from .locks import Lock
-
-L = TypeVar("L", bound=_lock.Lock)
+L = TypeVar("L", bound="Holding")
 
 
 class Holding(Blocking[_lock.Lock]):
@@ -56,13 +53,19 @@ class Holding(Blocking[_lock.Lock]):
         return max(0.0, (lock._deadline - lock._backend.clock()) * 1000) if self.held else 0.0
 
 
-class Hold(Blocking[_hold.Hold]):
+class Hold(Blocking[_hold.Hold], Generic[L]):
     """``with locks.hold(...) as lock:`` acquires, renews and releases. For one block only."""
 
-    def __enter__(self) -> Lock:
-        from .locks import Lock
+    _lock: type[L]
 
-        return Lock._over(run(self._async.__aenter__()))
+    @classmethod
+    def _of(cls, wrapped: _hold.Hold, lock: type[L]) -> Hold[L]:
+        made = cls._over(wrapped)
+        made._lock = lock
+        return made
+
+    def __enter__(self) -> L:
+        return self._lock._over(run(self._async.__aenter__()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -70,15 +73,9 @@ class Hold(Blocking[_hold.Hold]):
         run(self._async.__aexit__(kind, error, trace))
 
 
-def told(on_lost: Callable[[Lock], object] | None) -> Any:
+def told(on_lost: Callable[[L], object] | None, lock: type[L]) -> Any:
     """The callback of ``hold``, for a lock of the async kind."""
     if not callable(on_lost) or inspect.iscoroutinefunction(on_lost):
         return on_lost  # refused there
     callback = on_lost
-
-    def tell(lock: _lock.Lock) -> object:
-        from .locks import Lock
-
-        return callback(Lock._over(lock))
-
-    return tell
+    return lambda lost: callback(lock._over(lost))

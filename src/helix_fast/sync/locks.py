@@ -136,7 +136,7 @@ class RedisLockManager(BlockingStore["_manager.RedisLockManager"]):
         wait_ms: float = 0,
         renew: bool = True,
         on_lost: Callable[[Lock], object] | None = None,
-    ) -> Hold:
+    ) -> Hold[Lock]:
         """Hold a lock for the length of a ``with`` block, which gets the :class:`Lock`.
 
         A background task renews the lock at a third of its TTL. The lock is released on every way out of the block,
@@ -158,12 +158,13 @@ class RedisLockManager(BlockingStore["_manager.RedisLockManager"]):
             with locks.hold("session-123", wait_ms=5_000) as lock:
                 state.save_state("session-123", changed, fencing_token=lock.fencing_token)
         """
-        return Hold._over(
+        return Hold._of(
             call(
                 lambda: self._async.hold(
-                    session_id, ttl_ms=ttl_ms, owner=owner, wait_ms=wait_ms, renew=renew, on_lost=told(on_lost)
+                    session_id, ttl_ms=ttl_ms, owner=owner, wait_ms=wait_ms, renew=renew, on_lost=told(on_lost, Lock)
                 )
-            )
+            ),
+            Lock,
         )
 
     def is_locked(self, session_id: str) -> bool:
