@@ -283,8 +283,9 @@ def members(made: Made) -> Iterator[tuple[Source, ast.FunctionDef | ast.AsyncFun
         module, _, name = place.partition(":")
         source = source_of(module)
         for node in source.find(name).body:
-            is_method = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            if is_method and not node.name.startswith("_") and node.name not in seen:
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name in seen:
+                continue
+            if not node.name.startswith("_"):
                 seen.add(node.name)
                 yield source, node
 
