@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from helix_fast.options import ConnectionOptions
     from helix_fast.usage.filters import Range
     from helix_fast.usage.rollup_schema import UsageRollup
-    from helix_fast.usage.schema import UsageEntry, UsageSource
+    from helix_fast.usage.schema import Amount, UsageEntry, UsageSource
     from helix_fast.usage.store import Entry
 
 
@@ -135,6 +135,7 @@ class RedisUsageStore(BlockingStore["_store.RedisUsageStore"]):
         reasoning: int = 0,
         cached: int = 0,
         total: int | None = None,
+        cost: Amount | None = None,
         id: str | None = None,
         run_id: str | None = None,
         step_count: int = 0,
@@ -154,6 +155,7 @@ class RedisUsageStore(BlockingStore["_store.RedisUsageStore"]):
                 reasoning=reasoning,
                 cached=cached,
                 total=total,
+                cost=cost,
                 id=id,
                 run_id=run_id,
                 step_count=step_count,
