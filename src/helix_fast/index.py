@@ -78,6 +78,17 @@ class Index:
         """The shard that lists an id."""
         return self._key(index_shard(id_))
 
+    def key_beside(self, key: bytes, id_: str, *, lists: bool = True) -> bytes:
+        """The shard for a script that lists an id in the same step; on a cluster, and to list nothing, ``key``."""
+        return self.key(id_) if lists and not self._requests.topology.clustered else key
+
+    async def listed(self, id_: str, *, created: bool = False) -> None:
+        """A script was given ``key_beside``: remember that, or list the id now, on a cluster."""
+        if self._requests.topology.clustered:
+            await self.list_id(id_, created=created)
+        else:
+            self.remember(id_)
+
     def lists(self, id_: str) -> bool:
         """Whether this process has listed the id lately."""
         return self._listed.get(id_, 0.0) > asyncio.get_running_loop().time()

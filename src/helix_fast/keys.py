@@ -66,6 +66,11 @@ class StreamKeys:
         self.channel: bytes = base + b":push"
 
 
+def stream_index(prefix: str, shard: int) -> bytes:
+    """One shard of the index of streams; its own hash tag spreads the shards over a cluster."""
+    return f"{prefix}streams:{{{shard:02d}}}".encode()
+
+
 def stream_control(prefix: str) -> bytes:
     """The control channel: stop, pause and take-over of the streams that a process writes."""
     return f"{prefix}stream-control".encode()

@@ -14,7 +14,9 @@ from .errors import (
     SessionNotFoundError,
     StaleFencingTokenError,
     StreamClosedError,
+    StreamFencedError,
     StreamNotFoundError,
+    StreamResetError,
 )
 
 
@@ -26,7 +28,8 @@ def check_stream_reply(stream_id: str, reply: Sequence[Any], token: bytes = b"",
         sequence: the first sequence that was sent.
 
     Raises:
-        StreamNotFoundError, StreamClosedError, StaleFencingTokenError, SequenceConflictError: nothing was changed.
+        StreamNotFoundError, StreamClosedError, StaleFencingTokenError, StreamResetError, StreamFencedError,
+            SequenceConflictError: nothing was changed.
     """
     word = reply[0]
     if word == b"none":
@@ -35,6 +38,10 @@ def check_stream_reply(stream_id: str, reply: Sequence[Any], token: bytes = b"",
         raise StreamClosedError(stream_id, reply[1].decode())
     if word == b"stale":
         raise StaleFencingTokenError(int(token), int(reply[1]))
+    if word == b"another":
+        raise StreamResetError(reply[1].decode())
+    if word == b"fenced":
+        raise StreamFencedError(stream_id)
     if word == b"conflict":
         raise SequenceConflictError(int(reply[1]), sequence)
 

@@ -77,7 +77,13 @@ class StreamClosedError(StreamError):
     code = "stream_closed"
 
     def __init__(self, stream_id: str, status: str, unsent: Sequence[bytes] = ()) -> None:
-        super().__init__(f"stream {stream_id!r} is {status}", hint="reset_stream() starts a new life of the stream")
+        message = f"stream {stream_id!r} is {status}"
+        hint = "reset_stream() starts a new life of the stream"
+        if status == "closed":
+            message, hint = f"this writer is closed, of stream {stream_id!r}", "open another one with create_writer()"
+        elif status == "deleted":
+            hint = "create_writer() begins another stream of that id"
+        super().__init__(message, hint=hint)
         self.stream_id = stream_id
         self.status = status
         self.unsent: tuple[bytes, ...] = tuple(unsent)

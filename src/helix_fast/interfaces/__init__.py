@@ -30,7 +30,16 @@ from helix_fast.usage.filters import Range
 from helix_fast.usage.rollup_schema import UsageRollup
 from helix_fast.usage.schema import UsageEntry, UsageSource
 
-from .streams import ResumableReader, ResumableStorage, Store, StreamManager, StreamReader, StreamWriter, UntilStopped
+from .streams import (
+    ResumableReader,
+    ResumableStorage,
+    Store,
+    StreamIds,
+    StreamManager,
+    StreamReader,
+    StreamWriter,
+    UntilStopped,
+)
 
 __all__ = [
     "LockManager",
@@ -39,6 +48,7 @@ __all__ = [
     "SessionIds",
     "StateStore",
     "Store",
+    "StreamIds",
     "StreamManager",
     "StreamReader",
     "StreamWriter",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Union
 
 from msgspec import UNSET, UnsetType
@@ -94,6 +94,12 @@ class StreamWriter(Protocol):
     async def flush(self) -> None:
         """Wait until all sent chunks are stored."""
 
+    async def end(self, output: Any = None) -> None:
+        """Flush, end the stream, and close."""
+
+    async def fail(self, error: str | BaseException) -> None:
+        """Flush, end the stream with an error, and close."""
+
     async def close(self) -> None:
         """Flush, and release the lease."""
 
@@ -154,6 +160,15 @@ class ResumableReader(Protocol):
     async def __aexit__(self, *exc_info: Any) -> None: ...
 
 
+class StreamIds(Protocol):
+    """A page of stream ids; ``cursor`` is that of the next page, None at the end."""
+
+    cursor: str | None
+
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+
+
 class StreamManager(Store, Protocol):
     """Opens writers and readers of streams; ends, pauses, resets and deletes streams."""
 
@@ -196,6 +211,9 @@ class StreamManager(Store, Protocol):
 
     async def exists(self, stream_id: str) -> bool:
         """Whether there is such a stream."""
+
+    async def list_streams(self, *, limit: int | None = None, cursor: str | None = None) -> StreamIds:
+        """Ids of the streams that exist, a page at a time."""
 
     async def end_stream(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
         """End a stream."""

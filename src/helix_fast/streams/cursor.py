@@ -428,6 +428,8 @@ class StreamCursor:
             self._stop_ended()
         elif status == b"failed":
             self._fail(StreamFailedError(error.decode(errors="replace")))
+        elif status == b"missed":
+            self._silence.look_soon(int(error) / 1000)
         elif status == b"lost":
             self._fail(ProducerLostError(error.decode(errors="replace")))
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Final
 
 from helix_fast.errors import HelixError, StoreClosedError
+from helix_fast.index import Index
 from helix_fast.lua import script
 from helix_fast.requests import Requests
 from helix_fast.transport.binding import cancel
@@ -29,12 +30,14 @@ class LeaseRenewer:
     Args:
         requests: the manager's.
         ttl: of the manager's streams, in seconds; 0: none.
+        index: of the streams; one that lives longer is listed longer.
         report: gets the errors of renewals.
     """
 
-    def __init__(self, requests: Requests, ttl: int, report: Callable[[HelixError], None]) -> None:
+    def __init__(self, requests: Requests, ttl: int, index: Index, report: Callable[[HelixError], None]) -> None:
         self._requests = requests
         self._ttl = ttl
+        self._index = index
         self._report = report
         self._due: dict[Appender, float] = {}
         self._renewals: dict[Appender, asyncio.Task[None]] = {}
@@ -99,7 +102,8 @@ class LeaseRenewer:
 
     async def _renew(self, appender: Appender) -> bool:
         """Whether the server has renewed them, or need not: a closed writer gives its lease up."""
-        keys = appender.keys
+        keys, index = appender.keys, self._index
+        lists = bool(self._ttl) and not index.lists(appender.stream_id)
 
         def check_open() -> None:
             if not appender.alive:
@@ -109,7 +113,7 @@ class LeaseRenewer:
             reply = await self._requests.run(
                 _RENEW,
                 appender.stream_id,
-                (keys.stream, keys.meta, keys.lease),
+                (keys.stream, keys.meta, keys.lease, index.key_beside(keys.stream, appender.stream_id, lists=lists)),
                 (self.producer, appender.terms.current, appender.lease_ms, self._ttl),
                 before_attempt=check_open,  # a repetition must not come after the lease was given up
             )
@@ -118,6 +122,8 @@ class LeaseRenewer:
         except HelixError as error:
             self._report(error)
             return False
+        if reply and lists:
+            await index.listed(appender.stream_id)
         if reply and reply[0] == b"1":
             appender.stop(reply[1].decode())
         return bool(reply)

@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -23,12 +24,16 @@ from helix_fast.errors import (
     MalformedStreamError,
     StoreResponseError,
     StreamClosedError,
+    StreamDeletedError,
+    StreamNotFoundError,
 )
-from helix_fast.keys import StreamKeys, stream_control
+from helix_fast.index import IdPage, Index
+from helix_fast.keys import StreamKeys, stream_control, stream_index
 from helix_fast.lua import Argument, Script, script
 from helix_fast.options import ConnectionOptions
 from helix_fast.replies import check_stream_reply
 from helix_fast.store import RedisStore, on_own_loop
+from helix_fast.transport.binding import cancel
 
 from .appender import Appender
 from .control import ControlChannel, message
@@ -98,11 +103,13 @@ class RedisStreamManager(RedisStore):
         silence = arguments.milliseconds(block_timeout, "block_timeout", 1)
         super().__init__(redis, key_prefix=key_prefix, **connection)
         self._appenders: dict[str, Appender] = {}
+        self._dropping: set[asyncio.Task[None]] = set()
         self._all_appenders: weakref.WeakSet[Appender] = weakref.WeakSet()
         self._cursors: weakref.WeakSet[StreamCursor] = weakref.WeakSet()
         requests, report = self._requests, self._errors.report
         self._recovery = Recovery(requests)
-        self._leases = LeaseRenewer(requests, self.ttl, report)
+        self._index = Index(requests, partial(stream_index, self.key_prefix), self.ttl, "list_streams", report)
+        self._leases = LeaseRenewer(requests, self.ttl, self._index, report)
         self._losses = LossMemory(memory, report)
         self._cursor_context = CursorContext(
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
@@ -155,7 +162,7 @@ class RedisStreamManager(RedisStore):
             reply = await self._run(
                 _OPEN,
                 stream_id,
-                (keys.stream, keys.meta, keys.lease),
+                (keys.stream, keys.meta, keys.lease, self._index.key_beside(keys.stream, stream_id)),
                 (
                     self._leases.producer, token, lease, self.ttl, await self._requests.publish_command(), keys.channel,
                     new_tag(), *self._known(stream_id),
@@ -167,6 +174,7 @@ class RedisStreamManager(RedisStore):
             raise
         check_stream_reply(stream_id, reply, token)
         _kind, _term, epoch, last, text, stop, reason, _status, fence, history = reply
+        await self._index.listed(stream_id, created=not int(last))
         try:
             terms = Terms(text.decode(), epoch.decode(), fencing_token)
         except ValueError as error:
@@ -208,7 +216,9 @@ class RedisStreamManager(RedisStore):
             agent_type,
             max_chunk_bytes=self._max_chunk_bytes,
             max_buffered_bytes=self._max_buffered_bytes,
+            finish=self._finish_own,
             leave=self._leave,
+            drop=self._drop,
             report=self._errors.report,
         )
 
@@ -225,7 +235,15 @@ class RedisStreamManager(RedisStore):
             with contextlib.suppress(HelixError):
                 self._requests.topology.send(stream_id, frame)
 
-    async def _leave(self, appender: Appender) -> None:
+    async def _finish_own(self, appender: Appender, status: str, value: Any) -> None:
+        """End the stream of a writer."""
+        try:
+            await self._finish(appender.stream_id, status, value, appender.terms.token, appender)
+        except StreamNotFoundError as error:
+            raise StreamDeletedError(appender.stream_id) from error
+
+    async def _leave(self, appender: Appender, *, keep_lease: bool = False) -> None:
+        """A writer is closed. With ``keep_lease`` its lease is left to run out."""
         appender.writers -= 1
         if appender.writers:
             return
@@ -235,13 +253,28 @@ class RedisStreamManager(RedisStore):
         alive = not appender.closed
         await appender.close()
         self._losses.keep(appender)
-        if appender.lease_ms and alive and not self._requests.closed:
+        if appender.lease_ms and alive and not keep_lease and not self._requests.closed:
             keys = appender.keys
             args = (self._leases.producer, appender.terms.current)
             await self._requests.run(_LEAVE, appender.stream_id, (keys.meta, keys.lease), args)
             successor = self._appenders.get(appender.stream_id)
             if successor is not None and successor.lease_ms:
                 self._leases.renew_now(successor)  # opened meanwhile: it holds the lease under the same name
+
+    def _drop(self, appender: Appender) -> None:
+        """A writer was garbage-collected: its lease and its stream's TTL are not renewed any more."""
+        if not self._requests.closed:
+            task = asyncio.get_running_loop().create_task(self._release(appender), name="drop a writer")
+            self._dropping.add(task)
+            task.add_done_callback(self._dropping.discard)
+
+    async def _release(self, appender: Appender) -> None:
+        """What was sent is still stored."""
+        try:
+            await appender.flush()
+        except HelixError as error:
+            self._errors.report(error)
+        await self._leave(appender, keep_lease=True)
 
     # readers
 
@@ -343,6 +376,25 @@ class RedisStreamManager(RedisStore):
         keys = StreamKeys(self.key_prefix, stream_id)
         return bool(await self._requests.command(stream_id, b"EXISTS", keys.stream))
 
+    async def list_streams(self, *, limit: int | None = None, cursor: str | None = None) -> IdPage:
+        """Ids of the streams, in no particular order, read from an index: the server's keys are not scanned.
+
+        Streams that have ended are listed as long as they are kept. Those that other programs made are not, before one
+        of these stores has opened or ended them.
+
+        Args:
+            limit: ids at most, from 1; None: all.
+            cursor: ``.cursor`` of the page before.
+
+        Returns:
+            The ids, with ``.cursor`` for the next page. A stream that is opened between two pages may be on both; none
+            that exists all the time is missing.
+
+        Raises:
+            InvalidArgumentError: a limit below 1, or what is no cursor of this method. StoreConnectionError.
+        """
+        return await self._index.page(limit, cursor, self.exists)
+
     # the stream itself
 
     async def end_stream(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
@@ -355,31 +407,38 @@ class RedisStreamManager(RedisStore):
         Raises:
             StreamNotFoundError, StreamClosedError (it has failed), StaleFencingTokenError, InvalidArgumentError.
         """
-        value = b"" if output is None else arguments.json_value(output, "output")
-        await self._finish(stream_id, "ended", value, fencing_token)
+        await self._finish(stream_id, "ended", output, fencing_token)
 
     async def fail_stream(
         self, stream_id: str, error: str | BaseException, *, fencing_token: int | None = None
     ) -> None:
         """End a stream with an error: readers get StreamFailedError after its last chunk. Else as ``end_stream``."""
-        reason = str(error) if isinstance(error, BaseException) else arguments.text(error, "error")
-        await self._finish(stream_id, "failed", reason.encode(errors="replace"), fencing_token)
+        await self._finish(stream_id, "failed", error, fencing_token)
 
-    async def _finish(self, stream_id: str, status: str, value: bytes, fencing_token: int | None) -> None:
+    async def _finish(
+        self, stream_id: str, status: str, value: Any, fencing_token: int | None, writer: Appender | None = None
+    ) -> None:
+        """End a stream; for a writer, only the one that it writes to."""
         keys = StreamKeys(self.key_prefix, stream_id)
+        data = _output(value) if status == "ended" else _reason(value)
         token = arguments.token(fencing_token)
         appender = self._appenders.get(stream_id)
         if appender is not None and appender.alive:
             # Chunks that this process has buffered for the stream come before its end.
             with contextlib.suppress(StreamClosedError):
                 await appender.flush()
+        mine = ("", "") if writer is None else (writer.terms.epoch, writer.fence)
         reply = await self._run(
             _END,
             stream_id,
-            (keys.stream, keys.meta, keys.lease),
-            (status, value, token, self.ttl, iso_now(), await self._requests.publish_command(), keys.channel),
-        )
+            (keys.stream, keys.meta, keys.lease, self._index.key_beside(keys.stream, stream_id)),
+            (
+                status, data, token, self.ttl, iso_now(), await self._requests.publish_command(), keys.channel,
+                *mine,
+            ),
+        )  # fmt: skip
         check_stream_reply(stream_id, reply, token)
+        await self._index.listed(stream_id)
 
     async def pause_stream(self, stream_id: str) -> None:
         """Mark a stream paused: its silence is intended. Readers go on waiting, whatever becomes of the lease.
@@ -428,10 +487,11 @@ class RedisStreamManager(RedisStore):
         reply = await self._run(
             _RESET,
             stream_id,
-            (keys.stream, keys.meta, keys.lease),
+            (keys.stream, keys.meta, keys.lease, self._index.key_beside(keys.stream, stream_id)),
             (secrets.token_hex(8), token, self.ttl, iso_now(), publish, keys.channel, new_tag()),
         )
         check_stream_reply(stream_id, reply, token)
+        await self._index.listed(stream_id)
         return str(reply[1].decode())
 
     async def delete_stream(self, stream_id: str) -> bool:
@@ -441,7 +501,10 @@ class RedisStreamManager(RedisStore):
         """
         keys = StreamKeys(self.key_prefix, stream_id)
         args = (await self._requests.publish_command(), keys.channel)
-        return bool(await self._requests.run(_DELETE, stream_id, (keys.stream, keys.meta, keys.lease), args))
+        names = (keys.stream, keys.meta, keys.lease, self._index.key_beside(keys.stream, stream_id))
+        existed = bool(await self._requests.run(_DELETE, stream_id, names, args))
+        self._index.forget(stream_id)
+        return existed
 
     async def get_info(self, stream_id: str) -> StreamInfo | None:
         """Status, epoch, sequences and lease of a stream, all of the same moment; None if it does not exist.
@@ -474,7 +537,17 @@ class RedisStreamManager(RedisStore):
             for appender in list(self._all_appenders):
                 stack.push_async_callback(appender.close)
             stack.push_async_callback(self._leases.close)
+            stack.push_async_callback(cancel, *self._dropping)
             stack.push_async_callback(self._losses.close)
+
+
+def _output(value: Any) -> bytes:
+    return b"" if value is None else arguments.json_value(value, "output")
+
+
+def _reason(error: object) -> bytes:
+    text = str(error) if isinstance(error, BaseException) else arguments.text(error, "error")
+    return text.encode(errors="replace")
 
 
 def _lease(value: int | None) -> int:

@@ -35,9 +35,9 @@ class Silence:
         if self._timer is None:
             self._timer = self._loop.call_later(self._length, _tick, weakref.ref(self))
 
-    def look_soon(self) -> None:
-        """Another store's entry was found."""
-        self._length = min(FIRST_PAUSE, self._longest)
+    def look_soon(self, seconds: float = FIRST_PAUSE) -> None:
+        """Another store's entry was found, or a lease that has run out: look again after so much silence."""
+        self._length = min(seconds, self._longest)
         self.stop()
 
     def stop(self) -> None:

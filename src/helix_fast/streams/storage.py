@@ -117,8 +117,9 @@ class RedisResumableStorage(RedisStore):
         publish = await self._requests.publish_command()
         known = self._manager._known(stream_id)
         args = (b"", token, 0, self._manager.ttl, publish, keys.channel, new_tag(), *known)
-        reply = await self._run(_OPEN, stream_id, keys, args)
+        reply = await self._run(_OPEN, stream_id, keys, args, lists=True)
         check_stream_reply(stream_id, reply, token)
+        await self._manager._index.listed(stream_id, created=not int(reply[3]))
         info = await self._manager.get_info(stream_id)
         if info is None:
             raise StreamNotFoundError(stream_id)
@@ -162,12 +163,19 @@ class RedisResumableStorage(RedisStore):
         publish = await self._requests.publish_command()
         entries = _entries(encoded, longest)
         head = (first_sequence, token, self._manager.ttl, keep, longest, publish, keys.channel, new_tag())
-        reply = await self._run(_PUT, stream_id, keys, (*head, *entries))
+        index = self._manager._index
+        lists = not index.lists(stream_id)
+        reply = await self._run(_PUT, stream_id, keys, (*head, *entries), lists=lists)
         check_stream_reply(stream_id, reply, token, first_sequence)
+        if lists:
+            await index.listed(stream_id)
 
-    async def _run(self, script: Script, stream_id: str, keys: StreamKeys, args: Sequence[Argument]) -> Any:
+    async def _run(
+        self, script: Script, stream_id: str, keys: StreamKeys, args: Sequence[Argument], *, lists: bool
+    ) -> Any:
+        index = self._manager._index.key_beside(keys.stream, stream_id, lists=lists)
         try:
-            return await self._requests.run(script, stream_id, (keys.stream, keys.meta, keys.lease), args)
+            return await self._requests.run(script, stream_id, (keys.stream, keys.meta, keys.lease, index), args)
         except StoreResponseError as error:
             check_foreign(keys.stream, error)
             raise

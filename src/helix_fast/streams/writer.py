@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -33,6 +34,10 @@ class StreamWriter:
     Every chunk gets the next sequence of the stream. Chunks of one writer keep their order; those of several writers of
     a stream, here or in other processes, are interleaved. As an async context manager it flushes and closes when left.
 
+    A leased writer that is left by an exception, or dropped without ``close``, is a lost producer: nobody renews its
+    lease any more, and readers get ProducerLostError when it has run out, unless the stream is ended or failed before,
+    or another writer goes on.
+
     Attributes:
         stream_id, agent_id, agent_type: the arguments of ``create_writer``.
         epoch: the life of the stream that it writes to.
@@ -47,7 +52,9 @@ class StreamWriter:
         *,
         max_chunk_bytes: int,
         max_buffered_bytes: int,
-        leave: Callable[[Appender], Awaitable[None]],
+        finish: Callable[[Appender, str, Any], Awaitable[None]],
+        leave: Callable[..., Awaitable[None]],
+        drop: Callable[[Appender], None],
         report: Callable[[HelixError], None],
     ) -> None:
         self.stream_id: str = appender.stream_id
@@ -60,9 +67,12 @@ class StreamWriter:
         # JSON needs at most 6 bytes a character; text below this needs no look at its encoded size
         self._surely_small = max(0, (max_chunk_bytes - 6 * len(agent_id) - 6 * len(agent_type or "") - 256) // 6)
         self._max_buffered_bytes = max_buffered_bytes
+        self._finish = finish
         self._leave = leave
+        self._drop = drop
         self._report = report
         self._closed = self._left = False
+        self._leaves_lease = False
         self._closing: asyncio.Task[None] | None = None
         self._binding = appender.topology.binding
         self._loop = self._binding.check()
@@ -97,7 +107,7 @@ class StreamWriter:
             StoreResponseError: the server refuses writes (out of memory, no rights…).
             WriteOutcomeUnknownError: the reply was lost and the entry trimmed before it could be looked up.
         """
-        write = self._appender.put(self._encode(chunk), chunk, self)
+        write = self._appender.put(self._encode(chunk), chunk, self._encoder)
         try:
             return await write.future
         except BaseException:  # also where it was cancelled: the batch may be on its way
@@ -120,7 +130,7 @@ class StreamWriter:
         if not original:
             raise InvalidArgumentError("write_many needs at least one chunk")
         encoded = [self._encode(chunk) for chunk in original]
-        write = self._appender.put_many(encoded, original, self)
+        write = self._appender.put_many(encoded, original, self._encoder)
         try:
             return await write.future
         except BaseException:  # also where it was cancelled: the batch may be on its way
@@ -206,6 +216,34 @@ class StreamWriter:
         self._check_loop()
         await self._appender.flush()
 
+    async def end(self, output: Any = None) -> None:
+        """Flush, end the stream, and close the writer. Readers stop after the last chunk.
+
+        It ends the stream for all its writers, but only the stream that this writer has opened: not a later one of that
+        id. Ending it twice is no error.
+
+        Args:
+            output: any JSON value, returned by ``get_info``.
+
+        Raises:
+            As ``flush``; then the writer is still open, and the call can be repeated.
+            InvalidArgumentError: ``output`` cannot be written as JSON.
+            StreamClosedError: the stream has failed, or was deleted. StreamResetError: it was reset.
+            StaleFencingTokenError, StreamFencedError: another writer took over.
+        """
+        await self._end("ended", output)
+
+    async def fail(self, error: str | BaseException) -> None:
+        """Flush, end the stream with an error, and close the writer. Readers get StreamFailedError. Else as ``end``."""
+        await self._end("failed", error)
+
+    async def _end(self, status: str, value: Any) -> None:
+        self._check_loop()
+        await self._appender.flush()
+        await self._finish(self._appender, status, value)
+        self._leaves_lease = True  # the end has taken it
+        await self.close()
+
     async def close(self) -> None:
         """Flush and give up the lease; the stream stays open for other writers. Safe to call twice.
 
@@ -226,7 +264,7 @@ class StreamWriter:
             await self._appender.flush()
         finally:
             self._left = True
-            await self._leave(self._appender)
+            await self._leave(self._appender, keep_lease=self._leaves_lease)
 
     async def _close_elsewhere(self) -> None:
         """Close the writer of a closed event loop: the lease is given up, what was not stored by then is lost."""
@@ -235,19 +273,30 @@ class StreamWriter:
         self._binding.check()
         if not self._left:
             self._left = True
-            await self._leave(self._appender)
+            await self._leave(self._appender, keep_lease=self._leaves_lease)
             await self._appender.flush()  # raises what is lost
 
     async def __aenter__(self: Self) -> Self:
         return self
 
     async def __aexit__(self, kind: object, value: BaseException | None, _traceback: object) -> None:
+        self._leaves_lease = self._leaves_lease or value is not None
         try:
             await self.close()
         except HelixError as error:
             if value is None:
                 raise
             self._report(error)  # the body's own exception matters more
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) or not self._appender.alive:
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        # a garbage collector may run in any thread
+        self._loop.call_soon_threadsafe(self._drop, self._appender)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.stream_id!r} by {self.agent_id!r}>"
 
     def _check_loop(self) -> None:
         self._binding.check_part(self._loop, "writer")

@@ -12,7 +12,7 @@ if leases and (ARGV[2] == '' or known[2] == ARGV[2]) then
   local from, to = string.find(leases, ARGV[1] .. ',', 1, true)
   if from then leases = string.sub(leases, 1, from - 1) .. string.sub(leases, to + 1) end
   if leases == '' then
-    redis.call('HDEL', KEYS[1], 'leases', 'leaseMs')
+    redis.call('HDEL', KEYS[1], 'leases', 'leaseMs', 'missed')
     redis.call('DEL', KEYS[2])
   else
     redis.call('HSET', KEYS[1], 'leases', leases)

@@ -2,6 +2,7 @@
 -- server's history is another one.
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
+-- KEYS[4] index     the shard that lists the stream; the stream's own key: it is listed already, or after this
 -- ARGV[1] producer      name of the process among the holders of the lease
 -- ARGV[2] token         fencing token in decimal, '' for none
 -- ARGV[3] lease         milliseconds, '0' for none
@@ -38,6 +39,7 @@ end
 -- include base36
 -- include stream_field
 -- include stream_terms
+-- include listing
 
 -- 1. What is there
 local stream, meta, lease = KEYS[1], KEYS[2], KEYS[3]
@@ -55,6 +57,8 @@ if top and (status == 'ended' or status == 'failed') then return {'closed', stat
 local number, seen = ARGV[8], ARGV[10]
 if ARGV[11] ~= epoch then number, seen = '', '0' end
 
+if KEYS[4] ~= stream then list_id(KEYS[4], ttl, string.match(stream, '{(.*)}$'), not (top and term)) end
+
 -- 3. Create, take over, or begin a term for a new history
 if not (top and term) then
   -- no stream of ours: none at all, one written by plain XADD (its sequences go on), or a meta hash whose log was evicted
@@ -64,12 +68,12 @@ if not (top and term) then
   local created = iso(time[1] * 1000 + math.floor(time[2] / 1000))
   redis.call('HSET', meta, 'status', 'active', 'epoch', epoch, 'base', text(top and 0 or base), 'createdAt', created,
     'updatedAt', created)
-  redis.call('HDEL', meta, 'stop', 'stopReason', 'leases', 'leaseMs', 'error', 'output')
+  redis.call('HDEL', meta, 'stop', 'stopReason', 'leases', 'leaseMs', 'missed', 'error', 'output')
   known[6], known[7], known[8], status = false, false, false, 'active'
 elseif token ~= '' and (not fence or less(fence, token)) then
   term, terms = begin_term(stream, meta, 'takeover', top, term, terms, number, seen, tag, history)
   known[8] = false
-  redis.call('HDEL', meta, 'leases', 'leaseMs')
+  redis.call('HDEL', meta, 'leases', 'leaseMs', 'missed')
   redis.call('DEL', lease)
   redis.call(ARGV[5], ARGV[6], '!')
 else
@@ -92,6 +96,7 @@ if lease_ms > 0 then
   if not string.find(leases, writer, 1, true) then redis.call('HSET', meta, 'leases', leases .. writer .. ',') end
   if redis.call('PTTL', lease) < lease_ms then redis.call('SET', lease, writer, 'PX', lease_ms) end
   if lease_ms > (tonumber(redis.call('HGET', meta, 'leaseMs')) or 0) then redis.call('HSET', meta, 'leaseMs', ARGV[3]) end
+  redis.call('HDEL', meta, 'missed')
 end
 
 -- 5. Every key has its TTL from its first moment

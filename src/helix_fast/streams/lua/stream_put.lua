@@ -1,6 +1,7 @@
 -- Append chunks at a sequence that the caller names (RedisResumableStorage).
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
+-- KEYS[4] index     the shard that lists the stream; the stream's own key: it is listed already, or after this
 -- ARGV[1] first     sequence of the first chunk
 -- ARGV[2] token     fencing token in decimal, '' for none
 -- ARGV[3] ttl       seconds, '0' to keep
@@ -17,6 +18,7 @@
 -- include stream_field
 -- include token_less
 -- include stream_terms
+-- include listing
 
 local stream, meta = KEYS[1], KEYS[2]
 local known = redis.call('HMGET', meta, 'status', 'term', 'terms', 'fence', 'history')
@@ -60,6 +62,8 @@ end
 if known[1] == 'ended' or known[1] == 'failed' then return {'closed', known[1]} end
 if first ~= last + 1 then return {'conflict', text(last + 1)} end
 
+if KEYS[4] ~= stream then list_id(KEYS[4], tonumber(ARGV[3]), string.match(stream, '{(.*)}$'), false) end
+
 -- 2. A larger token takes over, as in stream_open: writers of the terms before are refused from now on. In another history of
 -- the server the chunks are of a term of their own
 local term, terms = known[2], known[3]
@@ -67,7 +71,7 @@ local history = history_here()
 if token ~= '' and (not fence or less(fence, token)) then
   term, terms = begin_term(stream, meta, 'takeover', top, term, terms, '', '', ARGV[8], history)
   redis.call('HSET', meta, 'fence', token)
-  redis.call('HDEL', meta, 'leases', 'leaseMs')
+  redis.call('HDEL', meta, 'leases', 'leaseMs', 'missed')
   redis.call('DEL', KEYS[3])
 elseif another(known[5], history) then
   term, terms = begin_term(stream, meta, 'history', top, term, terms, '', '', ARGV[8], history)

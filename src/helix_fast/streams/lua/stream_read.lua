@@ -22,11 +22,14 @@
 --   | {'page', epoch, base, status, error, 1 where the log goes on behind the page or false, entries, terms}
 --   | {'gap', epoch, resume, last, terms}: the position is not of this log; a reader that skips what is lost goes on after `resume`
 -- The status is 'lost' where the producer's loss was found and could not be written behind the log's top.
--- A producer whose lease ran out without an end is marked here, by the first reader that looks. Where this reader was given
--- chunks that the log no longer holds, a term begins behind them.
+-- It is 'missed', with milliseconds as the error, where the lease has just been found gone.
+-- A producer whose lease ran out without an end is marked here, by the first reader that looks after a respite. Where this
+-- reader was given chunks that the log no longer holds, a term begins behind them.
 
 -- include stream_field
 -- include stream_terms
+
+local RESPITE_MS = 2000
 
 local function number(text) -- decimal text as other readers understand it: foreign entries may have anything there
   return text and #text < 17 and string.match(text, '^%d+$') or '0'
@@ -46,7 +49,7 @@ end
 -- Before the page is read: what is appended behind it is pushed, or its writer has heard of this
 if ARGV[10] ~= '' then redis.pcall('PUBLISH', ARGV[9], ARGV[10]) end -- who may not publish may still read
 
-local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term', 'error', 'history')
+local known = redis.call('HMGET', KEYS[2], 'epoch', 'base', 'status', 'terms', 'leases', 'term', 'error', 'history', 'missed', 'leaseMs')
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if not top then return false end
 if ARGV[3] ~= '' and known[1] and known[1] ~= ARGV[3] then return {'reset', known[1]} end
@@ -81,12 +84,18 @@ if history and another(known[8], history) then
   term, terms = begin_term(KEYS[1], KEYS[2], 'history', top, term, terms, '', '', ARGV[14], history)
   respite(KEYS[2], KEYS[3])
   redis.call(ARGV[7], ARGV[8], '!')
+elseif history and not known[9] then
+  -- The first to find it gone gives a respite: the server may have been away, and the producer renews when both are back
+  known[7] = text(math.min(tonumber(known[10]) or RESPITE_MS, RESPITE_MS))
+  redis.call('HSET', KEYS[2], 'missed', '1')
+  redis.call('SET', KEYS[3], 'missed', 'PX', known[7])
+  known[3] = 'missed'
 elseif history then
   local final, reason = number(field(top[2], 'sequence')), 'the producer was lost'
   -- refused behind an entry of another store whose id is the largest there is
   local added = redis.pcall('XADD', KEYS[1], '18446744073709551615-' .. final, 'sequence', final, 'event', 'lost', 'error', reason)
   redis.call('HSET', KEYS[2], 'status', 'failed', 'error', reason, 'updatedAt', ARGV[6])
-  redis.call('HDEL', KEYS[2], 'leases', 'leaseMs')
+  redis.call('HDEL', KEYS[2], 'leases', 'leaseMs', 'missed')
   if tonumber(ARGV[5]) > 0 then
     redis.call('EXPIRE', KEYS[1], ARGV[5])
     redis.call('EXPIRE', KEYS[2], ARGV[5])

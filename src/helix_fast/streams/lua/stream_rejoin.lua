@@ -50,7 +50,7 @@ if status ~= 'ended' and status ~= 'failed' and not fenced and known[3] == ARGV[
     term, terms = begin_term(stream, meta, event, top, term, terms, ARGV[1], ARGV[3], ARGV[7], history)
     if event == 'takeover' then
       redis.call('HSET', meta, 'fence', token)
-      redis.call('HDEL', meta, 'leases', 'leaseMs')
+      redis.call('HDEL', meta, 'leases', 'leaseMs', 'missed')
       redis.call('DEL', KEYS[3])
       fence = token
     else

@@ -1,6 +1,7 @@
 -- Start a new life of a stream: a new, larger term and epoch, no chunks; sequences go on growing.
 --
 -- KEYS[1] stream   KEYS[2] meta   KEYS[3] lease
+-- KEYS[4] index     the shard that lists the stream; the stream's own key: it is listed already, or after this
 -- ARGV[1] operation   id of this call
 -- ARGV[2] token       fencing token in decimal, '' for none
 -- ARGV[3] ttl         seconds, '0' to keep
@@ -15,6 +16,7 @@
 -- include token_less
 -- include base36
 -- include stream_terms
+-- include listing
 
 local stream, meta = KEYS[1], KEYS[2]
 local known = redis.call('HMGET', meta, 'term', 'epoch', 'fence', 'resetBy', 'createdAt')
@@ -24,6 +26,8 @@ if known[4] == ARGV[1] then return {'reset', known[2]} end
 local token, fence = ARGV[2], known[3]
 if token ~= '' and fence and less(token, fence) then return {'stale', fence} end
 
+local ttl = tonumber(ARGV[3])
+if KEYS[4] ~= stream then list_id(KEYS[4], ttl, string.match(stream, '{(.*)}$'), false) end
 local last = field(top[2], 'sequence') or '0'
 local history = history_here()
 -- the key itself must go: an end entry's id would refuse everything after it
@@ -35,7 +39,6 @@ redis.call('HSET', meta, 'status', 'active', 'epoch', epoch, 'base', last, 'rese
   'updatedAt', ARGV[4])
 if token ~= '' then fence = token end
 if fence then redis.call('HSET', meta, 'fence', fence) end
-local ttl = tonumber(ARGV[3])
 if ttl > 0 then
   redis.call('EXPIRE', stream, ttl)
   redis.call('EXPIRE', meta, ttl)

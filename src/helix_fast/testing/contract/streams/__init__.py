@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .dying import *
 from .fencing import *
+from .finding import *
 from .lifecycle import *
 from .listening import *
 from .opening import *
