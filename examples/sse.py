@@ -39,7 +39,7 @@ async def answer(helix: Helix, chat: str, question: str) -> None:
         async with await helix.streams.create_writer(chat, agent_id="assistant", lease_ms=10_000) as writer:
             async for token in writer.until_stopped(model(question)):
                 writer.send_text(token)
-        await helix.streams.end_stream(chat)
+            await writer.end()
     except asyncio.CancelledError:
         raise  # the process is ending: readers get ProducerLostError when the lease expires
     except Exception as error:

@@ -126,6 +126,8 @@ class Index:
     async def page(self, limit: int | None, cursor: str | None, exists: Callable[[str], Awaitable[bool]]) -> IdPage:
         """The ids behind a cursor that exist; those that do not are taken out of the index."""
         found = IdPage()
+        if limit is not None:
+            arguments.integer(limit, "limit", 1)
         while True:
             most = None if limit is None else limit - len(found)
             rows, cursor = await read_rows(self._requests, self._key, most, cursor, self._method)

@@ -9,6 +9,7 @@ from .errors import (
     ConcurrentUpdateError,
     HelixError,
     MalformedStateError,
+    MalformedStreamError,
     SequenceConflictError,
     SessionExistsError,
     SessionNotFoundError,
@@ -20,14 +21,18 @@ from .errors import (
 )
 
 
-def check_stream_reply(stream_id: str, reply: Sequence[Any], token: bytes = b"", sequence: int = 0) -> None:
+def check_stream_reply(
+    stream_id: str, reply: Sequence[Any], token: bytes = b"", sequence: int = 0, *, meta: bytes = b""
+) -> None:
     """Raise the error that the reply of a script of streams means, if it means one.
 
     Args:
         token: the fencing token that was sent, as decimal text.
         sequence: the first sequence that was sent.
+        meta: key of the meta hash.
 
     Raises:
+        MalformedStreamError: the fencing token that is stored is no number.
         StreamNotFoundError, StreamClosedError, StaleFencingTokenError, StreamResetError, StreamFencedError,
             SequenceConflictError: nothing was changed.
     """
@@ -36,10 +41,12 @@ def check_stream_reply(stream_id: str, reply: Sequence[Any], token: bytes = b"",
         raise StreamNotFoundError(stream_id)
     if word == b"closed":
         raise StreamClosedError(stream_id, reply[1].decode())
+    if word == b"stale" and not reply[1].isdigit():
+        raise MalformedStreamError(meta.decode(), f"fence is no number: {reply[1][:40]!r}")
     if word == b"stale":
         raise StaleFencingTokenError(int(token), int(reply[1]))
     if word == b"another":
-        raise StreamResetError(reply[1].decode())
+        raise StreamResetError(reply[1].decode(errors="replace"))
     if word == b"fenced":
         raise StreamFencedError(stream_id)
     if word == b"conflict":

@@ -489,6 +489,9 @@ class Appender(codec.FastAppend):
             found = await self._recovery.rejoin(position)
         except HelixError:
             found = None  # looked into again before the next batch
+        except Exception as error:  # noqa: BLE001  a bug here must not leave the writers waiting for ever
+            found = None
+            self._report(HelixError(f"the look at stream {self.stream_id!r} failed: {error!r}"))
         if self.state != State.RECOVERING:
             return
         self._find_lost(found)

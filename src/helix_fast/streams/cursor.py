@@ -45,6 +45,7 @@ from .terms import NO_TERM, TermKey, Terms, new_tag, term_key
 
 _READ: Final = script("streams", "stream_read")
 BEGINNING: Final = StreamPosition("", 0)
+_LOST: Final = b"the producer was lost"  # as the script writes it
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two looks for a stream that does not exist yet. Its first chunk is pushed, its creation is not."""
 
@@ -427,7 +428,8 @@ class StreamCursor:
         if status == b"ended":
             self._stop_ended()
         elif status == b"failed":
-            self._fail(StreamFailedError(error.decode(errors="replace")))
+            make = ProducerLostError if error == _LOST else StreamFailedError
+            self._fail(make(error.decode(errors="replace")))
         elif status == b"missed":
             self._silence.look_soon(int(error) / 1000)
         elif status == b"lost":

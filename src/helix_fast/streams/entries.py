@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from helix_fast import codec
@@ -21,10 +23,22 @@ from .terms import Terms
 _FOREIGN: Final = ("WRONGTYPE", "user_script")
 
 
+def typed(key: bytes, error: HelixError) -> HelixError:
+    """MalformedStreamError if the server refused what is stored, and not the request; else the error itself."""
+    if not isinstance(error, StoreResponseError) or error.server_code not in {"ERR", "WRONGTYPE"}:
+        return error
+    if not any(words in str(error) for words in _FOREIGN):
+        return error
+    malformed = MalformedStreamError(key.decode(), f"a key of another type or content: {error}")
+    malformed.__cause__ = error
+    return malformed
+
+
 def check_foreign(key: bytes, error: StoreResponseError) -> None:
     """Raise MalformedStreamError if the server refused what is stored, and not the request."""
-    if error.server_code in {"ERR", "WRONGTYPE"} and any(words in str(error) for words in _FOREIGN):
-        raise MalformedStreamError(key.decode(), f"a key of another type or content: {error}") from error
+    malformed = typed(key, error)
+    if malformed is not error:
+        raise malformed
 
 
 def stored_number(key: bytes, field: str, value: bytes) -> int:
@@ -41,6 +55,22 @@ def stored_text(key: bytes, field: str, value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise MalformedStreamError(key.decode(), f"{field} is no UTF-8: {value[:40]!r}") from error
+
+
+def stored_fence(key: bytes, value: bytes) -> bytes:
+    """A fencing token of the meta hash, as decimal text; empty: none. Raises MalformedStreamError."""
+    if value and not (value.isdigit() and len(value) < 20):
+        raise MalformedStreamError(key.decode(), f"fence is no number: {value[:40]!r}")
+    return value
+
+
+@contextlib.contextmanager
+def reading_meta(key: bytes) -> Iterator[None]:
+    """MalformedStreamError in place of the errors of reading fields that this library would not have written."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise MalformedStreamError(key.decode(), f"terms, epoch or sequence are not ours: {error}") from error
 
 
 def _number(value: bytes) -> int | None:

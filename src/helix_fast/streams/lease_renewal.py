@@ -16,6 +16,7 @@ from helix_fast.requests import Requests
 from helix_fast.transport.binding import cancel
 
 from .appender import Appender
+from .entries import typed
 
 _RENEW: Final = script("streams", "stream_renew")
 LONGEST_SLEEP: Final = 60.0
@@ -120,12 +121,12 @@ class LeaseRenewer:
         except StoreClosedError:
             return True
         except HelixError as error:
-            self._report(error)
+            self._report(typed(keys.stream, error))
             return False
         if reply and lists:
             await index.listed(appender.stream_id)
         if reply and reply[0] == b"1":
-            appender.stop(reply[1].decode())
+            appender.stop(reply[1].decode(errors="replace"))
         return bool(reply)
 
     def _interval(self, appender: Appender) -> float | None:

@@ -21,7 +21,6 @@ from helix_fast.clock import iso_now
 from helix_fast.errors import (
     HelixError,
     InvalidArgumentError,
-    MalformedStreamError,
     StoreResponseError,
     StreamClosedError,
     StreamDeletedError,
@@ -38,7 +37,7 @@ from helix_fast.transport.binding import cancel
 from .appender import Appender
 from .control import ControlChannel, message
 from .cursor import CursorContext, StreamCursor
-from .entries import check_foreign
+from .entries import check_foreign, reading_meta, stored_fence
 from .info import read_info
 from .lease_renewal import LeaseRenewer
 from .loss_memory import LossMemory
@@ -172,13 +171,12 @@ class RedisStreamManager(RedisStore):
             if lease:
                 self._withdraw(stream_id, keys)
             raise
-        check_stream_reply(stream_id, reply, token)
-        _kind, _term, epoch, last, text, stop, reason, _status, fence, history = reply
-        await self._index.listed(stream_id, created=not int(last))
-        try:
-            terms = Terms(text.decode(), epoch.decode(), fencing_token)
-        except ValueError as error:
-            raise MalformedStreamError(keys.meta.decode(), f"terms or epoch are not ours: {error}") from error
+        check_stream_reply(stream_id, reply, token, meta=keys.meta)
+        with reading_meta(keys.meta):
+            _kind, _term, epoch, last, text, stop, reason, _status, fence, history = reply
+            terms, known = Terms(text.decode(), epoch.decode(), fencing_token), int(last)
+        stored_fence(keys.meta, fence)
+        await self._index.listed(stream_id, created=not known)
         shared = self._appenders.get(stream_id)
         if shared is not None and shared.fence == fence and shared.terms.key != terms.key:
             await _let_join(shared)  # another writer, or this open, began a term for a new history
@@ -189,7 +187,7 @@ class RedisStreamManager(RedisStore):
                 self._requests.topology,
                 keys,
                 terms,
-                int(last),
+                known,
                 fence,
                 history,
                 generation=generation,
@@ -208,7 +206,7 @@ class RedisStreamManager(RedisStore):
         shared.writers += 1
         shared.lease_ms = max(shared.lease_ms, lease)
         if stop == b"1":
-            shared.stop(reason.decode())
+            shared.stop(reason.decode(errors="replace"))
         self._leases.add(shared)
         return StreamWriter(
             shared,
@@ -437,7 +435,7 @@ class RedisStreamManager(RedisStore):
                 *mine,
             ),
         )  # fmt: skip
-        check_stream_reply(stream_id, reply, token)
+        check_stream_reply(stream_id, reply, token, meta=keys.meta)
         await self._index.listed(stream_id)
 
     async def pause_stream(self, stream_id: str) -> None:
@@ -490,7 +488,7 @@ class RedisStreamManager(RedisStore):
             (keys.stream, keys.meta, keys.lease, self._index.key_beside(keys.stream, stream_id)),
             (secrets.token_hex(8), token, self.ttl, iso_now(), publish, keys.channel, new_tag()),
         )
-        check_stream_reply(stream_id, reply, token)
+        check_stream_reply(stream_id, reply, token, meta=keys.meta)
         await self._index.listed(stream_id)
         return str(reply[1].decode())
 

@@ -27,6 +27,7 @@ from helix_fast.requests import Requests
 from helix_fast.transport.lane import settle
 from helix_fast.transport.retry import back_off, is_transient
 
+from .entries import check_foreign, reading_meta, stored_fence
 from .terms import Terms, new_tag
 
 _REJOIN: Final = script("streams", "stream_rejoin")
@@ -171,20 +172,25 @@ class Recovery:
         while True:
             generation = topology.generation(position.stream_id)
             moved = generation != position.generation
-            reply = await self._requests.run(
-                _REJOIN,
-                position.stream_id,
-                (keys.stream, keys.meta, keys.lease),
-                (
-                    *terms.key, position.last, token, position.fence, entry, new_tag(), int(moved),
-                    publish, keys.channel, terms.epoch,
-                ),
+            arguments = (
+                *terms.key, position.last, token, position.fence, entry, new_tag(), int(moved),
+                publish, keys.channel, terms.epoch,
             )  # fmt: skip
+            try:
+                reply = await self._requests.run(
+                    _REJOIN, position.stream_id, (keys.stream, keys.meta, keys.lease), arguments
+                )
+            except StoreResponseError as error:
+                check_foreign(keys.stream, error)
+                raise
             if moved or generation == topology.generation(position.stream_id):
                 break  # else the way broke meanwhile, and what answered may be another server
         if reply[0] == b"none":
             return Gone(bool(reply[1] and position.history) and reply[1] != position.history)
-        return Rejoined(reply, generation, terms.token)
+        with reading_meta(keys.meta):
+            found = Rejoined(reply, generation, terms.token)
+        stored_fence(keys.meta, found.fence)
+        return found
 
     async def _look_up(self, batch: Batch, position: Position) -> tuple[Outcome, Found]:
         """Look for the batch in the stream."""

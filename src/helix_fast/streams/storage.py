@@ -31,7 +31,7 @@ from helix_fast.transport.lane import settle
 
 from .chunks import StreamChunk, encode_chunk
 from .cursor import StreamCursor
-from .entries import check_foreign, sequence_of
+from .entries import check_foreign, reading_meta, sequence_of
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo, StreamPosition, to_position
 from .terms import new_tag
@@ -118,8 +118,10 @@ class RedisResumableStorage(RedisStore):
         known = self._manager._known(stream_id)
         args = (b"", token, 0, self._manager.ttl, publish, keys.channel, new_tag(), *known)
         reply = await self._run(_OPEN, stream_id, keys, args, lists=True)
-        check_stream_reply(stream_id, reply, token)
-        await self._manager._index.listed(stream_id, created=not int(reply[3]))
+        check_stream_reply(stream_id, reply, token, meta=keys.meta)
+        with reading_meta(keys.meta):
+            last = int(reply[3])
+        await self._manager._index.listed(stream_id, created=not last)
         info = await self._manager.get_info(stream_id)
         if info is None:
             raise StreamNotFoundError(stream_id)
@@ -166,7 +168,7 @@ class RedisResumableStorage(RedisStore):
         index = self._manager._index
         lists = not index.lists(stream_id)
         reply = await self._run(_PUT, stream_id, keys, (*head, *entries), lists=lists)
-        check_stream_reply(stream_id, reply, token, first_sequence)
+        check_stream_reply(stream_id, reply, token, first_sequence, meta=keys.meta)
         if lists:
             await index.listed(stream_id)
 

@@ -266,6 +266,7 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "touch": lambda s: s.touch("s", ttl=-1),
     "touch type": lambda s: s.touch("s", ttl="1"),
     "sessions limit": lambda s: s.list_sessions(limit=0),
+    "sessions limit that is text": lambda s: s.list_sessions(limit="1"),
     "sessions cursor": lambda s: s.list_sessions(cursor="no cursor"),
     "keep": lambda s: s.delete_checkpoints("s", keep_last=-1),
     "checkpoint id": lambda s: s.get_checkpoint("s", None),

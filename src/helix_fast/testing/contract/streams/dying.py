@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 
 import pytest
 
@@ -65,7 +66,7 @@ async def test_a_stream_can_be_failed_behind_a_writer_left_by_an_exception(make_
 
 async def test_another_writer_can_go_on_behind_one_left_by_an_exception(make_streams: MakeStreams) -> None:
     streams, watcher = make_streams(), make_streams(block_timeout=30)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with await streams.create_writer("s", "agent", lease_ms=60_000) as writer:
             await writer.write(number(1))
             raise ZeroDivisionError
@@ -93,13 +94,11 @@ async def test_closed_and_ended_writers_are_forgotten_in_silence(streams: Stream
     closed, ended = await streams.create_writer("s", "a"), await streams.create_writer("t", "a", lease_ms=60_000)
     await closed.close()
     await ended.end()
-    with pytest.warns() as seen:  # noqa: PT030, PT031
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         del closed, ended
         gc.collect()
-        import warnings
-
-        warnings.warn("at least one", UserWarning, stacklevel=1)
-    assert [str(one.message) for one in seen if one.category is ResourceWarning] == []
+    assert [str(one.message) for one in seen if "writer" in str(one.message).lower()] == []
 
 
 async def test_a_producer_that_was_away_has_a_moment_to_come_back(
@@ -157,7 +156,7 @@ async def test_a_writer_fails_its_stream(make_streams: MakeStreams) -> None:
     for stream, error, told in (("s", "out of luck", "out of luck"), ("t", ValueError("wrong"), "wrong")):
         writer = await streams.create_writer(stream, "agent")
         writer.send(number(1))
-        await writer.fail(error)  # type: ignore[arg-type]
+        await writer.fail(error)
         with pytest.raises(StreamFailedError, match=told):
             await rest(await watcher.create_resumable_reader(stream))
         with pytest.raises(StreamClosedError):
