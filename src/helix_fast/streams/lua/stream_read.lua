@@ -131,7 +131,10 @@ elseif terms ~= '' and after > 0 then
 end
 
 -- 4. The page, cut where it has enough bytes: entries of 64 KiB would make it as long as a reader cannot hold
-local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[4])
+local entries = {}
+if from ~= '(18446744073709551615-18446744073709551615' then -- behind the largest id there is nothing, and no range
+  entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[4])
+end
 local count, size = #entries, 0
 local more = count == tonumber(ARGV[4])
 for i = 1, count do
