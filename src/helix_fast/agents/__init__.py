@@ -13,19 +13,17 @@ from .handle import RunHandle
 from .items import Messages, Output, RunItem, RunResult
 
 if TYPE_CHECKING:
-    from .langgraph import LangGraphAdapter
-    from .openai_agents import OpenAIAgentsAdapter
-    from .pydantic_ai import PydanticAIAdapter
+    from .langgraph import LangGraphAdapter as LangGraphAdapter
+    from .openai_agents import OpenAIAgentsAdapter as OpenAIAgentsAdapter
+    from .pydantic_ai import PydanticAIAdapter as PydanticAIAdapter
 
+# Without the adapters of frameworks: `from helix_fast.agents import *` works where there are none.
 __all__ = [
     "AgentAdapter",
     "AgentExecutor",
     "FunctionAdapter",
-    "LangGraphAdapter",
     "Messages",
-    "OpenAIAgentsAdapter",
     "Output",
-    "PydanticAIAdapter",
     "RunContext",
     "RunHandle",
     "RunItem",

@@ -10,7 +10,11 @@ from .items import RunItem
 
 
 class AgentAdapter(Protocol):
-    """Runs the agents of one framework. One method, an async generator function as a rule."""
+    """Runs the agents of one framework. One method, an async generator function as a rule.
+
+    An adapter may also have ``partial(text) -> Messages``: it makes messages of the text that the agent has said after
+    its last Messages, when a run is stopped.
+    """
 
     def run(self, agent: Any, message: Any, context: RunContext, /) -> AsyncIterator[RunItem]:
         """Run an agent, and yield what it produces.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,11 @@ from .items import Messages, Output
 # Unacknowledged bytes of a run at which its adapter waits. Chunks are not awaited one by one: they gather in batches
 # while one is in flight. This bounds them, and lets other tasks run where an adapter never waits.
 MAX_BUFFERED: Final = 64 << 10
+# Bytes between two looks at what is buffered, which cost as much as a chunk; and what a chunk has beside its text.
+_UNCHECKED: Final = 16 << 10
+_AROUND_TEXT: Final = 128
+Partial = Callable[[str], Messages]
+"""Makes messages of text that an agent has said without an end."""
 
 
 class Pump:
@@ -32,34 +37,47 @@ class Pump:
         stopping: set by the run before it cancels ``run``.
     """
 
-    def __init__(self, writer: StreamWriter, usage: UsageStore | None, context: RunContext) -> None:
+    def __init__(
+        self, writer: StreamWriter, usage: UsageStore | None, context: RunContext, partial: Partial | None = None
+    ) -> None:
         self.messages: list[Any] = []
         self.output: Any = None
         self.stopping = False
         self._writer = writer
         self._usage = usage
         self._context = context
+        self._partial = partial
+        self._said: list[str] = []  # since the last Messages
         self._head = {"agentId": context.session_id, "agentType": context.agent_type}
 
     async def run(self, source: AsyncIterator[Any]) -> None:
         """Take all items; returns when the adapter has ended, also where it was cancelled because the run stops."""
-        writer = self._writer
+        writer, said = self._writer, self._said if self._partial is not None else None
         send_text = writer.send_text
+        unchecked = _UNCHECKED
         waiting = True  # in the adapter, and not in one of ours
         try:
             async for item in source:
-                kind = type(item)
-                if kind is str:
-                    send_text(item)
-                elif kind is TextDeltaChunk and _is_plain(item):
-                    send_text(item.delta)
+                if type(item) is str:
+                    text = item
+                elif type(item) is TextDeltaChunk and _is_plain(item):
+                    text = item.delta
                 else:
                     waiting = False
                     await self._take(item)
-                if writer.buffered_bytes > MAX_BUFFERED:
-                    waiting = False
-                    await writer.flush()
-                waiting = True
+                    waiting, unchecked = True, unchecked - _AROUND_TEXT * 8
+                    text = ""
+                if text:
+                    send_text(text)
+                    unchecked -= len(text) + _AROUND_TEXT
+                    if said is not None:
+                        said.append(text)
+                if unchecked < 0:
+                    unchecked = _UNCHECKED
+                    if writer.buffered_bytes > MAX_BUFFERED:
+                        waiting = False
+                        await writer.flush()
+                        waiting = True
         except asyncio.CancelledError:
             if not self.stopping:
                 raise
@@ -69,6 +87,8 @@ class Pump:
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()
+            if self.stopping and self._partial is not None and self._said:
+                self.messages += self._partial("".join(self._said)).messages
 
     async def _wind_down(self, source: Any) -> None:
         """Cancel an adapter that is at a ``yield``, and take what it has left to say."""
@@ -85,6 +105,7 @@ class Pump:
             self.send(item)
         elif isinstance(item, Messages):
             self.messages += item.messages
+            self._said.clear()
         elif isinstance(item, Output):
             self.send(OutputChunk(output=item.value))
         elif isinstance(item, (Usage, UnknownUsage)) or (isinstance(item, dict) and _is_usage(item)):
@@ -93,6 +114,7 @@ class Pump:
             self.send(item)
         elif isinstance(item, str):
             self._writer.send_text(item)
+            self._said.append(item)
         else:
             raise InvalidArgumentError(
                 f"an adapter yields chunks, text, usage entries, Messages and Output, not {type(item).__name__}"
@@ -100,11 +122,15 @@ class Pump:
 
     def send(self, chunk: Any) -> None:
         """Write a chunk without waiting."""
-        if isinstance(chunk, OutputChunk):
+        if isinstance(chunk, TextDeltaChunk):
+            self._said.append(chunk.delta)
+        elif isinstance(chunk, OutputChunk):
             self.output = chunk.output
         elif isinstance(chunk, dict) and chunk.get("type") == "output":
             self.output = chunk.get("output")
         if isinstance(chunk, dict):
+            if chunk.get("type") == "text_delta" and isinstance(chunk.get("delta"), str):
+                self._said.append(chunk["delta"])
             chunk = {**self._head, "timestamp": self._context.now(), **chunk}
         self._writer.send(chunk)
 

@@ -297,7 +297,8 @@ class Run:
             resumed=self.request.resumes,
             own=own,
         )
-        self._pump = Pump(self._writer, self.request.usage, self.context)
+        partial = getattr(self.settings.adapter, "partial", None)
+        self._pump = Pump(self._writer, self.request.usage, self.context, partial)
         watching = asyncio.create_task(self._watch(self._writer), name=f"stop {self.request.run_id}")
         try:
             failure = await self._supervise(self._pump, self.context)
