@@ -61,6 +61,18 @@ def test_usage_report_of_a_session_has_its_sub_agents(server_url: str) -> None:
     assert printed[-3:] == ["  of that, trip: 1,600", "  of that, trip-hotels: 550", "nobody: no usage"]
 
 
+def test_agent_that_another_process_stops_goes_on_where_it_was(server_url: str) -> None:
+    assert program("agent.py", server_url) == [
+        "follower: The ferry leaves at nine…",
+        "follower: interrupted",
+        "assistant: interrupted",
+        "assistant: completed",
+        "The ferry leaves at nine. A room with a view of the sea costs ninety. Shall I book both?",
+        "facts: a room for 90, ferry at nine; resumed 1 time",
+        "models: large, small; sessions: 2",
+    ]
+
+
 class Client:
     """Calls an ASGI app and takes what comes as it comes, which httpx does not."""
 
