@@ -17,7 +17,7 @@ from helix_fast import connect
 from helix_fast.agents import AgentExecutor, Messages, Output, RunContext
 
 SESSION = "trip"
-ANSWER = "The ferry leaves at nine. A room with a view of the sea costs ninety. Shall I book both?".split(" ")
+ANSWER = "The ferry leaves at nine. A room with a view of the sea costs ninety. Shall I book both?"
 
 
 async def hotels(message: Any, context: RunContext) -> AsyncIterator[Any]:
@@ -46,7 +46,7 @@ async def assistant(message: Any, context: RunContext) -> AsyncIterator[Any]:
         for call in ("call-1", "call-2"):
             yield {"type": "tool_end", "toolCallId": call, "success": True}
     said = [m["content"] for m in context.messages if m["role"] == "assistant"]
-    words = ANSWER[len("".join(said).split()) :]
+    words = ANSWER.split()[len("".join(said).split()) :]
     for word in words:
         yield f"{word} "
         await asyncio.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -125,6 +126,16 @@ def keys_stored(server: ServerProcess) -> int:
 def test_small_run_prints_one_json_object_and_reads_every_byte(short_path: Path, text_file: str) -> None:
     report = Demo(short_path, "--json", "--sessions", "20", "--text", text_file).report()
     assert_faultless(report, 20)
+
+
+async def test_agents_run_by_an_executor_lose_nothing_and_leave_nothing(
+    short_path: Path, text_file: str, fresh_server: ServerProcess
+) -> None:
+    assert_faultless(Demo(short_path, "--agents", "--json", "--sessions", "20", "--text", text_file).report(), 20)
+    demo = Demo(short_path, "--agents", "--json", "--sessions", "5", "--text", text_file, "--url", fresh_server.url)
+    assert_faultless(await asyncio.to_thread(demo.report), 5)
+    left = fresh_server.ask(b"KEYS *")  # what is known of calls stays for two minutes
+    assert left.count(b"helix-demo") == left.count(b":operations:")
 
 
 def test_summary_for_people_names_what_was_counted(short_path: Path, text_file: str) -> None:

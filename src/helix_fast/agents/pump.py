@@ -19,10 +19,10 @@ from .context import RunContext
 from .items import Messages, Output
 
 # Unacknowledged bytes of a run at which its adapter waits. Chunks are not awaited one by one: they gather in batches
-# while one is in flight. This bounds them, and lets other tasks run where an adapter never waits.
-MAX_BUFFERED: Final = 64 << 10
+# while one is in flight. This bounds them.
+MAX_BUFFERED: Final = 16 << 10
 # Bytes between two looks at what is buffered, which cost as much as a chunk; and what a chunk has beside its text.
-_UNCHECKED: Final = 16 << 10
+_UNCHECKED: Final = 4 << 10
 _AROUND_TEXT: Final = 128
 Partial = Callable[[str], Messages]
 """Makes messages of text that an agent has said without an end."""
@@ -73,11 +73,12 @@ class Pump:
                     if said is not None:
                         said.append(text)
                 if unchecked < 0:
-                    unchecked = _UNCHECKED
+                    unchecked, waiting = _UNCHECKED, False
                     if writer.buffered_bytes > MAX_BUFFERED:
-                        waiting = False
                         await writer.flush()
-                        waiting = True
+                    else:
+                        await asyncio.sleep(0)  # an adapter that never waits lets nobody else run
+                    waiting = True
         except asyncio.CancelledError:
             if not self.stopping:
                 raise

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from helix_fast import connect
+from helix_fast.agents import AgentExecutor
 from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, StoreConnectionError
 
@@ -115,11 +116,12 @@ def make_sessions(text: str, count: int, rate: float, seed: int) -> list[Session
     return sessions
 
 
-async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoReport:
-    """Play all sessions over one Helix, then delete their streams."""
+async def play(url: str, sessions: Sequence[Session], *, quiet: bool, runs: bool = False) -> DemoReport:
+    """Play all sessions over one Helix, as runs of an executor or each with a writer; then delete what they left."""
     prefix = f"helix-demo:{secrets.token_hex(4)}:"
     # No trimming: it would remove chunks that a slow reader has not read yet.
-    async with connect(url, key_prefix=prefix, streams={"max_stream_length": None, "ttl": TTL_SECONDS}) as helix:
+    options: Any = {"streams": {"max_stream_length": None, "ttl": TTL_SECONDS}, "state": {"ttl": TTL_SECONDS}}
+    async with connect(url, key_prefix=prefix, **options) as helix:
         helix.streams.on("error", lambda _error: None)  # the sessions raise them
         reachable = True
         try:
@@ -128,23 +130,32 @@ async def play(url: str, sessions: Sequence[Session], *, quiet: bool) -> DemoRep
                 if not quiet:
                     watching = asyncio.ensure_future(watch(sessions, began))
                     stack.push_async_callback(stop, watching)
-                await together(*(session.play(helix.streams) for session in sessions))
+                if runs:
+                    # On a server that stays, locks would leave their counters behind for a year.
+                    locks = helix.locks if url == DEFAULT_URL else None
+                    executor = AgentExecutor(helix.state, helix.streams, lock_manager=locks)
+                    stack.push_async_callback(executor.drain, 0)
+                    await together(*(session.play_as_run(helix.streams, executor) for session in sessions))
+                else:
+                    await together(*(session.play(helix.streams) for session in sessions))
             return summarize(sessions, time.perf_counter() - began)
         except StoreConnectionError:
             reachable = False
             raise
         finally:
             if reachable and url != DEFAULT_URL:  # that server and its data end with this process
-                await delete_streams(helix, sessions)
+                await delete_streams(helix, sessions, runs=runs)
 
 
-async def delete_streams(helix: Helix, sessions: Sequence[Session]) -> None:
-    """Delete the demo's streams from a server that stays; after CLEAN_UP_SECONDS the TTL deletes the rest."""
+async def delete_streams(helix: Helix, sessions: Sequence[Session], *, runs: bool = False) -> None:
+    """Delete streams, and sessions of runs, from a server that stays; the TTL deletes what takes too long."""
 
     async def delete_all() -> None:
-        names = [session.stream_id for session in sessions]
-        for start in range(0, len(names), STREAMS_DELETED_AT_ONCE):
-            await asyncio.gather(*map(helix.streams.delete_stream, names[start : start + STREAMS_DELETED_AT_ONCE]))
+        for start in range(0, len(sessions), STREAMS_DELETED_AT_ONCE):
+            part = sessions[start : start + STREAMS_DELETED_AT_ONCE]
+            await asyncio.gather(*(helix.streams.delete_stream(session.stream_id) for session in part))
+            if runs:
+                await asyncio.gather(*(helix.state.delete_session(session.name) for session in part))
 
     with contextlib.suppress(HelixError, asyncio.TimeoutError):
         await asyncio.wait_for(delete_all(), CLEAN_UP_SECONDS)
@@ -219,6 +230,9 @@ def demo(
     sessions: Annotated[int, typer.Option(min=1, help="Agents that stream at once.")] = 200,
     rate: Annotated[float, typer.Option(min=0, help="Chunks a second of each agent; 0: as fast as it goes.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed cuts, drops and resumes at the same places.")] = 0,
+    agents: Annotated[
+        bool, typer.Option("--agents", help="Let an executor run the agents, each in a session.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Stream a real text through a real server, drop and resume its readers, and compare every byte.
@@ -227,14 +241,14 @@ def demo(
     """
     if not math.isfinite(rate):
         fail(f"--rate {rate} is no rate", "give chunks a second, or 0")
-    agents = make_sessions(read_text(text), sessions, rate, seed)
+    played = make_sessions(read_text(text), sessions, rate, seed)
 
     async def work() -> int:
-        report = await play(url, agents, quiet=json)
+        report = await play(url, played, quiet=json, runs=agents)
         if json:
             print_json(report)
         else:
-            show(report, agents)
+            show(report, played)
         return 0 if report.faultless else DIFFERENT
 
     run(work)

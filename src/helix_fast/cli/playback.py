@@ -10,10 +10,11 @@ import random
 import re
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from helix_fast.errors import StreamError, StreamNotFoundError
+from helix_fast.agents import AgentExecutor, RunContext
+from helix_fast.errors import SessionError, StreamError, StreamNotFoundError
 from helix_fast.streams.chunks import StreamChunk, TextDeltaChunk, ToolEndChunk, ToolStartChunk
 from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.schema import StoredChunk
@@ -84,11 +85,13 @@ class Session:
         written, received: chunks acknowledged, chunks read.
         resumes, duplicated, out_of_order: counts so far; ``lost`` is valid when both sides are done.
         latencies: seconds from ``write`` to the reader's loop, of chunks written while the reader was connected.
-        trouble: the StreamError that ended writer or reader, if any.
+        trouble: the error that ended writer, reader or run, if any.
+        name: of the session; stream_id: of its stream.
     """
 
     def __init__(self, number: int, events: list[Event], chance: random.Random, rate: float = 0.0) -> None:
-        self.stream_id: str = f"agent-{number:05d}"
+        self.name: str = f"agent-{number:05d}"
+        self.stream_id: str = self.name
         self.events = events
         self.written: int = 0
         self.received: int = 0
@@ -96,7 +99,8 @@ class Session:
         self.duplicated: int = 0
         self.out_of_order: int = 0
         self.latencies: array[float] = array("d")
-        self.trouble: StreamError | None = None
+        self.trouble: StreamError | SessionError | None = None
+        self._connected: asyncio.Event | None = None
         self._chance = chance
         self._rate = rate
         self._sent = array("d")
@@ -140,6 +144,38 @@ class Session:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
+    async def play_as_run(self, streams: RedisStreamManager, executor: AgentExecutor) -> None:
+        """As ``play``, with the agent in a run of an executor, which writes and ends the stream.
+
+        Raises:
+            StoreError: the server cannot be reached.
+        """
+
+        connected = self._connected = asyncio.Event()
+
+        async def agent(_message: object, _context: RunContext) -> AsyncIterator[Event]:
+            await connected.wait()
+            pause = 1 / self._rate if self._rate else 0.0
+            for event in self.events:
+                if pause:
+                    await asyncio.sleep(pause)
+                self._sent.append(time.perf_counter())
+                yield event
+
+        try:
+            handle = await executor.execute(agent, None, session_id=self.name, agent_type="demo")
+            self.stream_id = handle.stream_id
+            reading = asyncio.ensure_future(self._read(streams))
+            try:
+                await handle.result()
+                self.written = len(self._sent)
+                await reading
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+        except (StreamError, SessionError) as error:
+            self.trouble = error
+
     async def _write(self, streams: RedisStreamManager, writer: StreamWriter) -> None:
         clock, sent = time.perf_counter, self._sent
         pause = 1 / self._rate if self._rate else 0.0
@@ -168,6 +204,8 @@ class Session:
                 if reader is None:
                     raise StreamNotFoundError(self.stream_id)
                 epoch, since = reader.epoch, time.perf_counter()
+                if self._connected is not None:
+                    self._connected.set()
                 async with reader:
                     async for stored in reader:
                         last = stored.sequence
