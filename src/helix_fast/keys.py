@@ -243,3 +243,30 @@ class CollectionKeys:
 def collection_roots(prefix: str, kind: str) -> bytes:
     """SET of the first labels of all namespaces of LangGraph's store or cache."""
     return f"{prefix}{kind}-roots".encode()
+
+
+class ConversationKeys:
+    """Names of a group of pydantic-ai's conversations, as bytes. All share one hash tag: entries belong to several.
+
+    ``index`` ZSET of the conversations; ``never`` as in SessionKeys. What follows the tag may be any text.
+    """
+
+    __slots__ = ("_base", "index", "never", "tag")
+
+    def __init__(self, prefix: str, name: str) -> None:
+        self.tag: str = check_id(name, "name")
+        self._base: bytes = f"{prefix}conversations:{{{name}}}:".encode()
+        self.index: bytes = self._base + b"index"
+        self.never: bytes = self._base + b"never"
+
+    def record(self, conversation_id: str) -> bytes:
+        """HASH: one conversation."""
+        return self._base + b"record:" + conversation_id.encode("utf-8", "surrogatepass")
+
+    def list(self, scope: str | None) -> bytes:
+        """ZSET: the index, or that of a scope."""
+        return self.index if scope is None else self._base + b"scope:" + scope.encode("utf-8", "surrogatepass")
+
+    def operation(self, operation: str) -> bytes:
+        """STRING with TTL: the reply to a call."""
+        return self._base + b"operation:" + operation.encode()
