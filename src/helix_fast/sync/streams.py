@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
     from typing_extensions import Unpack
 
+    from helix_fast.index import IdPage
     from helix_fast.options import ConnectionOptions, ResumableOptions
     from helix_fast.streams.chunks import StreamChunk
     from helix_fast.streams.schema import StoredChunk, StreamInfo, StreamPosition
@@ -32,6 +33,10 @@ class StreamWriter(Writing):
 
     Every chunk gets the next sequence of the stream. Chunks of one writer keep their order; those of several writers of
     a stream, here or in other processes, are interleaved. As a context manager it flushes and closes when left.
+
+    A leased writer that is left by an exception, or dropped without ``close``, is a lost producer: nobody renews its
+    lease any more, and readers get ProducerLostError when it has run out, unless the stream is ended or failed before,
+    or another writer goes on.
 
     Attributes:
         stream_id, agent_id, agent_type: the arguments of ``create_writer``.
@@ -134,6 +139,27 @@ class StreamWriter(Writing):
             next ``flush`` tries again.
         """
         run(self._async.flush())
+
+    def end(self, output: Any = None) -> None:
+        """Flush, end the stream, and close the writer. Readers stop after the last chunk.
+
+        It ends the stream for all its writers, but only the stream that this writer has opened: not a later one of that
+        id. Ending it twice is no error.
+
+        Args:
+            output: any JSON value, returned by ``get_info``.
+
+        Raises:
+            As ``flush``; then the writer is still open, and the call can be repeated.
+            InvalidArgumentError: ``output`` cannot be written as JSON.
+            StreamClosedError: the stream has failed, or was deleted. StreamResetError: it was reset.
+            StaleFencingTokenError, StreamFencedError: another writer took over.
+        """
+        run(self._async.end(output))
+
+    def fail(self, error: str | BaseException) -> None:
+        """Flush, end the stream with an error, and close the writer. Readers get StreamFailedError. Else as ``end``."""
+        run(self._async.fail(error))
 
     def close(self) -> None:
         """Flush and give up the lease; the stream stays open for other writers. Safe to call twice.
@@ -364,6 +390,25 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
     def exists(self, stream_id: str) -> bool:
         """Whether there is such a stream, ended ones included. Raises InvalidIdError, StoreConnectionError."""
         return run(self._async.exists(stream_id))
+
+    def list_streams(self, *, limit: int | None = None, cursor: str | None = None) -> IdPage:
+        """Ids of the streams, in no particular order, read from an index: the server's keys are not scanned.
+
+        Streams that have ended are listed as long as they are kept. Those that other programs made are not, before one
+        of these stores has opened or ended them.
+
+        Args:
+            limit: ids at most, from 1; None: all.
+            cursor: ``.cursor`` of the page before.
+
+        Returns:
+            The ids, with ``.cursor`` for the next page. A stream that is opened between two pages may be on both; none
+            that exists all the time is missing.
+
+        Raises:
+            InvalidArgumentError: a limit below 1, or what is no cursor of this method. StoreConnectionError.
+        """
+        return run(self._async.list_streams(limit=limit, cursor=cursor))
 
     def end_stream(self, stream_id: str, output: Any = None, *, fencing_token: int | None = None) -> None:
         """End a stream: readers stop after its last chunk, writers are refused. Ending it twice is no error.
