@@ -21,7 +21,7 @@ COVERAGE_ARGS ?=
 FUZZ_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
-FRAMEWORKS := langgraph,pydantic-ai,openai-agents,mcp,ag-ui,assistant-stream,litellm,langchain
+FRAMEWORKS := langgraph,pydantic-ai,openai-agents,mcp,ag-ui,assistant-stream,litellm,langchain,agent-framework
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
