@@ -154,13 +154,15 @@ async def _state(helix: Helix) -> None:
     assert (await state.get_messages("tour", newest_first=True, limit=1)).messages == [{"n": 9}]
     assert await state.get_message_count("tour") == 4
     second = await state.create_checkpoint("tour")
-    assert [one.id for one in (await state.list_checkpoints("tour")).items] == [second.id, first.id]
+    listed = (await state.list_checkpoints("tour")).items
+    assert [(one.id, one.run_id) for one in (listed[0], *listed[2:])] == [(second.id, None), (first.id, None)]
+    assert listed[1].run_id == "run"
     assert await state.get_latest_checkpoint("tour") is not None
     assert (await state.restore_checkpoint("tour", first.id)).messages == [{"n": n} for n in range(5)]
     await state.append_messages("tour", [{"n": 5}])
     await state.restore_checkpoint("tour", first.id)
     assert await state.pop_messages("tour", 2) == [{"n": 3}, {"n": 4}]
-    assert await state.delete_checkpoints("tour", keep_last=1) == 1
+    assert await state.delete_checkpoints("tour", keep_last=1) == 2
     assert await state.touch("tour", ttl=1000)
     await state.create_session("gone", agent_type="a")
     await state._requests.command("gone", "DEL", "helix:session:{gone}")
