@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.support.chat_site import text
-from tests.support.web_clients import FOLDER, WEB, need, post, site_process
+from tests.support.web_clients import FOLDER, WEB, chromium, need, post, site_process
 
 pytestmark = [pytest.mark.web, pytest.mark.slow]
 PATIENCE = 60_000  # ms
-
-
-@contextlib.asynccontextmanager
-async def chromium() -> AsyncIterator[Any]:
-    """A browser of its own."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("without chromium")
-    playwright = pytest.importorskip("playwright.async_api")
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        try:
-            yield await browser.new_context()
-        finally:
-            await browser.close()
 
 
 async def tab(context: Any, url: str) -> Any:

@@ -44,7 +44,8 @@ ROOMS: dict[str, set[str]] = {
     "agents": {"interfaces", "errors", "keys", "flag", "reporting"} | PRODUCTS,
     # These know everything, and nothing knows them.
     "sync": EVERYTHING,
-    "cli": EVERYTHING,
+    "cli": EVERYTHING | {"web"},
+    "web": EVERYTHING | {"integrations"},
     "integrations": EVERYTHING | {"sync"},
     "testing": EVERYTHING,
 }

@@ -143,6 +143,21 @@ def site_process(store: str, **environment: str) -> Iterator[SiteProcess]:
         made.kill()
 
 
+@contextlib.asynccontextmanager
+async def chromium(**options: Any) -> AsyncIterator[Any]:
+    """A browser of the test's own; ``options`` are Playwright's of a context."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("without chromium")
+    playwright = pytest.importorskip("playwright.async_api")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            yield await browser.new_context(**options)
+        finally:
+            await browser.close()
+
+
 async def post(url: str, **body: Any) -> httpx.Response:
     """A POST with JSON."""
     async with httpx.AsyncClient(verify=False, timeout=60) as client:

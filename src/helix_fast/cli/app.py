@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, doctor, inspect, tail, usage
+from . import bench, demo, doctor, inspect, serve, tail, top, usage
 from .common import examples
 
 app: typer.Typer = typer.Typer(
@@ -72,6 +72,20 @@ app.command(
         "helix-fast usage chat-1 --plot tokens.png",
     ),
 )(usage.usage)
+app.command(
+    "serve",
+    short_help="Serve a page that shows what runs.",
+    epilog=examples(
+        f"helix-fast serve --url {_SERVER}",
+        f"helix-fast serve --url {_SERVER} --allow-stop",
+        "helix-fast serve --host 0.0.0.0 --token new",
+    ),
+)(serve.serve)
+app.command(
+    "top",
+    short_help="Show what runs, in the terminal.",
+    epilog=examples(f"helix-fast top --url {_SERVER}", "helix-fast top --once --json | jq '.rows[].id'"),
+)(top.top)
 app.command(
     "doctor",
     short_help="Check the installation and the server.",
