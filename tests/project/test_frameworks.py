@@ -46,8 +46,9 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-# What may need a framework: the integrations, and the adapters of runs, imported when they are used.
+# What may need a framework: the integrations, the live page and the adapters of runs, imported when they are used.
 ADAPTERS = [
+    PACKAGE / "web" / "app.py",
     *sorted((PACKAGE / "integrations").rglob("*.py")),
     *(PACKAGE / "agents" / f"{name}.py" for name in ("langgraph", "openai_agents", "pydantic_ai")),
 ]
