@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -57,12 +57,11 @@ class Lookups:
         """The ids of all sessions and streams, from the indexes; the server's keys are not scanned."""
         async with self._reading:
             if time.monotonic() - self._read_at >= KEPT_SECONDS:
-                found = dict.fromkeys(await self._helix.state.list_sessions())
-                streams: Callable[[], Awaitable[Sequence[str]]] | None = getattr(
-                    self._helix.streams, "list_streams", None
+                sessions, streams = await asyncio.gather(
+                    self._helix.state.list_sessions(), self._helix.streams.list_streams()
                 )
-                if streams is not None:
-                    found |= dict.fromkeys(await streams())
+                found = set(sessions)
+                found |= {name for name in streams if not _of_session(name, found)}
                 self._ids = sorted(found)
                 self._read_at = time.monotonic()
             return self._ids
@@ -165,6 +164,16 @@ class Lookups:
             *("rdb_last_bgsave_status", "instantaneous_ops_per_sec", "rejected_connections", "pubsub_channels"),
         )
         return {name: info[name] for name in names if name in info}
+
+
+def _of_session(stream: str, sessions: set[str]) -> bool:
+    """Whether a stream is that of a session's run: its line is the session's."""
+    session = stream
+    while ":" in session:
+        session = session.rpartition(":")[0]
+        if session in sessions:
+            return True
+    return False
 
 
 def _tokens(entry: TokenUsage) -> int:
