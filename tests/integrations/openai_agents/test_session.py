@@ -11,10 +11,15 @@ import pytest
 pytest.importorskip("agents")
 
 from agents import Agent, RunConfig, RunContextWrapper, Runner, function_tool
+from agents.extensions.memory import RedisSession
 from agents.memory import Session, SessionSettings, SQLiteSession
 from agents.memory.session import _session_accepts_wrapper
 from agents.testing import ScriptedModel
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 
 from helix_fast import Helix, InvalidIdError, StaleFencingTokenError, StoreClosedError, connect
 from helix_fast.integrations.openai_agents import HelixSession
@@ -99,15 +104,21 @@ async def test_clear_leaves_an_empty_session(session: HelixSession) -> None:
     assert await session.get_items() == [user("2")]
 
 
-async def test_sessions_are_apart_and_their_ids_cannot_overlap(helix: Helix) -> None:
+async def test_sessions_are_apart_and_their_ids_cannot_overlap(server_url: str) -> None:
     """The SDK's Redis session has `a` and `a:messages` share a key."""
-    one, two = HelixSession("a", helix), HelixSession("a:messages", helix)
-    await one.add_items([user("1")])
-    await two.add_items([user("2")])
-    await one.clear_session()
-    assert await two.get_items() == [user("2")]
-    with pytest.raises(InvalidIdError):
-        HelixSession("", helix)
+    async with Redis.from_url(server_url) as client, connect(server_url) as helix:
+        for make in (lambda name: RedisSession(name, redis_client=client), lambda name: HelixSession(name, helix)):
+            one, two = make("a"), make("a:messages")
+            await one.add_items([user("1")])
+            if isinstance(one, RedisSession):
+                with pytest.raises(ResponseError, match="WRONGTYPE"):
+                    await two.add_items([user("2")])
+            else:
+                await two.add_items([user("2")])
+                await one.clear_session()
+                assert await two.get_items() == [user("2")]
+        with pytest.raises(InvalidIdError):
+            HelixSession("", helix)
 
 
 async def test_concurrent_pops_take_each_item_once(helix: Helix) -> None:
@@ -249,6 +260,21 @@ async def test_a_change_whose_reply_is_lost_is_made_once(
         assert await other.get_items() == expected
 
 
+@pytest.mark.faults
+async def test_a_lost_reply_costs_their_redis_session_an_item_and_ours_none(
+    fault_proxy: FaultProxy, server_url: str
+) -> None:
+    retry = Retry(NoBackoff(), 3)  # as it is by default over TCP
+    async with Redis.from_url(fault_proxy.url, retry=retry) as client, connect(fault_proxy.url) as helix:
+        theirs, ours = RedisSession("s", redis_client=client), HelixSession("s", helix)
+        found = []
+        for session in (theirs, ours):
+            await session.add_items([user("1"), user("2"), user("3")])
+            fault_proxy.cut_after_reply_bytes(0)
+            found.append((await session.pop_item(), await session.get_items()))
+        assert found == [(user("2"), [user("1")]), (user("3"), [user("1"), user("2")])]
+
+
 async def test_a_cancelled_change_is_made_before_the_cancellation_arrives(
     fault_proxy: FaultProxy, server_url: str
 ) -> None:
@@ -281,11 +307,8 @@ async def test_a_worker_that_lost_its_lock_changes_nothing(helix: Helix) -> None
 
 
 async def test_on_a_cluster_theirs_refuses_and_ours_does_not(cluster_url: str) -> None:
-    memory = pytest.importorskip("agents.extensions.memory")
-    from redis.asyncio import RedisCluster
-
     client = RedisCluster.from_url(cluster_url.replace("redis+cluster", "redis"))
-    theirs = memory.RedisSession("s", redis_client=client)
+    theirs = RedisSession("s", redis_client=client)
     with pytest.raises(TypeError, match="RedisCluster"):
         await theirs.add_items([user("1")])
     await client.aclose()
