@@ -7,15 +7,18 @@ term, sequence) has two contents. No reader passes from one branch to another wi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from helix_fast.errors import AcknowledgedDataLostError, HelixError
+from helix_fast.errors import AcknowledgedDataLostError, HelixError, StaleFencingTokenError, StreamFencedError
 from helix_fast.memory import InMemoryStreamManager, MemoryServer
 from helix_fast.streams.schema import StoredChunk
 from helix_fast.streams.terms import Terms
@@ -36,6 +39,12 @@ class Process:
         self.told: list[int] = []
         self.manager.on("error", self._told)
 
+    @staticmethod
+    async def leave(writer: Any) -> None:
+        if writer is not None:
+            with contextlib.suppress(StreamFencedError, StaleFencingTokenError):
+                await writer.close()
+
     def _told(self, error: HelixError) -> None:
         if isinstance(error, AcknowledgedDataLostError):
             self.told += range(error.first, error.last + 1)
@@ -54,6 +63,7 @@ class Forks(RuleBasedStateMachine):
         self.contents: dict[tuple[str, str, int], str] = {}
         self.before: dict[str, str] = {}
         self.written = 0
+        self.token = 0
         self.run(self._start())
 
     async def _start(self) -> None:
@@ -91,15 +101,52 @@ class Forks(RuleBasedStateMachine):
         known = self.contents.setdefault((stored.epoch, stored.term, stored.sequence), delta(stored.chunk))
         assert known == delta(stored.chunk), f"{stored.position} has two contents"
 
-    async def _write(self, process: int, count: int) -> None:
+    async def _write(self, process: int, count: int, token: int | None = None) -> None:
         one = self.processes[process]
-        if one.writer is None:
-            one.writer = await one.manager.create_writer("s", "agent")
-        for _ in range(count):
+        while count:
             self.written += 1
             name = f"c{self.written}"
-            one.acknowledged[name] = await one.writer.write(text(name))
+            try:
+                if one.writer is None or token is not None:
+                    before, one.writer = one.writer, await one.manager.create_writer("s", "agent", fencing_token=token)
+                    token = None
+                    await one.leave(before)
+                one.acknowledged[name] = await one.writer.write(text(name))
+            except (StreamFencedError, StaleFencingTokenError):
+                before, one.writer = one.writer, None
+                await one.leave(before)
+                self.token += 1
+                token = self.token
+                continue
+            count -= 1
             self._observe()
+
+    @rule(process=WRITERS)
+    def take_over(self, process: int) -> None:
+        self.token += 1
+        self.run(self._write(process, 1, self.token))
+
+    @rule(first=st.integers(1, 3), second=st.integers(1, 3), turns=st.integers(0, 12), back=st.integers(0, 3))
+    def collide_over_a_fork(self, first: int, second: int, turns: int, back: int) -> None:
+        async def fork() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            self.restore(back, 0.0)
+
+        async def work() -> None:
+            await asyncio.gather(self._write(0, first), self._write(1, second), fork())
+
+        self.run(work())
+
+    @rule(process=WRITERS)
+    def die(self, process: int) -> None:
+        """A process dies with what it knows; another takes its place."""
+
+        async def replace() -> None:
+            await self.processes[process].manager.close()
+            self.processes[process] = Process(self.server)
+
+        self.run(replace())
 
     @rule(process=WRITERS, count=st.integers(1, 3))
     def write(self, process: int, count: int) -> None:
@@ -108,9 +155,8 @@ class Forks(RuleBasedStateMachine):
     @rule(process=WRITERS)
     def reopen(self, process: int) -> None:
         one = self.processes[process]
-        if one.writer is not None:
-            self.run(one.writer.close())
-            one.writer = None
+        self.run(one.leave(one.writer))
+        one.writer = None
 
     @rule()
     def save(self) -> None:
@@ -169,8 +215,15 @@ class Forks(RuleBasedStateMachine):
 
 TestForks = Forks.TestCase
 TestForks.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
-    deadline=None,
+    max_examples=max(8, settings().max_examples // 2),
+    stateful_step_count=20,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_the_log_equals_the_model_for_long() -> None:
+    """As many histories as HELIX_FORKS says; 2000 without it."""
+    count = int(os.environ.get("HELIX_FORKS", "2000"))
+    run_state_machine_as_test(Forks, settings=settings(TestForks.settings, max_examples=count, stateful_step_count=40))

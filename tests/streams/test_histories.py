@@ -251,6 +251,33 @@ async def test_live_reader_does_not_walk_from_a_lost_branch_into_the_new_one(for
     assert (live.error.requested, live.error.first_available, len(live.chunks)) == (10, 6, 10)
 
 
+# a position alone does not tell what came before its term: it is believed to be older than the terms above its number
+@pytest.mark.parametrize(("way", "seconds"), [("live", 0.0), ("live", -3600.0), ("live", 60.0), ("resuming", 60.0)])
+async def test_reader_of_a_term_that_is_lost_whole_goes_back_to_where_the_branches_part(
+    fork: Fork, seconds: float, way: str
+) -> None:
+    dead, other = fork.store(), fork.store()
+    writer = await dead.create_writer("s", "agent", fencing_token=1)
+    await writer.write_many([text(n) for n in range(5)])
+    saved = fork.server.snapshot()
+    takeover = await dead.create_writer("s", "agent", fencing_token=2)
+    await takeover.write_many([text(f"lost {n}") for n in range(5)])
+    watching = fork.store()
+    live = await follow(watching, "s", on_gap="skip")
+    await until(lambda: len(live.chunks) == 10)
+    await dead.close()
+    if way == "resuming":
+        await live.stop()
+    fork.back_to(saved, seconds=seconds)
+    another = await other.create_writer("s", "another")
+    await another.write_many([text(f"new {n}") for n in range(9)])
+    if way == "resuming":
+        live = await follow(watching, "s", on_gap="skip", from_sequence=live.chunks[-1].position)
+    await other.end_stream("s")
+    await asyncio.wait_for(live.task, 20)
+    assert [delta(stored.chunk) for stored in live.chunks][-9:] == [f"new {n}" for n in range(9)]
+
+
 @CLOCKS
 async def test_new_process_may_come_before_the_old_writer(fork: Fork, seconds: float) -> None:
     old, new = fork.store(), fork.store()

@@ -9,6 +9,8 @@ import random
 import pytest
 
 from helix_fast.errors import StoreClosedError, StoreConnectionError, StoreResponseError
+from helix_fast.memory import MemoryServer
+from helix_fast.memory.transport import MemoryTopology, MemoryTransport
 from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from helix_fast.transport.hub import Hub
@@ -200,3 +202,23 @@ async def test_refused_subscription_is_told_at_once_and_may_be_tried_again(fresh
         reader = await store.create_resumable_reader("s")
         assert reader is not None
         await reader.close()
+
+
+async def test_subscription_survives_a_connection_that_breaks_before_it_is_taken_over() -> None:
+    server = MemoryServer()
+    broken: list[MemoryTransport] = []
+
+    def connect() -> MemoryTransport:
+        transport = server.connect()
+        if len(broken) < 2:
+            broken.append(transport)
+            transport.break_off()
+        return transport
+
+    topology = MemoryTopology(connect, timeout=60.0, retry_timeout=60.0)
+    heard = Subscriber()
+    hub = topology.hub("")
+    hub.generation = 1  # it was connected before: else the first call would raise
+    await asyncio.wait_for(hub.subscribe(b"channel", heard), 10)
+    assert len(broken) == 2
+    await topology.close()

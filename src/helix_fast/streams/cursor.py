@@ -269,10 +269,16 @@ class StreamCursor:
         if reply[0] == b"reset":
             raise self._fail(StreamResetError(reply[1].decode(errors="replace")))
         if reply[0] == b"gap":
-            _kind, _epoch, resume, last, terms = reply
+            _kind, _epoch, given, last, text = reply
+            mine = self._terms
+            self._learn_terms(text)
+            resume = int(given)
+            if mine is not None and self._terms is not None:
+                shared = mine.parting(self._terms, self.last, int(last))
+                resume = resume if shared is None else min(resume, shared)
             if not self.skip_gaps:
-                raise self._fail(SequenceGapError(self.last, int(resume) + 1, int(last)))
-            self._go_back(int(resume), terms)
+                raise self._fail(SequenceGapError(self.last, resume + 1, int(last)))
+            self._go_back(resume)
             return await self._read()
         _kind, epoch, base, status, error, more, entries, terms = reply
         self._learn_terms(terms)
@@ -301,9 +307,8 @@ class StreamCursor:
                 ) from error
             self._terms_text = text
 
-    def _go_back(self, resume: int, terms: bytes) -> None:
+    def _go_back(self, resume: int) -> None:
         """What was seen after ``resume`` is lost: go on there, with what the log has now."""
-        self._learn_terms(terms)
         self._after = resume
         self._key = NO_TERM
         self._far = self._at_end = False

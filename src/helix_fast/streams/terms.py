@@ -100,6 +100,24 @@ class Terms:
                 return TermKey(str(term.number), term.tag)
         return NO_TERM
 
+    def parting(self, other: Terms, seen: int, last: int) -> int | None:
+        """The last sequence that two branches of history share; None: they share no term of their lists.
+
+        Args:
+            other: the terms of the other branch, which ends at ``last``.
+            seen: the last sequence known of this one.
+        """
+        for at in range(len(self._terms) - 1, -1, -1):
+            key = TermKey(str(self._terms[at].number), self._terms[at].tag).comparable
+            if key != NO_TERM and other.has(key):
+                here = self._terms[at + 1].before if at + 1 < len(self._terms) else seen
+                return min(here, other.end_of(key, last) or 0)
+        return None
+
+    def has(self, key: TermKey) -> bool:
+        """Whether the list has a term."""
+        return any(term.tag == key.tag and str(term.number) == key.number for term in self._terms)
+
     def part(self, one: bytes, other: bytes) -> bool:
         """Whether two ids are of different terms. Ids by plain XADD are of none."""
         number, another = one.partition(b"-")[0], other.partition(b"-")[0]

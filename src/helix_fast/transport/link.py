@@ -181,8 +181,9 @@ class Link(asyncio.Protocol):
         if self.on_opened is not None:
             self.on_opened(self)
         if transport.is_closing():  # it broke between redis-py's handshake and us
-            self.connection_lost(None)
-            return
+            self._transport = self._held = None
+            self.next_generation = self.generation + 1
+            raise StoreConnectionError(f"lost the connection to {self.target}")
         self._opened()
 
     # asyncio.Protocol

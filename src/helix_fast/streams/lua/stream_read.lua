@@ -64,7 +64,7 @@ local ended = false
 if ARGV[12] ~= '' then ended = end_of(terms, ARGV[12], ARGV[13]) end
 local resume
 if ended == nil then
-  resume = math.min(after, last or after)
+  resume = math.min(after, parting(terms, ARGV[12], last or after))
 elseif (ended or last or after) < after then
   resume = ended or last
 end

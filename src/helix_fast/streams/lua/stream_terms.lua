@@ -32,6 +32,15 @@ local function end_of(terms, number, tag)
   if found then return false end
 end
 
+-- The last sequence before a term of that number could have begun: the end of the largest term below it. This is where a log
+-- that does not have the term, and a branch that has it, may have parted.
+local function parting(terms, number, last)
+  for other, first, before in string.gmatch(terms, '(%d+):(%d+):?(%d*)') do
+    if tonumber(other) > tonumber(number) then return tonumber(before) or first - 1 end
+  end
+  return last
+end
+
 -- Begin a term behind everything stored and behind `known`, the largest sequence that the caller has seen. Its number is
 -- above that of the current term, above `seen`, a term of a lost branch, and above the server's time. Writes the marker
 -- entry. Returns the term and the list.
