@@ -71,6 +71,8 @@ async def test_doctor_goes_on_where_the_server_does_not_tell_what_it_is(fresh_se
         await helix.state._requests.command("", b"ACL", b"SETUSER", *documented_rights(), "-info")
     found = findings("--url", fresh_server.url.replace("//", "//helix:password@", 1))
     assert (found["server"]["level"], found["stream"]["level"]) == ("warning", "ok")
+    assert "every reconnection begins a term" in found["server"]["hint"]
+    assert found["rights"]["hint"] == "ACL SETUSER <user> +info"
 
 
 def test_doctor_examines_a_server_in_memory() -> None:

@@ -255,3 +255,28 @@ async def lease_end(helix: Helix, stream_id: str) -> int:
     assert info is not None
     assert info.lease_expires_at is not None, "the lease ran out"
     return info.lease_expires_at
+
+
+async def test_idle_writer_is_told_what_its_node_lost_when_anything_connects_to_it_again(
+    cluster: ClusterProcess,
+) -> None:
+    async with storage(cluster.url) as store:
+        errors = collect_errors(store)
+        names = ["a", "b", "c", "d", "e", "f"]
+        nodes = {name: await cluster.primary_of(await cluster.slot_of(name)) for name in names}
+        writers = {name: await store.create_writer(name, "agent") for name in names}
+        for name in names:
+            await writers[name].write(text(1))
+        for node in set(nodes.values()):
+            assert node.ask(b"SAVE") == b"+OK\r\n"
+        for name in names:
+            await writers[name].write_many([text(2), text(3)])
+        for node in set(nodes.values()):
+            node.kill()
+            await node.start()
+        for name in names:
+            await until(lambda name=name: bool(nodes[name].ask(b"CLUSTER INFO").count(b"cluster_state:ok")))  # type: ignore[misc]
+            assert await store.get_info(name) is not None
+        await until(lambda: len(errors) >= len(names), what="the reports")
+        lost = [error for error in errors if isinstance(error, AcknowledgedDataLostError)]
+        assert sorted((error.stream_id, error.first, error.last) for error in lost) == [(name, 2, 3) for name in names]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from helix_fast.errors import AcknowledgedDataLostError
 from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from tests.support.journal import ReadingProcess, Stored, Verdict, WritingProcess, check, raw_log
 from tests.support.sentinel import SentinelSet
-from tests.support.streams_under_fault import StreamStore, storage
+from tests.support.streams_under_fault import StreamStore, collect_errors, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -142,6 +143,58 @@ async def test_primary_that_is_cut_off_loses_nothing_in_silence(short_path: Path
 
 async def test_snapshot_older_than_the_log_loses_nothing_in_silence(short_path: Path) -> None:
     await older_snapshots(short_path, seed=random.randrange(1 << 30), writers=4, rounds=2)
+
+
+@pytest.mark.parametrize("sync", ["always", "everysec"])
+async def test_server_with_a_log_of_its_own_loses_nothing_when_it_is_killed(short_path: Path, sync: str) -> None:
+    server = ServerProcess(short_path, options={"appendonly": "yes", "appendfsync": sync})
+    await server.start()
+    try:
+        async with at_work(server.url, 2, 0) as work:
+            for _ in range(2):
+                await work.more(10)
+                server.kill()
+                await server.start()
+            await work.more(5)
+            await work.finish()
+            verdict = check(work.writers, work.readers, [raw_log(server, "s")])
+            assert (verdict.lost, verdict.gaps) == (0, 0)
+    finally:
+        await server.stop()
+
+
+async def test_one_confirmation_is_not_enough_where_another_replica_is_promoted(short_path: Path) -> None:
+    servers = []
+    for name in ("p", "a", "b"):
+        (short_path / name).mkdir()
+        servers.append(ServerProcess(short_path / name, tcp=True, options={"repl-diskless-sync-delay": "0"}))
+        await servers[-1].start()
+    primary, confirming, promoted = servers
+    try:
+        for replica in (confirming, promoted):
+            replica.ask(b"REPLICAOF 127.0.0.1 %d" % primary.port)
+            await until(lambda r=replica: b"master_link_status:up" in r.ask(b"INFO replication"))  # type: ignore[misc]
+        async with storage(primary.url, wait_replicas=1, retry_timeout=30) as store:
+            errors = collect_errors(store)
+            writer = await store.create_writer("s", "agent")
+            await writer.write(text("kept"))
+            await until(lambda: len(raw_log(promoted, "s")) == 1)
+            promoted.ask(b"REPLICAOF NO ONE")
+            for n in range(5):
+                await writer.write(text(n))
+            assert len(raw_log(confirming, "s")) == 6
+            primary.kill()
+            assert promoted.ask(b"SAVE") == b"+OK\r\n"
+            await promoted.stop()
+            confirming.ask(b"REPLICAOF 127.0.0.1 %d" % primary.port)
+            promoted.move_to(primary.port)
+            await promoted.start()
+            assert await writer.write(text("new")) == 7
+            lost = [(error.first, error.last) for error in errors if isinstance(error, AcknowledgedDataLostError)]
+            assert lost == [(2, 6)]
+    finally:
+        for server in servers:
+            await server.stop()
 
 
 @pytest.mark.soak

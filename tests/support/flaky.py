@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from helix_fast.errors import HelixError, StoreConnectionError
@@ -104,6 +105,9 @@ class FlakyTopology:
 
     def hub(self, tag: str) -> Subscriptions:
         return self._inner.hub(tag)
+
+    def watch(self, method: Callable[[], None]) -> None:
+        self._inner.watch(method)
 
     def abandon(self) -> None:
         self._inner.abandon()

@@ -45,7 +45,7 @@ async def look_at_server(helix: Helix, prefix: str, *, temporary: bool = False) 
             for finding in together({address: check(info) for address, info in servers.items()}):
                 yield finding
     if refusal:
-        hint = "allow the user +info, or look at version, memory and persistence yourself"
+        hint = "allow the user +info: without it every reconnection begins a term, and this cannot be looked at"
         yield Finding("server", "warning", f"does not tell what it is: {refusal}", hint)
     if cluster is not None:
         yield cluster

@@ -114,12 +114,22 @@ class RedisStreamManager(RedisStore):
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
         )
         self._control = ControlChannel(requests, self.key_prefix, self._appenders, self._reconnected)
+        requests.topology.watch(self._node_connected)
 
     def _reconnected(self) -> None:
         """Messages and chunks may be lost: renew every lease, which reads the stop flags, and look what is stored."""
         for appender in self._appenders.values():
             self._leases.renew_now(appender)
         self._losses.check()
+
+    def _node_connected(self) -> None:
+        """A node of a cluster may have come back with less; the control channel is on one of them and tells of that."""
+        topology = self._requests.topology
+        if topology.clustered and not self._requests.closed:
+            for appender in self._appenders.values():
+                if appender.generation != topology.generation(appender.stream_id):
+                    self._leases.renew_now(appender)
+            self._losses.check()
 
     # writers
 

@@ -6,6 +6,8 @@ and each request, and nothing for a chunk.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 from .link import Link
@@ -39,8 +41,18 @@ class Observable:
     """What topologies share: the observer, and reporting reconnections to it."""
 
     observer: Observer | None = None
+    _told_of_links: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()
+
+    def watch(self, method: Callable[[], None]) -> None:
+        """Call a bound method, which is held weakly, after each connection that is made."""
+        alive = (reference for reference in self._told_of_links if reference() is not None)
+        self._told_of_links = (*alive, weakref.WeakMethod(method))
 
     def opened(self, link: Link) -> None:
         """A connection was made; called by each Link of the topology."""
         if self.observer is not None and link.generation > 1:
             self.observer.reconnected(link.target, link.purpose)
+        for reference in self._told_of_links:
+            method = reference()
+            if method is not None:
+                method()

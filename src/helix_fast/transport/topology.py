@@ -82,6 +82,9 @@ class Topology(Protocol):
     def hub(self, tag: str) -> Subscriptions:
         """The subscriptions on the server of ``tag``."""
 
+    def watch(self, method: Callable[[], None]) -> None:
+        """Call a bound method, which is held weakly, after each connection that is made."""
+
     async def close(self) -> None:
         """Close all connections."""
 
