@@ -28,7 +28,7 @@ from helix_fast import (
     StoreConnectionError,
     connect,
 )
-from helix_fast.errors import StoreResponseError
+from helix_fast.errors import HelixError, StoreResponseError
 from helix_fast.integrations.telemetry import Instrumentation, instrument
 from helix_fast.testing.waiting import until
 from tests.support.proxy import FaultProxy
@@ -274,6 +274,29 @@ async def test_uninstrumented_store_reports_nothing_more(seen: Seen, helix: Heli
         assert seen.value("helix_fast.append.buffered") == 0
     assert len(seen.spans_out.get_finished_spans()) == 1
     assert seen.instrument(helix) is not watching  # and again
+
+
+async def test_an_uninstrumented_store_keeps_no_span(seen: Seen, helix: Helix) -> None:
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        with seen.instrument(helix) as watching:
+            await writer.write({"type": "text_delta", "delta": "a"})
+        gone = weakref.ref(watching)
+        del watching
+        gc.collect()
+        assert gone() is None
+        assert await writer.write({"type": "text_delta", "delta": "b"}) == 2
+    assert len(seen.spans("XADD")) == 1
+
+
+async def test_a_tracer_that_raises_does_not_stop_a_stream(
+    seen: Seen, helix: Helix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        with seen.instrument(helix) as watching:
+            monkeypatch.setattr(watching, "batch", lambda *_: 1 // 0)
+            with pytest.raises(HelixError, match="ZeroDivisionError"):
+                await asyncio.wait_for(writer.write({"type": "text_delta", "delta": "a"}), 30)
+        assert await writer.write({"type": "text_delta", "delta": "b"}) == 1
 
 
 async def test_gauges_sum_over_all_that_is_instrumented(seen: Seen, server_url: str) -> None:

@@ -18,6 +18,7 @@ from helix_fast import (
     RedisStreamManager,
     StreamFailedError,
 )
+from helix_fast.errors import StoreResponseError
 from helix_fast.testing.contract.chunk_helpers import number, number_of, rest, sequences, take
 from helix_fast.testing.contract.fixtures import MakeStreams
 from helix_fast.testing.contract.resumable.subscribing import Heard
@@ -296,3 +297,47 @@ async def test_lost_producer_is_told_though_nothing_fits_behind_the_log(streams:
         await take(reader, 1)
     with pytest.raises(StreamFailedError):
         await rest(await streams.create_resumable_reader("s"))
+
+
+CORRUPT = {
+    "terms": ["", "x", "1:", "9" * 40 + ":1", b"\xff", None],
+    "term": ["", "x", "18446744073709551615", b"\xff", None],
+    "epoch": [b"\xff", None],
+    "fence": ["x", b"\xff"],
+    "leaseMs": ["x"],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in CORRUPT.items() for value in values])
+async def test_writers_and_what_opens_and_ends_meet_a_corrupt_meta_hash_with_typed_errors(
+    streams: RedisStreamManager, raw: Any, field: str, value: str | bytes | None
+) -> None:
+    reported: list[HelixError] = []
+    streams.on("error", reported.append)
+    writer = await streams.create_writer("s", "a", lease_ms=60_000)
+    await writer.write(number(1))
+    await (raw.hdel(META, field) if value is None else raw.hset(META, field, value))
+
+    async def refused() -> None:
+        await raw.xadd(STREAM, {"event": "x", "sequence": "1"}, id=f"{writer._appender.terms.current}-5")
+        await writer.write(number(2))
+
+    for attempt in (
+        lambda: streams._leases.renew(writer._appender),
+        refused,
+        lambda: streams.create_writer("s", "b"),
+        lambda: streams.create_writer("s", "b", fencing_token=9),
+        lambda: streams.pause_stream("s"),
+        writer.end,
+        lambda: streams.end_stream("s"),
+        lambda: streams.reset_stream("s"),
+    ):
+        try:
+            await asyncio.wait_for(attempt(), 30)
+        except HelixError as error:  # noqa: PERF203
+            reported.append(error)
+    for error in reported:
+        assert type(error) is not HelixError, error
+        assert not isinstance(error, StoreResponseError), error
+        if isinstance(error, MalformedStreamError):
+            assert "helix:stream:{s}" in str(error)

@@ -94,6 +94,7 @@ async def _streams(helix: Helix) -> None:
     assert info is not None
     assert info.status == "ended"
     await streams.reset_stream("tour")
+    assert await streams.list_streams(limit=10) == ["tour"]
     assert await streams.delete_stream("tour")
 
 

@@ -103,6 +103,9 @@ class Instrumentation:
     def uninstrument(self) -> None:
         """Report nothing more. Safe to call twice."""
         self.instruments.live.discard(self)
+        for manager in self._managers:
+            for appender in manager._all_appenders:
+                appender.observed = None
         if self._topology.observer is self:
             self._topology.observer = None
 

@@ -252,6 +252,16 @@ class Appender(codec.FastAppend):
         """The request of the next batch, which is in flight from then on. None: there is none, or none now."""
         if self.state != State.READY:
             return None
+        try:
+            return self._next_frame()
+        except Exception as error:  # noqa: BLE001  an observer's, say: the stream must not stand still for ever
+            trouble = HelixError(f"no request was made of stream {self.stream_id!r}: {error!r}")
+            trouble.__cause__ = error
+            batch = self.buffer.in_flight
+            self.suspend(trouble, refused=batch is not None and not batch.sent)
+            return None
+
+    def _next_frame(self) -> bytes | None:
         batch = self.buffer.next_batch()
         if batch is None:
             self.state = State.IDLE
@@ -315,6 +325,8 @@ class Appender(codec.FastAppend):
         self.trimmed = self.trims
         if self.observed is not None:
             self.observed.done()
+            if self.topology.observer is None:
+                self.observed = None  # else the fast path of replies stays off, and the last span in memory
         try:
             if publish:
                 # Only now: pushed together with the append, a batch that Redis refuses would reach the readers too.

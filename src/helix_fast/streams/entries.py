@@ -64,6 +64,12 @@ def stored_fence(key: bytes, value: bytes) -> bytes:
     return value
 
 
+def check_current(terms: Terms, number: bytes) -> None:
+    """Raise ValueError unless a number, from the meta hash, is that of the last term."""
+    if number != b"%d" % terms.current:
+        raise ValueError(f"term {number[:40]!r} is not the last one, {terms.current}")
+
+
 @contextlib.contextmanager
 def reading_meta(key: bytes) -> Iterator[None]:
     """MalformedStreamError in place of the errors of reading fields that this library would not have written."""

@@ -37,7 +37,7 @@ from helix_fast.transport.binding import cancel
 from .appender import Appender
 from .control import ControlChannel, message
 from .cursor import CursorContext, StreamCursor
-from .entries import check_foreign, reading_meta, stored_fence
+from .entries import check_current, check_foreign, reading_meta, stored_fence
 from .info import read_info
 from .lease_renewal import LeaseRenewer
 from .loss_memory import LossMemory
@@ -183,8 +183,9 @@ class RedisStreamManager(RedisStore):
             raise
         check_stream_reply(stream_id, reply, token, meta=keys.meta)
         with reading_meta(keys.meta):
-            _kind, _term, epoch, last, text, stop, reason, _status, fence, history = reply
+            _kind, number, epoch, last, text, stop, reason, _status, fence, history = reply
             terms, known = Terms(text.decode(), epoch.decode(), fencing_token), int(last)
+            check_current(terms, number)
         stored_fence(keys.meta, fence)
         await self._index.listed(stream_id, created=not known)
         shared = self._appenders.get(stream_id)

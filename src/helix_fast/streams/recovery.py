@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from helix_fast.codec import Batch
 from helix_fast.errors import (
     HelixError,
+    MalformedStreamError,
     StaleFencingTokenError,
     StoreClosedError,
     StoreResponseError,
@@ -27,7 +28,7 @@ from helix_fast.requests import Requests
 from helix_fast.transport.lane import settle
 from helix_fast.transport.retry import back_off, is_transient
 
-from .entries import check_foreign, reading_meta, stored_fence
+from .entries import check_current, check_foreign, reading_meta, stored_fence, typed
 from .terms import Terms, new_tag
 
 _REJOIN: Final = script("streams", "stream_rejoin")
@@ -91,6 +92,7 @@ class Rejoined:
         self.generation = generation
         self.status = reply[0].decode()
         self.terms = Terms(reply[3].decode(), reply[2].decode(), token)
+        check_current(self.terms, reply[1])
         self.fence = reply[4]
         self.last = int(reply[7] or 0)
         self.oldest = int(reply[8].split(b"-")[1])
@@ -225,7 +227,8 @@ class Recovery:
                 same = known == self._requests.topology.generation(position.stream_id)
                 reply = await self._append(position, args) if same else None
             except HelixError as error:
-                lost = not isinstance(error, StoreResponseError)  # then the script looks for the nonce first
+                # Where the reply was lost, the script looks for the nonce first.
+                lost = not isinstance(error, (StoreResponseError, MalformedStreamError))
                 args[_REPEATED] = int(lost or args[_REPEATED])
                 if not is_transient(error) or loop.time() >= give_up:
                     return Unreachable(error, doubtful=args[_REPEATED] == 1), found
@@ -261,7 +264,7 @@ class Recovery:
             if not isinstance(reply, HelixError):
                 return reply
             if by_text or not isinstance(reply, StoreResponseError) or reply.server_code != "NOSCRIPT":
-                raise reply
+                raise typed(position.keys.stream, reply)
         raise AssertionError
 
 
