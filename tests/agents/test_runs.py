@@ -212,3 +212,19 @@ async def test_wrong_arguments(helix: Helix, executor: AgentExecutor) -> None:
     assert not await helix.state.session_exists("s")
     assert not await helix.locks.is_locked("s")
     assert executor.running == 0
+
+
+async def test_the_stream_of_a_run_keeps_its_first_chunk(helix: Helix) -> None:
+    async def agent(message: Any, context: RunContext) -> AsyncIterator[Any]:
+        for number in range(2_000):
+            yield str(number)
+
+    streams = type(helix.streams)(topology=helix.streams._requests.topology, max_stream_length=100)
+    for options in ({}, {"max_length": 100}):
+        executor = AgentExecutor(helix.state, streams, **options)
+        handle = await executor.execute(agent, "hi")
+        await handle.result()
+        info = await streams.get_info(handle.stream_id)
+        assert info is not None
+        assert (info.first_sequence == 1) == (not options)
+    await streams.close()

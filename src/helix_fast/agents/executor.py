@@ -51,6 +51,7 @@ class AgentExecutor:
         lock_ttl_ms: TTL of the locks in milliseconds; default: the manager's.
         lease_ms: milliseconds after which readers know that a worker is dead.
         stop_grace_s: seconds in which an adapter has to end when its run stops; it is cancelled again after that.
+        max_length: chunks that a run's stream keeps; default: all, so that a reader can begin with the first.
         logger: gets background errors while there is no callback for them.
     """
 
@@ -64,6 +65,7 @@ class AgentExecutor:
         lock_ttl_ms: float | None = None,
         lease_ms: int = 15_000,
         stop_grace_s: float = 5.0,
+        max_length: int | None = None,
         logger: logging.Logger | None = None,
     ) -> None: ...
     @overload
@@ -78,6 +80,7 @@ class AgentExecutor:
         lock_ttl_ms: float | None = None,
         lease_ms: int = 15_000,
         stop_grace_s: float = 5.0,
+        max_length: int | None = None,
         logger: logging.Logger | None = None,
     ) -> None: ...
     def __init__(
@@ -91,6 +94,7 @@ class AgentExecutor:
         lock_ttl_ms: float | None = None,
         lease_ms: int = 15_000,
         stop_grace_s: float = 5.0,
+        max_length: int | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         if not hasattr(state_store, "load_state"):  # a Helix
@@ -115,6 +119,7 @@ class AgentExecutor:
             lock_ttl_ms=lock_ttl_ms,
             lease_ms=lease_ms,
             stop_grace_s=stop_grace_s,
+            max_length=max_length,
             report=self._errors.report,
         )
         self._runs: dict[asyncio.Task[None], Run] = {}  # a strong reference to every task

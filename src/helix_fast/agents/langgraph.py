@@ -19,8 +19,8 @@ try:
     from langchain_core.messages import messages_from_dict as from_dicts
     from langchain_core.messages import messages_to_dict as to_dicts
     from langgraph.types import Command
-except ImportError as error:  # pragma: no cover
-    raise ImportError("LangGraphAdapter needs: pip install 'helix-fast[langgraph]' langgraph") from error
+except ImportError as _missing:  # pragma: no cover
+    raise ImportError("LangGraphAdapter needs: pip install 'helix-fast[langgraph]' langgraph") from _missing
 
 _KEY: Final = "langchain"
 _MODES: Final = ("messages", "updates", "custom", "values")

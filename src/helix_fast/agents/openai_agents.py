@@ -17,8 +17,8 @@ from .items import Messages, Output, RunItem
 try:
     from agents import Runner
     from pydantic_core import to_jsonable_python
-except ImportError as error:  # pragma: no cover
-    raise ImportError("OpenAIAgentsAdapter needs: pip install 'helix-fast[openai-agents]'") from error
+except ImportError as _missing:  # pragma: no cover
+    raise ImportError("OpenAIAgentsAdapter needs: pip install 'helix-fast[openai-agents]'") from _missing
 
 _KEY: Final = "openaiAgents"
 # With this the SDK begins the output that it gives the model for a tool that has raised.

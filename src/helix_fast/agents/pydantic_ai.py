@@ -18,8 +18,8 @@ try:
     from pydantic_ai.exceptions import RunCancelled
     from pydantic_ai.run import AgentRunResultEvent
     from pydantic_core import to_jsonable_python
-except ImportError as error:  # pragma: no cover
-    raise ImportError("PydanticAIAdapter needs: pip install 'helix-fast[pydantic-ai]'") from error
+except ImportError as _missing:  # pragma: no cover
+    raise ImportError("PydanticAIAdapter needs: pip install 'helix-fast[pydantic-ai]'") from _missing
 
 _KEY: Final = "pydanticAi"
 

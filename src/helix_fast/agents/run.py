@@ -52,7 +52,7 @@ class Run:
         self.request = request
         self.stream_id: str | None = None
         self.begun: bool | None = None
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Event = asyncio.Event()
         self.result: RunResult | None = None
         self.error: HelixError | None = None
         self.context: RunContext | None = None
@@ -242,7 +242,7 @@ class Run:
                 request.agent_type,
                 fencing_token=self.token,
                 lease_ms=self.settings.lease_ms,
-                max_length=None,  # a page that is reloaded needs the first chunk as well
+                max_length=self.settings.max_length,
             )
             try:
                 begun, state = await state_store.begin_run(

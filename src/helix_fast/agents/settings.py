@@ -42,6 +42,7 @@ class Settings(NamedTuple):
     lock_ttl_ms: float | None
     lease_ms: int
     stop_grace_s: float
+    max_length: int | None
     report: Callable[[HelixError], None]
 
 

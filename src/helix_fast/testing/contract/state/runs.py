@@ -18,7 +18,7 @@ from helix_fast.errors import (
 from helix_fast.state.schema import AgentState, SessionRun
 
 HELLO = {"role": "user", "content": "hello"}
-ANSWER = {"role": "assistant", "content": "hi", "deep": {"empty": [], "big": 2**70}}
+ANSWER: dict[str, Any] = {"role": "assistant", "content": "hi", "deep": {"empty": [], "big": 2**70}}
 
 
 async def test_a_run_that_begins_creates_its_session(state_store: Any) -> None:
