@@ -13,7 +13,7 @@ import uvloop
 
 from helix_fast.embedded import EmbeddedServer
 
-from . import bench_codec, bench_import, bench_locks, bench_runs, bench_state, bench_streams, bench_usage
+from . import bench_codec, bench_import, bench_locks, bench_runs, bench_state, bench_streams, bench_sync, bench_usage
 from .compare import order
 from .docs import write_results
 from .measure import FULL, QUICK, TINY, Measure, Size, take
@@ -23,7 +23,8 @@ from .probe import Probe
 from .results import Results, describe_machine, describe_versions, now, save
 from .table import render
 
-AREAS: Final = (bench_streams, bench_usage, bench_state, bench_locks, bench_codec, bench_import, bench_runs)
+from . import bench_codec, bench_import, bench_locks, bench_runs, bench_state, bench_streams, bench_sync, bench_usage
+
 OUTPUT: Final = Path(__file__).parent / "results.json"
 
 

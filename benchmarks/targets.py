@@ -20,6 +20,7 @@ TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P10": (1.25, "at most"),
     "P11": (0.7, "at most"),
     "P12": (1.3, "at most"),
+    "P18": (3.0, "at least"),
     "P19": (1.3, "at most"),
 }
 """By measure: the ratio, and on which side of it one should be."""
