@@ -23,7 +23,16 @@ from .probe import Probe
 from .results import Results, describe_machine, describe_versions, now, save
 from .table import render
 
-from . import bench_codec, bench_import, bench_locks, bench_runs, bench_state, bench_streams, bench_sync, bench_usage
+AREAS: Final = (
+    bench_streams,
+    bench_usage,
+    bench_state,
+    bench_locks,
+    bench_codec,
+    bench_import,
+    bench_sync,
+    bench_runs,
+)
 
 OUTPUT: Final = Path(__file__).parent / "results.json"
 
