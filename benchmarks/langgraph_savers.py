@@ -150,21 +150,23 @@ async def savers(server: ServerProcess, room: Path) -> AsyncIterator[Savers]:
         yield found
 
 
-async def traffic(client: Any) -> tuple[int, int]:
-    """Bytes that the server has received, and bytes of its data."""
-    found = await client.info()
-    return int(found["total_net_input_bytes"]), int(found["used_memory_dataset"])
+async def sent_and_stored(client: Any, thread: str) -> tuple[int, int]:
+    """Bytes that the server has received, and bytes of the thread's keys."""
+    keys = [key async for key in client.scan_iter(match=f"*{thread}*", count=10_000)]
+    stored = [await client.memory_usage(key, samples=0) for key in keys]
+    return int((await client.info("stats"))["total_net_input_bytes"]), sum(size or 0 for size in stored)
 
 
 async def bytes_of_steps(make: Callable[[Any], Any], saver: Any, client: Any, thread: str) -> list[tuple[int, int]]:
-    """Sent and stored bytes of a step, around step 10 and step 1 000."""
+    """Bytes sent for a step around step 10 and step 1 000; bytes stored a step, of all steps until then."""
     graph, sizes = make(saver), []
     for first, count in ((0, 5), (5, 10), (15, 980), (995, 10)):
-        before = await traffic(client)
+        before, _ = await sent_and_stored(client, thread)
+        began, _ = await sent_and_stored(client, thread)
         await steps(graph, thread, count, first)
-        after = await traffic(client)
+        after, stored = await sent_and_stored(client, thread)
         if count == 10:
-            sizes.append(((after[0] - before[0]) // count, (after[1] - before[1]) // count))
+            sizes.append(((after - began - (began - before)) // count, stored // (first + count)))
     return sizes
 
 
@@ -179,13 +181,16 @@ async def take(*, quick: bool) -> None:
         try:
             async with savers(server, room) as found:
                 one: dict[str, list[float]] = {each_: [] for each_ in found}
+                cpu: dict[str, list[float]] = {each_: [] for each_ in found}
                 many: dict[str, list[float]] = {each_: [] for each_ in found}
                 for turn in range(rounds):
                     for label, saver in found.items():
+                        began = time.process_time()
                         one[label].append(await steps(constant(saver), f"one-{turn}", alone))
+                        cpu[label].append((time.process_time() - began) / alone * 1000)
                         with contextlib.suppress(Exception):  # a rival that fails under load has no number
                             many[label].append(await together(constant(saver), f"many-{turn}", threads, each))
-                show(one, many, threads)
+                show(one, many, cpu, threads)
                 shown = {"HelixSaver", "plainredis", "AWS AsyncValkeySaver"} & found.keys()
                 for label in sorted(shown):
                     kinds: dict[str, Callable[[Any], Any]] = {"constant channels": constant}
@@ -193,8 +198,10 @@ async def take(*, quick: bool) -> None:
                         kinds["messages, a list that grows"] = partial(graph_of, Growing, message)
                         kinds["messages, a DeltaChannel"] = partial(graph_of, DELTA, message)
                     for kind, make in kinds.items():
-                        near, far = await bytes_of_steps(make, found[label], client, f"bytes {kind}")
-                        print(f"{label}, {kind}: bytes sent, stored a step at 10: {near}, at 1 000: {far}")
+                        near, far = await bytes_of_steps(make, found[label], client, f"bytes-{label[:5]}-{len(kind)}")
+                        print(
+                            f"{label}, {kind}: (bytes sent for a step, stored by step) at 10: {near}, at 1 000: {far}"
+                        )
                 for label, saver in found.items():
                     await steps(constant(saver), "long", 50 if quick else 1000)
                     times = []
@@ -208,10 +215,13 @@ async def take(*, quick: bool) -> None:
             await server.stop()
 
 
-def show(one: dict[str, list[float]], many: dict[str, list[float]], threads: int) -> None:
-    """The table: steps a second, medians, and how many times as many ours takes, the median of the turns."""
-    print(f"| | steps/s, 1 thread | ours/theirs | steps/s, {threads} threads | ours/theirs |")
-    print("|---|---|---|---|---|")
+def show(one: dict[str, list[float]], many: dict[str, list[float]], cpu: dict[str, list[float]], threads: int) -> None:
+    """The table: steps a second, medians, and how many times as many ours takes, the median of the turns.
+
+    CPU is that of this process, graph and checkpointer together: it does not depend on what else the machine does.
+    """
+    print(f"| | steps/s, 1 thread | ours/theirs | CPU ms/step | steps/s, {threads} threads | ours/theirs |")
+    print("|---|---|---|---|---|---|")
     for label in one:
         cells = [label]
         for found in (one, many):
@@ -220,6 +230,7 @@ def show(one: dict[str, list[float]], many: dict[str, list[float]], threads: int
                 continue
             ratio = statistics.median(a / b for a, b in zip(found["HelixSaver"], found[label], strict=True))
             cells += [f"{statistics.median(found[label]):,.0f}", f"{ratio:.2f}"]
+            cells += [f"{statistics.median(cpu[label]):.2f}"] if found is one else []
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
