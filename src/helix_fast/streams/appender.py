@@ -141,7 +141,7 @@ class Appender(codec.FastAppend):
         self.keys = keys
         self._recovery = recovery
         self._report = report
-        self.fence = fence
+        self.fence: bytes = fence
         self._history = history
         self._acknowledged = Acknowledged()  # but for those from here to the last sequence, all of the current term
         self._run_first = last + 1
@@ -462,7 +462,7 @@ class Appender(codec.FastAppend):
             self.generation, self.fence = found.generation, found.fence
             self._history = found.history or self._history
             self._overtaken(found.last)
-            self.terms = found.terms
+            self.terms: Terms = found.terms
 
     def _overtaken(self, last: int) -> None:
         """The batch in flight is not in the stream, which another writer may have brought to ``last``."""

@@ -89,16 +89,16 @@ class Rejoined:
     __slots__ = ("chunk", "fence", "generation", "history", "last", "oldest", "status", "terms", "writer")
 
     def __init__(self, reply: Sequence[bytes], generation: int, token: int | None) -> None:
-        self.generation = generation
-        self.status = reply[0].decode()
-        self.terms = Terms(reply[3].decode(), reply[2].decode(), token)
+        self.generation: int = generation
+        self.status: str = reply[0].decode()
+        self.terms: Terms = Terms(reply[3].decode(), reply[2].decode(), token)
         check_current(self.terms, reply[1])
-        self.fence = reply[4]
-        self.last = int(reply[7] or 0)
-        self.oldest = int(reply[8].split(b"-")[1])
-        self.chunk = reply[9]
-        self.writer = reply[10]
-        self.history = reply[11]
+        self.fence: bytes = reply[4]
+        self.last: int = int(reply[7] or 0)
+        self.oldest: int = int(reply[8].split(b"-")[1])
+        self.chunk: bytes = reply[9]
+        self.writer: bytes = reply[10]
+        self.history: bytes = reply[11]
 
 
 class Stored(NamedTuple):

@@ -6,6 +6,7 @@ is not known becomes :class:`UnknownUsage`. Wrong data is refused here, with Mal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar, Union, cast
 
 import msgspec
@@ -206,7 +207,7 @@ KNOWN_KINDS: Final[dict[str, type[Usage]]] = {
 }
 
 PARTS: Final[dict[str, type[Part]]] = {"tokens": TokenCounts, "source": UsageSource}
-decode_known = msgspec.json.Decoder(KnownUsage).decode
+decode_known: Callable[[bytes], KnownUsage] = msgspec.json.Decoder(KnownUsage).decode
 _AnyStruct = TypeVar("_AnyStruct", bound=msgspec.Struct)
 
 

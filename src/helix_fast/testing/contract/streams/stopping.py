@@ -20,8 +20,8 @@ class Model:
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
-        self.waiting = asyncio.Event()
-        self.closed = False
+        self.waiting: asyncio.Event = asyncio.Event()
+        self.closed: bool = False
 
     async def stream(self) -> AsyncIterator[str]:
         try:
