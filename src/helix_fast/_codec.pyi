@@ -242,6 +242,34 @@ def decode_texts(
     (1, [{'delta': 'hi', 'agent_id': 'a', 'timestamp': 7}, None], 1)
     """
 
+def frame_events(
+    encoder: ChunkEncoder, body: bytes, last: int, after: int, prefix: bytes, limit: int
+) -> tuple[int, list[bytes | int]]:
+    r"""Frame the chunks of a stored body after a sequence as server-sent events, without decoding them.
+
+    An event is `id: `, the prefix and the sequence, and `data: ` with the line. Only the lines of one encoder are
+    framed: of them it is known that they are chunks. The caller frames the others.
+
+    Args:
+        encoder: of the agent whose text the body probably has.
+        body: a stored body. last: sequence of its last chunk. after: sequence after which to begin.
+        prefix: what a position has before its sequence.
+        limit: bytes at which a part ends, with the event that reaches it.
+
+    Returns:
+        The sequence of the first chunk, `last + 1` for none; and the parts: bytes of consecutive events, or the
+        sequence of a line that another one wrote, in its place.
+
+    Raises:
+        ValueError: the body has more lines than `last`.
+        OverflowError: a number is negative or above 2**64 - 1.
+        TypeError: `body` or `prefix` is not bytes.
+
+    >>> line = ChunkEncoder("a").encode_text("x", 7)
+    >>> frame_events(ChunkEncoder("a"), line + b"\n{}", 9, 0, b"e:", 1 << 16)
+    (8, [b'id: e:8\ndata: {"type":"text_delta","delta":"x","agentId":"a","timestamp":7}\n\n', 9])
+    """
+
 def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: object, term: object) -> list[_Tuple]:
     """Make a `make` of (chunk, sequence, epoch, term) for each chunk; the sequences count up from `first`.
 

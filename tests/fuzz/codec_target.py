@@ -250,6 +250,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "split_lines": ("bytes", "number", "number"),
     "join_lines": ("bytes", "number", "number"),
     "decode_texts": ("encoder", "body", "number", "number", "maker"),
+    "frame_events": ("encoder", "body", "number", "number", "bytes", "number"),
     "number_chunks": ("places", "values", "number", "text", "text"),
     "merge_entries": ("page", "number"),
     "check_finite": ("tree", "flag"),
@@ -260,6 +261,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
 STEPS = [name for name in SIGNATURES if name not in OBJECTS] + [
     "BatchBuilder.add_text",
     "decode_texts",
+    "frame_events",
     "merge_entries",
     "Rollup.add",
     "Rollup.add",

@@ -34,6 +34,7 @@ __all__ = [  # noqa: F405
     "check_finite",
     "decode_texts",
     "frame_command",
+    "frame_events",
     "join_lines",
     "load_entry",
     "merge_entries",

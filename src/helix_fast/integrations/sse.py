@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from helix_fast.errors import HelixError, MalformedChunkError, SequenceGapError, StreamResetError
+from helix_fast.streams.lines import LineReader
 from helix_fast.streams.reader import ResumableReader
-from helix_fast.streams.schema import StoredChunk, StreamPosition
+from helix_fast.streams.schema import StreamPosition
 
 try:
     from starlette.background import BackgroundTask
@@ -30,7 +31,8 @@ HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering"
 WRITE_BYTES: Final = 64 << 10
 SHUTDOWN_POLL: Final = 0.2  # seconds
 RETRY_PAUSE: Final = 0.2  # seconds between two tries to read, where the codec goes on after an outage
-Open = Callable[[StreamPosition], ResumableReader]
+Reader = ResumableReader | LineReader
+Open = Callable[[StreamPosition], Reader]
 
 
 class EventCodec(Protocol):
@@ -47,8 +49,8 @@ class EventCodec(Protocol):
     def opening(self) -> bytes:
         """What is sent before the first chunk."""
 
-    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
-        """The events of chunks, each a complete frame."""
+    def chunks(self, stored: Any) -> list[bytes]:
+        """The events of a batch of the reader, each a complete frame."""
 
     def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
         """The event in the place of a chunk that cannot be read."""
@@ -76,7 +78,7 @@ class EventStream(Response):
         *,
         heartbeat: float,
         headers: Mapping[str, str] | None = None,
-        reader: ResumableReader | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.status_code = 200
         self.background: BackgroundTask | None = None
@@ -176,7 +178,7 @@ class EventStream(Response):
                     await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def _next_writes(reader: ResumableReader, codec: EventCodec) -> list[bytes] | None:
+async def _next_writes(reader: Reader, codec: EventCodec) -> list[bytes] | None:
     """The events of the chunks that have arrived, in few writes; None at the end of the stream.
 
     A slow client holds these bytes, a third of what the chunks would take.

@@ -7,12 +7,12 @@ away, a stream that does not exist yet) ends the response, and the client comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, cast
 
 import msgspec
 
-from helix_fast import arguments
+from helix_fast import arguments, codec
 from helix_fast.agents import AgentExecutor
 from helix_fast.errors import (
     HelixError,
@@ -25,10 +25,10 @@ from helix_fast.errors import (
     StreamResetError,
 )
 from helix_fast.keys import check_id
-from helix_fast.streams.chunks import encode_chunk
+from helix_fast.streams.chunks import decode_chunk, encode_chunk, text_encoder
+from helix_fast.streams.lines import LineReader, Lines
 from helix_fast.streams.manager import RedisStreamManager
-from helix_fast.streams.reader import ResumableReader
-from helix_fast.streams.schema import StoredChunk, StreamPosition, to_position
+from helix_fast.streams.schema import StreamPosition, to_position
 
 try:
     from starlette.exceptions import HTTPException
@@ -36,7 +36,7 @@ try:
     from starlette.routing import Route
 
     from .run_routes import AgentFor, AGUISpeaker, Authorize, HelixSpeaker, RunRoutes, VercelSpeaker
-    from .sse import EventStream
+    from .sse import WRITE_BYTES, EventStream
 except ImportError as _missing:
     raise ImportError(
         "helix_fast.integrations.starlette needs Starlette: pip install 'helix-fast[starlette]'"
@@ -111,8 +111,8 @@ async def event_stream(
     except InvalidArgumentError as error:
         raise HTTPException(400, str(error)) from error
 
-    def read(position: StreamPosition) -> ResumableReader:
-        return streams.read(stream_id, from_sequence=position, wait_ms=wait_ms, on_gap=on_gap)
+    def read(position: StreamPosition) -> LineReader:
+        return LineReader(streams._cursor(stream_id, position, None, on_gap, wait_ms))
 
     return EventStream(read, position, HelixEvents(retry), heartbeat=beat, headers=headers)
 
@@ -186,14 +186,33 @@ class HelixEvents:
 
     def __init__(self, retry: int | None = None) -> None:
         self._retry = retry
+        self._encoder: codec.ChunkEncoder | None = None  # of the agent whose text came last
 
     def opening(self) -> bytes:
         """How long the client waits before it reconnects."""
         return b"" if self._retry is None else b"retry: %d\n\n" % self._retry
 
-    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
-        """The events of chunks."""
-        return [_event(one) for one in stored]
+    def chunks(self, stored: Lines) -> list[bytes]:
+        """The events of chunks. Text is passed on as it is stored; other chunks are looked at."""
+        body, last, after, epoch, term = stored
+        if self._encoder is None:
+            self._encoder = text_encoder(body.partition(b"\n")[0])
+        parts: list[bytes | int]
+        if self._encoder is not None:
+            prefix = f"{epoch}:{term}:" if term else f"{epoch}:" if epoch else ""
+            first, parts = codec.frame_events(self._encoder, body, last, after, prefix.encode(), WRITE_BYTES)
+            if all(type(part) is bytes for part in parts):
+                return cast("list[bytes]", parts)
+            if all(type(part) is int for part in parts):
+                self._encoder = None  # none of it is that agent's
+            lines = codec.split_lines(body, last, after)[1]
+        else:
+            first, lines = codec.split_lines(body, last, after)
+            parts = list(range(first, first + len(lines)))
+        return [
+            _event(lines[part - first], StreamPosition(epoch, part, term)) if isinstance(part, int) else part
+            for part in parts
+        ]
 
     def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
         """MALFORMED."""
@@ -219,11 +238,11 @@ def _identity(position: StreamPosition) -> bytes:
     return (str(position) if position.epoch else str(position.sequence)).encode()
 
 
-def _event(stored: StoredChunk) -> bytes:
+def _event(line: bytes, position: StreamPosition) -> bytes:
     try:
-        return b"id: %s\ndata: %s\n\n" % (_identity(stored.position), encode_chunk(stored.chunk))
-    except MalformedChunkError as error:  # nested so deeply that it was just read
-        return _named(MALFORMED, error, stored.position)
+        return b"id: %s\ndata: %s\n\n" % (_identity(position), encode_chunk(decode_chunk(line, position.sequence)))
+    except MalformedChunkError as error:
+        return _named(MALFORMED, error, position)
 
 
 def _named(event: str, error: HelixError, position: StreamPosition | None = None, **more: int) -> bytes:

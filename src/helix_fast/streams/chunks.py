@@ -321,7 +321,7 @@ class LineDecoder:
     def decode(self, body: bytes, last: int, after: int) -> Decoded:
         """Decode the chunks of an entry that come after sequence ``after``; ``last`` is that of its last chunk."""
         if self._encoder is None and body.startswith(_TEXT_HEAD):
-            self._learn(body.partition(b"\n")[0])
+            self._encoder = text_encoder(body.partition(b"\n")[0])
         if self._encoder is not None:
             first, texts, others = codec.decode_texts(self._encoder, body, last, after, TextDeltaChunk)
             chunks = cast("list[StreamChunk | MalformedChunkError]", texts)
@@ -347,11 +347,15 @@ class LineDecoder:
         plain = all(type(chunk) is TextDeltaChunk and chunk.extra is UNSET for chunk in decoded[1])
         return decoded if plain else None
 
-    def _learn(self, line: bytes) -> None:
-        """Take the encoder of this line, where it is an agent's plain text."""
-        chunk = _decode_or_error(line, 0)
-        if type(chunk) is TextDeltaChunk and chunk.agent_id is not None:
-            self._encoder = _encoder(chunk.agent_id, chunk.agent_type)
+
+def text_encoder(line: bytes) -> codec.ChunkEncoder | None:
+    """The encoder of a line, where it is an agent's plain text."""
+    if not line.startswith(_TEXT_HEAD):
+        return None
+    chunk = _decode_or_error(line, 0)
+    if type(chunk) is TextDeltaChunk and chunk.agent_id is not None:
+        return _encoder(chunk.agent_id, chunk.agent_type)
+    return None
 
 
 def decode_lines(body: bytes, last: int, after: int) -> Decoded:

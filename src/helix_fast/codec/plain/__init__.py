@@ -8,6 +8,7 @@ Its files have the stems of `compiled/`. Without a counterpart here: `escape` (t
 from .append import MAX_BATCH_BYTES, Batch, FastAppend, Outbox, Write
 from .decode import decode_texts, merge_entries, number_chunks
 from .encode import BatchBuilder, ChunkEncoder
+from .events import frame_events
 from .finite import check_finite
 from .frame import AppendFramer, frame_command, parse_push
 from .lines import join_lines, split_lines
@@ -35,6 +36,7 @@ __all__ = [
     "check_finite",
     "decode_texts",
     "frame_command",
+    "frame_events",
     "join_lines",
     "load_entry",
     "merge_entries",

@@ -1,0 +1,83 @@
+"""LineReader: a stream as the lines that are stored, for what passes them on without looking into them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar, cast
+
+from .cursor import StreamCursor
+from .schema import StreamPosition
+
+Self = TypeVar("Self", bound="LineReader")
+
+
+class Lines(NamedTuple):
+    """Consecutive chunks, as they are stored: newline separated JSON.
+
+    Attributes:
+        body: the chunks up to ``last``; those up to ``after`` among them were read before.
+        epoch, term: of their positions; empty where they are not known.
+    """
+
+    body: bytes
+    last: int
+    after: int
+    epoch: str
+    term: str
+
+
+class _Undecoded:
+    """Stands in for a decoder: keeps an entry as it is. What several readers get is one object anyway."""
+
+    def decode(self, body: bytes, last: int, after: int) -> tuple[int, tuple[bytes, int, int], bool]:
+        """The entry in the place of its chunks."""
+        return after + 1, (body, last, after), False
+
+    def decode_shared(self, _body: bytes, _last: int, _after: int) -> None:
+        """Nothing that others could copy."""
+
+
+class LineReader:
+    """Reads a stream from a position on, then live, until it ends. As ResumableReader, without decoding."""
+
+    def __init__(self, cursor: StreamCursor) -> None:
+        self._cursor = cursor
+        self._after = cursor.last
+        self._term = ""
+        cursor.decoder = cursor.pushes.decoder = cast("Any", _Undecoded())
+
+    @property
+    def epoch(self) -> str:
+        """The life of the stream that is read."""
+        return self._cursor.epoch
+
+    @property
+    def position(self) -> StreamPosition:
+        """The position after the last chunk handed out."""
+        return StreamPosition(self._cursor.epoch, self._after, self._term)
+
+    async def read_batch(self) -> Lines | None:
+        """The chunks that have arrived, at least one: waits for the first. None when the stream has ended.
+
+        Raises:
+            As ``ResumableReader.read_batch``, but for chunks that are malformed.
+        """
+        cursor, pushes = self._cursor, self._cursor.pushes
+        cursor.check_loop()
+        if pushes.idle():
+            await cursor.wait_for_push()
+        read: Any = pushes.next_pushed() or await cursor.next()
+        if read is None:
+            return None
+        body, last, after = read[1]
+        self._after, self._term = last, cursor.term
+        return Lines(body, last, after, cursor.epoch, self._term)
+
+    async def close(self) -> None:
+        """Stop reading and unsubscribe. Safe to call twice."""
+        await self._cursor.close()
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
