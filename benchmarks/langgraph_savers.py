@@ -126,7 +126,9 @@ async def savers(server: ServerProcess, room: Path) -> AsyncIterator[Savers]:
         with contextlib.suppress(ImportError):
             from langgraph_checkpoint_plainredis import AsyncRedisSaver
 
-            found["plainredis"] = AsyncRedisSaver(redis.Redis.from_url(server.url))
+            clients = redis.BlockingConnectionPool.from_url(server.url, max_connections=100, timeout=300)
+            found["plainredis"] = AsyncRedisSaver(redis.Redis(connection_pool=clients))
+            stack.push_async_callback(clients.aclose)
         with contextlib.suppress(ImportError):
             from langgraph_checkpoint_aws import AsyncValkeySaver
 
