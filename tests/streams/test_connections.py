@@ -7,11 +7,12 @@ import gc
 
 import pytest
 
-from helix_fast import connect
+from helix_fast import StoreClosedError, connect
 from helix_fast.codec.plain import reader as plain_reader
 from helix_fast.keys import StreamKeys
 from helix_fast.streams.read_ahead import MAX_PAGE
 from helix_fast.testing.waiting import until
+from tests.support.proxy import FaultProxy
 from tests.support.streams_under_fault import StreamStore, delta, deltas, follow, storage, text
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60)]
@@ -134,3 +135,19 @@ async def test_slow_reader_holds_little_and_slows_nobody(server_url: str, size: 
         await writing.end_stream("s")
         assert len(await fast.done()) == count + 1
         assert await slow.read_batch() == ()
+
+
+async def test_closing_ends_a_reader_whose_channel_nobody_confirms(server_url: str, fault_proxy: FaultProxy) -> None:
+    async with connect(fault_proxy.url, timeout=120) as helix:
+        await helix.resumable.create("s")
+        fault_proxy.refuse()  # the connection of the subscriptions is not there yet
+
+        async def read() -> None:
+            async for _ in helix.streams.read("s"):
+                pass
+
+        reading = asyncio.ensure_future(read())
+        await until(lambda: helix.streams._requests.topology.hub("s").channels == 1)
+        await helix.streams.close()
+        with pytest.raises(StoreClosedError):
+            await asyncio.wait_for(reading, 30)

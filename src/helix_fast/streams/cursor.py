@@ -116,6 +116,7 @@ class StreamCursor:
         self._far = False  # the last page was full: the end of the log is not near
         self._at_end = False  # the last page ended where the log ended
         self._subscribed = False
+        self._joining: asyncio.Future[None] | None = None
         self._misplaced = False  # an entry without a sequence was reported
         self._silence = Silence(self._loop, self.pushes, context.block_timeout)
 
@@ -393,9 +394,17 @@ class StreamCursor:
         """Join the channel. The page was read before that, so the log is read once more before a push counts."""
         if not self._subscribed:
             hub = self._context.topology.hub(self.stream_id)
-            await self._context.requests.retrying(
+            joining = self._context.requests.retrying(
                 lambda: hub.subscribe(self._keys.channel, self.pushes, stream=True), self.stream_id
             )
+            self._joining = asyncio.ensure_future(joining)  # so that `abort` need not wait for a server that is away
+            try:
+                await asyncio.wait((self._joining,))
+            finally:
+                self._joining.cancel()
+            if self.error is not None:
+                return
+            self._joining.result()
             self._subscribed = True
         if not self.closed:
             self.pushes.start()
@@ -450,6 +459,8 @@ class StreamCursor:
         """The manager is closed."""
         if self.error is None:
             self._fail(StoreClosedError("the store was closed under a reader"))
+        if self._joining is not None and not self._loop.is_closed():
+            self._joining.cancel()
 
     async def close(self, *, keep_end: bool = False) -> None:
         """Unsubscribe. Safe to call twice."""
