@@ -32,8 +32,6 @@ OTHER = (
     "keep_their_order",
     "test_drain_waits_only",
     "test_many_entries_are_few_requests",
-    # Not of threads: a stream that is deleted and made again within a millisecond may get the same term.
-    "test_a_stream_made_again_after_its_deletion",
 )
 LONG = (
     "test_random_histories",

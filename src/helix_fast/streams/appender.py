@@ -98,6 +98,7 @@ class Appender(codec.FastAppend):
         report: takes errors that no call can raise.
     """
 
+    terms: Terms
     failed: FailedWrites
     trouble: Trouble | None
     state: State

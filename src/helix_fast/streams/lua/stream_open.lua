@@ -62,13 +62,15 @@ if KEYS[4] ~= stream then list_id(KEYS[4], ttl, string.match(stream, '{(.*)}$'),
 -- 3. Create, take over, or begin a term for a new history
 if not (top and term) then
   -- no stream of ours: none at all, one written by plain XADD (its sequences go on), or a meta hash whose log was evicted
-  term, terms = begin_term(stream, meta, 'open', top, term, '', ARGV[8], base, tag, history)
+  local deleted = string.match(redis.call('GET', lease) or '', '^deleted:(%d+)$') -- by stream_delete
+  term, terms = begin_term(stream, meta, 'open', top, term or deleted, '', ARGV[8], base, tag, history)
   epoch = base36(tonumber(term)) .. string.lower(tag)
   local time = redis.call('TIME')
   local created = iso(time[1] * 1000 + math.floor(time[2] / 1000))
   redis.call('HSET', meta, 'status', 'active', 'epoch', epoch, 'base', text(top and 0 or base), 'createdAt', created,
     'updatedAt', created)
   redis.call('HDEL', meta, 'stop', 'stopReason', 'leases', 'leaseMs', 'missed', 'error', 'output')
+  redis.call('DEL', lease)
   known[6], known[7], known[8], status = false, false, false, 'active'
 elseif token ~= '' and (not fence or less(fence, token)) then
   term, terms = begin_term(stream, meta, 'takeover', top, term, terms, number, seen, tag, history)

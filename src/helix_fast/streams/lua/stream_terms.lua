@@ -48,8 +48,10 @@ local function begin_term(stream, meta, event, top, term, terms, seen, known, ta
   local time = redis.call('TIME')
   local number = math.max(time[1] * 1000000 + time[2], (tonumber(term) or 0) + 1, (tonumber(seen) or 0) + 1)
   local stored = top and tonumber(field(top[2], 'sequence')) or 0
-  if top then number = math.max(number, tonumber(string.match(top[1], '^%d+')) + 1) end
-  number = number + (tonumber(string.sub(tag, 2), 36) or 0) -- clocks may agree on two branches
+  if top then
+    number = math.max(number, tonumber(string.match(top[1], '^%d+')) + 1)
+    number = number + (tonumber(string.sub(tag, 2), 36) or 0) -- clocks may agree on two branches
+  end
   local base = math.max(stored, tonumber(known) or 0)
   local id = text(number) .. '-' .. text(base)
   if base > stored then

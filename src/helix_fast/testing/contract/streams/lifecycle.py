@@ -249,6 +249,20 @@ async def test_a_stream_made_again_after_its_deletion_is_another_one(two: Two) -
         await two[0].create_resumable_reader("s", from_sequence=0, epoch=old.epoch)
 
 
+async def test_a_stream_made_again_begins_above_a_term_that_is_ahead_of_the_clock(two: Two) -> None:
+    for attempt in range(1, 6):
+        old = await two[0].create_writer("s", "a")
+        taken = await two[0].create_writer("s", "a", fencing_token=attempt)
+        await taken.write(number(1))
+        await two[1].delete_stream("s")
+        new = await two[1].create_writer("s", "a")
+        with pytest.raises(StreamResetError):
+            await taken.write(number(2))
+        assert await new.write(number(3)) == 1
+        await two[1].delete_stream("s")
+        await old.close()
+
+
 async def test_what_needs_a_stream_says_when_there_is_none(streams: StreamManager) -> None:
     for attempt in ("end_stream", "pause_stream", "resume_stream", "request_stop", "reset_stream"):
         with pytest.raises(StreamNotFoundError) as caught:
