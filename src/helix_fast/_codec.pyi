@@ -10,7 +10,7 @@ lone surrogate is UnicodeEncodeError, a ValueError. A call of a pure name that r
 
 from asyncio import Future
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar, final
 
 from typing_extensions import disjoint_base
@@ -282,6 +282,16 @@ def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: obje
 
     >>> number_chunks(tuple, ["a", "b"], 7, "epoch", "1a")
     [('a', 7, 'epoch', '1a'), ('b', 8, 'epoch', '1a')]
+    """
+
+def iterate_but_last(values: tuple[Any, ...]) -> Iterator[Any]:
+    """An iterator over all items of a tuple but the last; a subclass's own length and items are passed by.
+
+    Raises:
+        TypeError: it is no tuple.
+
+    >>> list(iterate_but_last(("a", 7, "epoch", "1a")))
+    ['a', 7, 'epoch']
     """
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:

@@ -164,6 +164,22 @@ def test_a_tuple_with_attributes_of_its_own_is_refused(codec) -> None:
             codec.number_chunks(make, ["a"], 1, "e", "1a")
 
 
+@on_each_twin
+def test_last_item_of_a_tuple_is_passed_over(codec) -> None:
+    class Short(Place):
+        __iter__ = codec.iterate_but_last
+
+        def __len__(self) -> int:
+            return 1
+
+    assert list(codec.iterate_but_last(Short("a", 1, "e", "1a"))) == ["a", 1, "e"]
+    assert [*Short("a", 1, "e", "1a")] == ["a", 1, "e"]
+    assert (list(codec.iterate_but_last(())), list(codec.iterate_but_last((1,)))) == ([], [])
+    for value in ([1, 2], None):
+        with pytest.raises(TypeError):
+            codec.iterate_but_last(value)
+
+
 def entry(last: int, *lines: bytes, **other: bytes) -> list[Any]:
     fields = [b"chunk", b"\n".join(lines), b"sequence", b"%d" % last, b"writer", b"abcd0001"]
     return [b"1-1", fields + [other[name] for name in other]]

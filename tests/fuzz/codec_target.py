@@ -64,6 +64,8 @@ def answer(call: Callable[..., Any], arguments: list[Any]) -> tuple[Any, str | b
         result = call(*arguments)
     except Exception as error:
         return None, f"raised {type(error).__qualname__}"
+    if isinstance(result, Iterator):
+        result = list(result)
     if type(result) is bytes:
         return result, result
     return result, f"returned a {type(result).__name__}: {'' if type(result).__name__ in OBJECTS else repr(result)}"
@@ -215,7 +217,9 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "body": _body,
     "maker": lambda _, material: material.pick([dict, dict, dict, None]),
     "places": lambda _, material: material.pick([Places, Places, Places, tuple, Loose, list, None]),
-    "values": lambda _, material: material.pick([[], [None], ["a", 1.5, []], list(range(material.byte())), (), None]),
+    "values": lambda _, material: material.pick(
+        [[], [None], ["a", 1.5, []], list(range(material.byte())), (), ("a", []), None]
+    ),
     "page": lambda _, material: material.page(),
     "encoder": _object("ChunkEncoder"),
     "rollup": _object("Rollup"),
@@ -252,6 +256,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "decode_texts": ("encoder", "body", "number", "number", "maker"),
     "frame_events": ("encoder", "body", "number", "number", "bytes", "number"),
     "number_chunks": ("places", "values", "number", "text", "text"),
+    "iterate_but_last": ("values",),
     "merge_entries": ("page", "number"),
     "check_finite": ("tree", "flag"),
     "load_entry": ("bytes or entry",),

@@ -35,6 +35,7 @@ __all__ = [  # noqa: F405
     "decode_texts",
     "frame_command",
     "frame_events",
+    "iterate_but_last",
     "join_lines",
     "load_entry",
     "merge_entries",

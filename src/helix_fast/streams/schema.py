@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from helix_fast import arguments
+from helix_fast import arguments, codec
 from helix_fast.errors import InvalidArgumentError
 
 from .chunks import StreamChunk
@@ -30,8 +30,12 @@ class _OfTerm:
     def _all(self: Any) -> tuple[Any, ...]:
         return tuple.__getitem__(self, slice(None))
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._known())
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Any]: ...
+
+    else:
+        __iter__ = codec.iterate_but_last  # what unpacking costs is paid for each chunk
 
     def __len__(self) -> int:
         return len(self._known())
@@ -112,9 +116,6 @@ class StoredChunk(_OfTerm, _Stored):
     def __new__(cls, chunk: StreamChunk, sequence: int, epoch: str, term: str = "") -> StoredChunk:
         """Make one of its parts."""
         return tuple.__new__(cls, (chunk, sequence, epoch, term))
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.chunk, self.sequence, self.epoch))
 
     def __repr__(self) -> str:
         values = f"chunk={self.chunk!r}, sequence={self.sequence!r}, epoch={self.epoch!r}, term={self.term!r}"

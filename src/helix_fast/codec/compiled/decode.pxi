@@ -4,7 +4,7 @@ It knows only the bytes that our own writers write, and leaves other lines and e
 """
 
 from cpython.object cimport PyObject, PyTypeObject
-from cpython.tuple cimport PyTuple_SET_ITEM
+from cpython.tuple cimport PyTuple_Check, PyTuple_GET_SIZE, PyTuple_GetSlice, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 
 
@@ -291,6 +291,15 @@ def number_chunks(make, chunks, first, epoch, term):
         found.append(values)
         sequence += 1
     return found
+
+
+@cython.binding(True)  # a class takes it as a method
+def iterate_but_last(values):
+    """An iterator over all items of a tuple but the last."""
+    if not PyTuple_Check(values):
+        raise TypeError(f"values must be a tuple, not {type(values).__name__}")
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(values)
+    return iter(PyTuple_GetSlice(values, 0, count - 1 if count else 0))
 
 
 cdef inline bint is_word(object value, const char* word, Py_ssize_t length):

@@ -6,7 +6,7 @@ Its files have the stems of `compiled/`. Without a counterpart here: `escape` (t
 """
 
 from .append import MAX_BATCH_BYTES, Batch, FastAppend, Outbox, Write
-from .decode import decode_texts, merge_entries, number_chunks
+from .decode import decode_texts, iterate_but_last, merge_entries, number_chunks
 from .encode import BatchBuilder, ChunkEncoder
 from .events import frame_events
 from .finite import check_finite
@@ -37,6 +37,7 @@ __all__ = [
     "decode_texts",
     "frame_command",
     "frame_events",
+    "iterate_but_last",
     "join_lines",
     "load_entry",
     "merge_entries",

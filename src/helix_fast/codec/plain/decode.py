@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .arguments import U64_MAX, u64
@@ -50,6 +50,11 @@ def number_chunks(make: Any, chunks: object, first: int, epoch: object, term: ob
     if len(chunks) > U64_MAX - first:
         raise OverflowError(f"the last sequence is above {U64_MAX}")
     return [tuple.__new__(make, (chunk, sequence, epoch, term)) for sequence, chunk in enumerate(chunks, first)]
+
+
+def iterate_but_last(values: Any) -> Iterator[Any]:
+    """An iterator over all items of a tuple but the last."""
+    return iter(tuple.__getitem__(values, slice(-1)))
 
 
 def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
