@@ -118,6 +118,8 @@ class RedisStreamManager(RedisStore):
 
     def _reconnected(self) -> None:
         """Messages and chunks may be lost: renew every lease, which reads the stop flags, and look what is stored."""
+        if self._requests.closed:
+            return  # a task begun now would outlive the manager
         for appender in self._appenders.values():
             self._leases.renew_now(appender)
         self._losses.check()
