@@ -81,6 +81,9 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("filterwarnings", line)
     if config.getoption("--loop"):
         config.pluginmanager.register(_Loop())
+    if config.getoption("--loop") == "uvloop":
+        # As an error, this warning is raised within uvloop's close of a loop, which then waits for that socket for ever.
+        config.addinivalue_line("filterwarnings", "default:unclosed resource:ResourceWarning")
 
 
 @pytest.fixture(scope="session")

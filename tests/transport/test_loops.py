@@ -276,6 +276,43 @@ def test_a_call_outside_of_any_loop_is_refused(shared_helix: Helix) -> None:
         helix.resumable.subscribe("s", print)
 
 
+ON_UVLOOP = """
+import os, uvloop
+from helix_fast import RedisStateStore, RedisStreamManager
+
+state, streams = RedisStateStore(os.environ["URL"]), RedisStreamManager(os.environ["URL"])
+
+async def use(number):
+    if number == 1:
+        await state.create_session("s", agent_type="a")
+    assert await state.append_messages("s", [{"role": "user"}]) == number
+    writer = await streams.create_writer("s", "a")  # and nobody closes it
+    assert await writer.write({"type": "text_delta", "delta": "x"}) == number
+
+async def close():
+    await state.close()
+    await streams.close()
+
+for number in (1, 2, 3):
+    uvloop.run(use(number))
+uvloop.run(close())
+print("ended")
+"""
+
+
+def test_loops_of_uvloop_end_with_open_connections(server_url: str) -> None:
+    pytest.importorskip("uvloop")
+    done = subprocess.run(
+        [sys.executable, "-c", ON_UVLOOP],
+        env={**os.environ, "URL": server_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
+
+
 SUITE = """
 import os, pytest
 from helix_fast import RedisStateStore, RedisStreamManager
