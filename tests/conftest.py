@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--loop"):
         config.pluginmanager.register(_Loop())
     if config.getoption("--loop") == "uvloop":
-        # As an error, this warning is raised within uvloop's close of a loop, which then waits for that socket for ever.
+        # Raised as an error within the close of a loop, it keeps uvloop from closing the socket: it waits for ever.
         config.addinivalue_line("filterwarnings", "default:unclosed resource:ResourceWarning")
 
 
