@@ -318,13 +318,15 @@ import os, pytest
 from helix_fast import RedisStateStore, RedisStreamManager
 
 state, streams = RedisStateStore(os.environ["URL"]), RedisStreamManager(os.environ["URL"], lease_ms=30_000)
+writers = []
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 async def test_each_has_a_loop_of_its_own(number):
     if number == 1:
         await state.create_session("s", agent_type="a")
     assert await state.append_messages("s", [{"role": "user"}]) == number
-    writer = await streams.create_writer("s", "a")  # and nobody closes it
+    writer = await streams.create_writer("s", "a")
+    writers.append(writer)  # and nobody closes it: the loop ends first
     assert await writer.write({"type": "text_delta", "delta": "x"}) == number
     reader = await streams.create_reader("s")
     assert [(await reader.__anext__()).delta for _ in range(number)] == ["x"] * number
