@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the blocking classes of helix_fast.sync from the async ones: same names, signatures and docstrings.
 
-.ci/make_sync.py            writes src/helix_fast/sync/{connect,locks,state,streams,usage}.py
+.ci/make_sync.py            writes src/helix_fast/sync/{agents,connect,locks,state,streams,usage}.py
 .ci/make_sync.py --check    writes nothing; fails where a file is not what it would write
 
 Each public method of a class below becomes one that runs the async one on the background loop. What cannot be made by
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,10 @@ MODULES: Final[dict[str, list[Made]]] = {
             "locks.manager", "RedisLockManager", ("base:BlockingStore",), STORE, without=("cancel_on_lost",), made=True
         ),
     ],
+    "agents": [
+        Made("agents.handle", "RunHandle", ("running:Handling",)),
+        Made("agents.executor", "AgentExecutor", ("running:Executing",), frozenset({"on", "lifespan"}), made=True),
+    ],
 }
 SPECIAL: Final = {  # bodies that the rule does not give; the parameters are the method's
     "RedisLockManager.hold": "return Hold._of(call(lambda: self._async.hold({arguments})), Lock)",
@@ -93,9 +98,18 @@ ARGUMENTS: Final = {
     "RedisLockManager.hold": {"on_lost": "told(on_lost, Lock)"},
     "StreamWriter.write_many": {"chunks": "listed(chunks)"},
     "RedisUsageStore.record_entries": {"entries": "listed(entries)"},
+    "AgentExecutor.__init__": {"lock_manager": "lock_manager", "usage_store": "usage_store"},
 }
 RETURNS: Final = {"RedisResumableStorage.subscribe": "Subscription", "RedisLockManager.hold": "Hold[Lock]"}
 """Return types that are of another name than the async ones."""
+TYPES: Final = {
+    "Stores": "Helix",
+    "StateStore": "RedisStateStore",
+    "StreamManager": "RedisStreamManager",
+    "LockManager": "RedisLockManager",
+    "UsageStore": "RedisUsageStore",
+}
+"""The blocking class in place of a Protocol."""
 NAMES: Final = {
     "Hold": "locking",
     "told": "locking",
@@ -112,7 +126,9 @@ WORDS: Final = [  # of docstrings, in this order
     (r"\basync for\b", "for"),
     (r"\bawait (?=[\w(])", ""),
     (r"\b([Aa])n async context manager\b", r"\1 context manager"),
+    (r", until it ends: an async iterator, no ``await``\.", ", until it ends."),
     (r"\b([Aa])n async iterator\b", r"\1n iterator"),
+    (r"its calls cancelled", "its calls interrupted"),
     (r"\b[Aa]n ``asyncio\.Event``", "A ``Flag``"),
     (r"``asyncio\.Event``", "``Flag``"),
     (r", on any event loop\b", ", in any thread"),
@@ -181,6 +197,14 @@ class Source:
         raise SystemExit(f"{self.path} has no {name}")
 
 
+class Blocked(ast.NodeTransformer):
+    """Puts the blocking class in place of a Protocol."""
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """The name that takes its place."""
+        return ast.Name(TYPES.get(node.id, node.id), node.ctx)
+
+
 @dataclass
 class Module:
     """A module that is being made."""
@@ -193,9 +217,12 @@ class Module:
         """The text of an annotation or default value; its names are imported."""
         if node is None:
             return ""
+        node = Blocked().visit(deepcopy(node))
         for each in ast.walk(node):
             if isinstance(each, ast.Name) and each.id in source.imports:
                 self.need(each.id, source.imports[each.id])
+            elif isinstance(each, ast.Name) and each.id in BLOCKING:
+                self.need(each.id)
         return ast.unparse(node)
 
     def need(self, name: str, origin: tuple[str, str | None] | None = None) -> None:
@@ -304,14 +331,16 @@ def make_class(module: Module, made: Made) -> None:
         bases.append(f'{name}["{wrapped_class}"]' if where == "base" else name)
     module.lines += ["", "", f"class {made.name}({', '.join(bases)}):", *docstring(node, "    "), ""]
     begin = len(module.lines)
-    init = next((each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    init = inits[-1] if inits else None  # after its overloads
     if made.made and init is not None:
+        for overload in inits[:-1]:
+            module.need("overload", ("typing", "overload"))
+            signature, _ = parameters(module, source, made, overload)
+            module.lines += ["    @overload", f"    def __init__({signature}) -> None: ..."]
         signature, arguments = parameters(module, source, made, init)
-        module.lines += [
-            f"    def __init__({signature}) -> None:",
-            f"        self._async = {wrapped_class}({arguments})",
-            "",
-        ]
+        over = f"self._async = {wrapped_class}" if "BlockingStore" in str(made.bases) else "super().__init__"
+        module.lines += [f"    def __init__({signature}) -> None:", f"        {over}({arguments})", ""]
     if init is not None:
         make_attributes(module, source, made, init)
     for origin, member in members(made):
@@ -373,7 +402,9 @@ def parameters(
             module.need(given[arg.arg].partition("(")[0])
             return given[arg.arg]
         names = (
-            {each.id for each in ast.walk(arg.annotation) if isinstance(each, ast.Name)} if arg.annotation else set()
+            {TYPES.get(each.id, each.id) for each in ast.walk(arg.annotation) if isinstance(each, ast.Name)}
+            if arg.annotation
+            else set()
         )
         if names & BLOCKING.keys():
             return f"None if {arg.arg} is None else {arg.arg}._async"
@@ -382,6 +413,8 @@ def parameters(
     positional = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + list(args.defaults)
     signature = [one(arg, default) for arg, default in zip(positional, defaults, strict=True)]
+    if args.posonlyargs:
+        signature.insert(len(args.posonlyargs), "/")
     arguments = [value(arg) for arg in positional if arg.arg != "self"]
     keywords = [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if a.arg not in made.without]
     if args.vararg:

@@ -107,8 +107,7 @@ class AgentExecutor:
                 f"the second argument is a stream manager, not {type(stream_manager).__name__}",
                 hint="AgentExecutor(state_store, stream_manager, adapter) or AgentExecutor(helix, adapter)",
             )
-        if adapter is not None and not hasattr(adapter, "run"):
-            raise InvalidArgumentError(f"an adapter has a method run: {type(adapter).__name__} has none")
+        check_adapter(adapter)
         self._errors = BackgroundErrors(logger)
         self._settings = Settings(
             state=state_store,
@@ -330,3 +329,9 @@ class AgentExecutor:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.drain()
+
+
+def check_adapter(adapter: object) -> None:
+    """Refuse what is no adapter; None is the default one."""
+    if adapter is not None and not hasattr(adapter, "run"):
+        raise InvalidArgumentError(f"an adapter has a method run: {type(adapter).__name__} has none")

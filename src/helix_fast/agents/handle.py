@@ -86,7 +86,7 @@ class RunHandle:
             ProducerLostError: its worker died, or lost its lock. The session can be resumed.
             StreamNotFoundError: nothing of the run is kept any more.
         """
-        if self._local is not None:
+        if self._local is not None and self._local.is_here:  # in a forked child its loop is gone: the stores say so
             return await self._local.outcome()
         while True:
             ended = await self._follow()

@@ -95,6 +95,11 @@ class Run:
                 self.task.cancel()
             raise
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller can wait for it: it has ended, or runs on the caller's event loop."""
+        return self.ended.is_set() or (self.task is not None and self.task.get_loop() is asyncio.get_running_loop())
+
     async def outcome(self) -> RunResult:
         """Wait for the end of the run.
 
