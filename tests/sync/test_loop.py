@@ -174,6 +174,37 @@ def test_interrupts_at_any_time_lose_no_call_of_other_threads() -> None:
     assert printed == "all of them go on\n"
 
 
+def test_an_interrupted_post_leaves_the_loop_usable() -> None:
+    printed = program(
+        """
+        import asyncio, signal
+        from helix_fast.sync import loop
+
+        class Interrupt(BaseException):
+            pass
+
+        def interrupt(*_):
+            global armed
+            armed = False
+            raise Interrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        for round in range(1500):
+            loop.run(asyncio.sleep(0))
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + round % 50 / 500_000)
+                while armed:
+                    loop.post(int)
+            except Interrupt:
+                pass
+        print("usable")
+    """,
+        warned=True,
+    )  # of an interrupt within a finalizer
+    assert printed == "usable\n"
+
+
 def test_a_forked_child_begins_a_loop_of_its_own() -> None:
     printed = program("""
         import asyncio, os, sys, warnings

@@ -181,7 +181,12 @@ class BackgroundLoop:
         self._calls.append(item)
         if not self._woken:
             self._woken = True
-            self._soon(self._begin)
+            try:
+                self._soon(self._begin)
+            except BaseException:
+                if not self._stopped:  # a signal handler raised, perhaps before the loop was woken
+                    self._soon(self._begin)
+                raise
 
     def _soon(self, function: Callable[[], object]) -> None:
         try:
