@@ -270,3 +270,36 @@ class ConversationKeys:
     def operation(self, operation: str) -> bytes:
         """STRING with TTL: the reply to a call."""
         return self._base + b"operation:" + operation.encode()
+
+
+class EventKeys:
+    """Names of one stream of MCP events, as bytes. Its id may be any text; ``tag`` is what stands in the braces.
+
+    ``events`` STREAM of what was sent.
+    """
+
+    __slots__ = ("events", "tag")
+
+    def __init__(self, prefix: str, stream_id: str) -> None:
+        self.tag: str = tag_of(stream_id, "/")
+        self.events: bytes = f"{prefix}mcp-events:{{{self.tag}}}".encode()
+
+    def operation(self, operation: str) -> bytes:
+        """STRING with TTL: the event id that a call has stored."""
+        return self.events + b":op:" + operation.encode()
+
+
+class BusKeys:
+    """Names of one subscription bus of MCP, as bytes; ``tag`` is what stands in the braces.
+
+    ``last`` STRING: the number of the last event; ``events`` ZSET: each event -> the number of its last occurrence; and
+    the pub/sub ``channel``.
+    """
+
+    __slots__ = ("channel", "events", "last", "tag")
+
+    def __init__(self, prefix: str, name: str) -> None:
+        self.tag: str = check_id(name, "name")
+        self.last: bytes = f"{prefix}mcp-bus:{{{name}}}".encode()
+        self.events: bytes = self.last + b":events"
+        self.channel: bytes = self.last + b":push"
