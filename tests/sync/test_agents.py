@@ -203,3 +203,31 @@ def test_in_a_forked_child_an_executor_has_runs_of_its_own_and_a_handle_is_refus
         warned=True,
     )
     assert printed == "0 completed\ninvalid_argument\ninterrupted\n0 interrupted\n"
+
+
+@pytest.mark.slow
+def test_the_end_of_the_interpreter_interrupts_runs_and_state_and_stream_say_so(tmp_path: Path) -> None:
+    printed = program(
+        f"""
+        import asyncio
+        from helix_fast.sync import connect
+        from helix_fast.sync.agents import AgentExecutor
+
+        async def endless(message, context):
+            while True:
+                yield "x"
+                await asyncio.sleep(0.05)
+
+        helix = connect("embedded://{tmp_path}")
+        executor = AgentExecutor(helix)
+        next(executor.execute(endless, "go", session_id="s", run_id="r").stream())
+        """
+    )
+    assert printed == ""
+    with connect(f"embedded://{tmp_path}") as helix:
+        handle = AgentExecutor(helix).get_handle("s")
+        assert handle is not None
+        assert handle.result().status == "interrupted"
+        state = handle.get_state()
+        assert state is not None
+        assert state.status == "interrupted"

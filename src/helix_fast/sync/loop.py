@@ -79,6 +79,11 @@ def close_at_exit(opened: Any) -> None:
     _open.add(opened)
 
 
+def drain_at_exit(executor: Any) -> None:
+    """Have an executor interrupt its runs, by awaiting its ``drain(0)``, before that."""
+    _executors.add(executor)
+
+
 def background() -> BackgroundLoop:
     """The event loop of this process; started if there is none.
 
@@ -308,6 +313,8 @@ _exited = False
 _starting = threading.Lock()
 _open: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 """What is closed when the interpreter exits: its ``close()`` is a coroutine."""
+_executors: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+"""Whose runs are interrupted before that."""
 _parents: Final[list[BackgroundLoop]] = []
 """The loops of the processes from which this one was forked: not to be finalized, as they share their sockets."""
 
@@ -319,6 +326,7 @@ def _forked() -> None:
         _parents.append(_current)
         _current = None
     _open.clear()
+    _executors.clear()
 
 
 def _exit() -> None:
@@ -328,9 +336,15 @@ def _exit() -> None:
     if loop is None:
         return
     with contextlib.suppress(Exception):
+        loop.run(asyncio.wait_for(_drained([*_executors]), _STOP_SECONDS))
+    with contextlib.suppress(Exception):
         loop.run(asyncio.wait_for(_closed([*_open]), _STOP_SECONDS))
     _current = None
     loop.stop()
+
+
+async def _drained(executors: list[Any]) -> None:
+    await asyncio.gather(*(executor.drain(0) for executor in executors), return_exceptions=True)
 
 
 async def _closed(helixes: list[Any]) -> None:

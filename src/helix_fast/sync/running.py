@@ -11,7 +11,7 @@ from helix_fast.errors import HelixError, InvalidArgumentError
 
 from .base import Blocking
 from .helix import Helix
-from .loop import call, run
+from .loop import call, drain_at_exit, run
 
 Self = TypeVar("Self", bound="Executing")
 
@@ -33,6 +33,7 @@ class Executing:
         if self._helix is None:
             state, streams = stored("state_store", state_store), stored("stream_manager", stream_manager)
             self._made = _executor.AgentExecutor(state, streams, adapter, **options)
+            drain_at_exit(self._made)
             return
         adapter = adapter or stream_manager
         _executor.check_adapter(adapter)
@@ -54,6 +55,7 @@ class Executing:
         if self._opened is opened:
             return
         self._made = self._make(opened.helix)
+        drain_at_exit(self._made)
         for callback in self._callbacks:
             self._made.on("error", callback)
         self._opened = opened
