@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the blocking classes of helix_fast.sync from the async ones: same names, signatures and docstrings.
 
-.ci/make_sync.py            writes src/helix_fast/sync/{agents,connect,locks,state,streams,usage}.py
+.ci/make_sync.py            writes src/helix_fast/sync/{agents,connect,context,locks,state,streams,usage}.py
 .ci/make_sync.py --check    writes nothing; fails where a file is not what it would write
 
 Each public method of a class below becomes one that runs the async one on the background loop. What cannot be made by
@@ -85,6 +85,7 @@ MODULES: Final[dict[str, list[Made]]] = {
             "locks.manager", "RedisLockManager", ("base:BlockingStore",), STORE, without=("cancel_on_lost",), made=True
         ),
     ],
+    "context": [Made("agents.context", "RunContext", ("stepping:Running",), frozenset({"stop_requested", "now"}))],
     "agents": [
         Made("agents.handle", "RunHandle", ("running:Handling",)),
         Made("agents.executor", "AgentExecutor", ("running:Executing",), frozenset({"on", "lifespan"}), made=True),
@@ -494,7 +495,7 @@ def make(name: str) -> str:
     else:
         for made in MODULES[name]:
             make_class(module, made)
-        origin = f"helix_fast.{name}"
+        origin = f"helix_fast.{MODULES[name][0].source.partition('.')[0]}"
     text = module.text(f"One file: written by .ci/make_sync.py from {origin}. Edit that, and run it.")
     path = str(PACKAGE / "sync" / f"{name}.py")
     ruff = [sys.executable, "-m", "ruff"]

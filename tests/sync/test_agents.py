@@ -11,16 +11,25 @@ from typing import Any
 
 import pytest
 
-from helix_fast import ExecutorClosedError, HelixError, InvalidArgumentError, LockNotAcquiredError, RunFailedError
+from helix_fast import (
+    ExecutorClosedError,
+    HelixError,
+    InvalidArgumentError,
+    LockNotAcquiredError,
+    RunFailedError,
+    TextDeltaChunk,
+)
 from helix_fast import agents as theirs
 from helix_fast import connect as connect_async
-from helix_fast.agents import FunctionAdapter, Output, RunContext
-from helix_fast.sync import Helix, agents, connect
+from helix_fast.agents import Output, RunContext
+from helix_fast.sync import Helix, agents, connect, context, loop
 from helix_fast.sync.agents import AgentExecutor, RunHandle
+from helix_fast.sync.context import RunContext as BlockingContext
+from helix_fast.sync.functions import FunctionAdapter
 from tests.support.backends import Backend
 from tests.sync.test_loop import program
 
-OTHERS = {"lifespan"}  # for ASGI
+OTHERS = {"lifespan", "now"}  # for ASGI; for adapters
 
 
 @pytest.fixture
@@ -32,7 +41,7 @@ def helix(place: Backend) -> Iterator[Helix]:
 
 @pytest.fixture
 def executor(helix: Helix) -> Iterator[AgentExecutor]:
-    made = AgentExecutor(helix, FunctionAdapter())
+    made = AgentExecutor(helix)
     yield made
     made.drain(0)
 
@@ -50,9 +59,9 @@ async def endless(_message: Any, _context: RunContext) -> AsyncIterator[Any]:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("name", ["AgentExecutor", "RunHandle"])
+@pytest.mark.parametrize("name", ["AgentExecutor", "RunHandle", "RunContext"])
 def test_every_method_is_there_with_its_signature(name: str) -> None:
-    expected, given = getattr(theirs, name), getattr(agents, name)
+    expected, given = getattr(theirs, name), getattr(context if name == "RunContext" else agents, name)
     for member, value in inspect.getmembers(expected):
         if member.startswith("_") or member in OTHERS:
             continue
@@ -76,7 +85,7 @@ def test_an_executor_takes_the_options_of_the_async_one() -> None:
 
 
 def test_a_run_its_chunks_result_state_and_usage(helix: Helix) -> None:
-    with AgentExecutor(helix, FunctionAdapter()) as executor:
+    with AgentExecutor(helix) as executor:
         handle = executor.execute(greet, "world", session_id="s", run_id="r")
         assert (handle.session_id, handle.run_id, handle.joined, handle.agent) == ("s", "r", False, greet)
         assert [stored.sequence for stored in handle.stream()] == [1, 2, 3]
@@ -231,3 +240,77 @@ def test_the_end_of_the_interpreter_interrupts_runs_and_state_and_stream_say_so(
         state = handle.get_state()
         assert state is not None
         assert state.status == "interrupted"
+
+
+def test_an_agent_may_be_a_generator_function_in_a_thread_that_blocks(helix: Helix, executor: AgentExecutor) -> None:
+    threads = set()
+
+    def child(message: Any, _context: BlockingContext) -> Iterator[Any]:
+        yield Output(f"{message}!")
+
+    def agent(message: Any, context: BlockingContext) -> Iterator[Any]:
+        threads.add(threading.get_ident())
+        context.stage("call-1", {"found": message})
+        context.commit_step()
+        yield "Hello "
+        threads.add(threading.get_ident())
+        state = helix.state.load_state(context.session_id)
+        assert state is not None
+        yield str(state.custom_state["found"])
+        yield Output([context.run_sub_agent(child, "sub").output, context.step, len(context.messages)])
+
+    handle = executor.execute(agent, "world")
+    assert handle.result().output == ["sub!", 2, 1]
+    assert len(threads) == 1
+    assert loop.background().thread_id not in threads | {threading.get_ident()}
+    chunks = [stored.chunk for stored in handle.stream()]
+    assert [chunk.delta for chunk in chunks if isinstance(chunk, TextDeltaChunk)] == ["Hello ", "world"]
+
+
+def test_a_generator_that_is_stopped_ends_its_step_and_is_closed(helix: Helix) -> None:
+    executor = AgentExecutor(helix, stop_grace_s=60)
+    closed: list[str | None] = []
+
+    def agent(_message: Any, context: BlockingContext) -> Iterator[Any]:
+        try:
+            yield "begun "
+            assert context.stop_requested.wait(60)
+            yield "ended "
+            yield "never"
+        finally:
+            closed.append(context.stop_reason)
+
+    handle = executor.execute(agent, "go")
+    next(handle.stream())
+    handle.stop("enough")
+    assert handle.result().status == "interrupted"
+    assert closed == ["enough"]
+    state = handle.get_state()
+    assert state is not None
+    assert state.messages[-1] == {"role": "assistant", "content": "begun ended "}
+
+
+@pytest.mark.parametrize("error", [KeyError("gone"), SystemExit(3)], ids=["error", "exit"])
+def test_a_generator_that_raises_fails_its_run(executor: AgentExecutor, error: BaseException) -> None:
+    def broken(_message: Any, _context: BlockingContext) -> Iterator[Any]:
+        yield "x"
+        raise error
+
+    with pytest.raises(RunFailedError, match=type(error).__name__):
+        executor.execute(broken, "go").result()
+
+
+def test_a_step_that_does_not_end_is_left_to_itself(helix: Helix) -> None:
+    go_on = threading.Event()
+
+    def stuck(_message: Any, _context: BlockingContext) -> Iterator[Any]:
+        yield "x"
+        go_on.wait(60)
+        yield "y"
+
+    with AgentExecutor(helix, FunctionAdapter(stuck), stop_grace_s=0.1) as executor:
+        handle = executor.execute(None, "go")
+        next(handle.stream())
+        handle.stop()
+        assert handle.result().status == "interrupted"
+    go_on.set()

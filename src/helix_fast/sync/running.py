@@ -10,6 +10,7 @@ from helix_fast.agents import handle as _handle
 from helix_fast.errors import HelixError, InvalidArgumentError
 
 from .base import Blocking
+from .functions import FunctionAdapter
 from .helix import Helix
 from .loop import call, drain_at_exit, run
 
@@ -32,10 +33,10 @@ class Executing:
         options = {name: stored(name, value) if name in _STORES else value for name, value in options.items()}
         if self._helix is None:
             state, streams = stored("state_store", state_store), stored("stream_manager", stream_manager)
-            self._made = _executor.AgentExecutor(state, streams, adapter, **options)
+            self._made = _executor.AgentExecutor(state, streams, adapter or FunctionAdapter(), **options)
             drain_at_exit(self._made)
             return
-        adapter = adapter or stream_manager
+        adapter = adapter or stream_manager or FunctionAdapter()
         _executor.check_adapter(adapter)
         self._make = lambda helix: _executor.AgentExecutor(helix, adapter, **options)
 
