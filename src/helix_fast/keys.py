@@ -303,3 +303,21 @@ class BusKeys:
         self.last: bytes = f"{prefix}mcp-bus:{{{name}}}".encode()
         self.events: bytes = self.last + b":events"
         self.channel: bytes = self.last + b":push"
+
+
+class ByteStreamKeys:
+    """Names of one stream of assistant-stream, as bytes.
+
+    ``meta`` HASH: status, error, ttl; ``chunks`` STREAM of bytes; and the pub/sub ``channel``.
+    """
+
+    __slots__ = ("channel", "chunks", "meta")
+
+    def __init__(self, prefix: str, stream_id: str) -> None:
+        self.chunks: bytes = f"{prefix}assistant:{{{check_id(stream_id, 'stream_id')}}}".encode()
+        self.meta: bytes = self.chunks + b":meta"
+        self.channel: bytes = self.chunks + b":push"
+
+    def operation(self, operation: str) -> bytes:
+        """STRING with TTL: a call was made."""
+        return self.chunks + b":op:" + operation.encode()
