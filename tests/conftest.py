@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
@@ -31,6 +32,10 @@ __all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
 Factory = Callable[..., Any]
 INTEGRATIONS = Path(__file__).parent / "integrations"
 SERVERS = {"embedded_server", "fresh_server", "fault_proxy", "cluster", "helix_server", "helix_cluster"}
+
+# A shell starts a job in the background with SIGINT ignored, and tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
 settings.register_profile("helix", print_blob=True, deadline=None, max_examples=20)

@@ -73,6 +73,7 @@ ARGUMENTS: dict[str, object] = {
     "int": 5,
     "int | None": 5,
     "object": b"data",
+    "BaseException | None": None,
     "Sequence[bytes]": [b"one", b"two"],
     "Sequence[object]": [TokenUsage(session_id="s", model="m", tokens=TokenCounts(prompt=1), id="a")],
 }

@@ -81,6 +81,7 @@ class StreamOptions(TypedDict, total=False):
     linger_ms: float
     max_chunk_bytes: int
     max_buffered_bytes: int
+    loss_memory_s: float
     logger: logging.Logger | None
 
 

@@ -25,13 +25,15 @@ import pytest
 from helix_fast import InMemoryStateStore, InMemoryStreamManager
 
 state, streams = InMemoryStateStore(), InMemoryStreamManager(lease_ms=30_000)
+writers = []
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 async def test_each_has_a_loop_of_its_own(number):
     if number == 1:
         await state.create_session("s", agent_type="a")
     assert await state.append_messages("s", [{"role": "user"}]) == number
-    writer = await streams.create_writer("s", "a")  # and it is never closed
+    writer = await streams.create_writer("s", "a")
+    writers.append(writer)  # and it is never closed: the loop ends first
     assert await writer.write({"type": "text_delta", "delta": "x"}) == number
     reader = await streams.create_reader("s")
     assert [(await reader.__anext__()).delta for _ in range(number)] == ["x"] * number

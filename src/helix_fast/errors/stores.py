@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .base import HelixError
 
@@ -125,6 +126,10 @@ class RunFailedError(SessionError):
         self.error = error
         self.error_type: str = error.partition(":")[0]
         self.cause = cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make, args, state = super().__reduce__()
+        return make, args, {**state, "cause": None}
 
 
 class ExecutorClosedError(HelixError):

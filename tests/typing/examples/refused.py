@@ -22,7 +22,7 @@ async def mistakes(helix: Helix, lock: Lock) -> None:
     await helix.state.merge_custom_state("s", MergeChanges(["a"]))  # refused: values have names
     state = await helix.state.load_state("s")
     state.version += 1  # refused: there may be none
-    await helix.streams.create_resumable_reader("s", from_sequence="7")  # refused: a sequence is a number
+    await helix.streams.create_resumable_reader("s", from_sequence=b"7")  # refused: a position is a number or a text
     async with await helix.streams.create_writer("s", "agent") as writer:
         writer.send_text(b"bytes")  # refused: text
         await writer.send_text("text")  # refused: it does not wait

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .dying import *
 from .fencing import *
 from .finding import *
@@ -12,3 +14,6 @@ from .reading import *
 from .stopping import *
 from .trimming import *
 from .writing import *
+
+# Many tests drop their writers; those that are about it look themselves.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
