@@ -25,7 +25,7 @@ from starlette.routing import Mount
 from helix_fast import Helix, connect
 from helix_fast.integrations.mcp import HelixEventStore, session_manager
 from tests.support.proxy import FaultProxy
-from tests.support.web import serve
+from tests.support.web import Address, serve
 
 
 def note(text: str) -> JSONRPCNotification:
@@ -136,7 +136,7 @@ def server() -> MCPServer:
 
 
 @contextlib.asynccontextmanager
-async def served(manager: StreamableHTTPSessionManager) -> AsyncIterator[str]:
+async def served(manager: StreamableHTTPSessionManager) -> AsyncIterator[Address]:
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with manager.run():
@@ -144,7 +144,9 @@ async def served(manager: StreamableHTTPSessionManager) -> AsyncIterator[str]:
 
     app = Starlette(routes=[Mount("/mcp", app=manager.handle_request)], lifespan=lifespan)
     async with serve(app, lifespan="on") as address:
-        yield f"{address}/mcp/"
+        url = Address(f"{address}/mcp/")
+        url.server = address.server
+        yield url
 
 
 async def test_a_client_gets_the_answer_after_its_connection_was_closed(helix: Helix) -> None:
@@ -153,6 +155,30 @@ async def test_a_client_gets_the_answer_after_its_connection_was_closed(helix: H
         for _ in range(2):
             result = await client.call_tool("work", {})
             assert result.content[0].text == "done"
+
+
+async def test_a_client_gets_the_answer_after_the_network_broke(server_url: str) -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+    made = MCPServer("notes")
+
+    @made.tool()
+    async def work(ctx: Context) -> str:
+        """Answer when it is told to."""
+        await ctx.report_progress(1)
+        await finish.wait()
+        return "done"
+
+    async def progressed(*_: object) -> None:
+        begun.set()  # the client has an event id to resume from
+
+    async with connect(server_url) as helix:
+        manager = session_manager(made, HelixEventStore(helix), retry_interval=0)
+        async with served(manager) as url, Client(str(url), mode="legacy", read_timeout_seconds=60) as client:
+            calling = asyncio.ensure_future(client.call_tool("work", {}, progress_callback=progressed))
+            await asyncio.wait_for(begun.wait(), 60)
+            url.cut()
+            finish.set()
+            assert (await calling).content[0].text == "done"
 
 
 class Session:
