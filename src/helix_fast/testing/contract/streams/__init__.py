@@ -16,4 +16,4 @@ from .trimming import *
 from .writing import *
 
 # Many tests drop their writers; those that are about it look themselves.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
+pytestmark: pytest.MarkDecorator = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
