@@ -166,7 +166,7 @@ def imports_of(source: str) -> set[str]:
 
 def test_pages_and_examples_import_from_public_modules_only() -> None:
     """From `helix_fast` itself, or from what needs an extra: nobody depends on where a class is defined."""
-    extras = re.compile(r"helix_fast(\.agents|\.sync|\.integrations\.\w+|\.testing(\.contract\.\w+)?)?")
+    extras = re.compile(r"helix_fast(\.agents|\.sync(\.agents)?|\.integrations\.\w+|\.testing(\.contract\.\w+)?)?")
     sources = {
         f"{page.name}:{block.line}": block.code for page in PAGES for block in blocks_of(page.read_text("utf-8"))
     }
