@@ -58,8 +58,9 @@ $(COMPILED): $(INSTALLED) $(CODEC) setup.py
 demo: build
 	$(BIN)/helix-fast demo $(DEMO_ARGS)
 
-# Each worker has servers of its own. In one process: PYTEST_ARGS="-n 0".
-PARALLEL := -n auto --dist worksteal
+# Each worker has servers of its own. Many tests wait for a server or a client: two workers more than cores keep the cores
+# busy. In one process: PYTEST_ARGS="-n 0".
+PARALLEL = -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)') --dist worksteal
 
 test: build
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)

@@ -247,9 +247,9 @@ async def test_streams_that_vanish_half_way_exit_1(
 ) -> None:
     demo = Demo(short_path, "--json", "--sessions", "10", "--rate", "50", "--url", fresh_server.url)
     started.append(demo)
-    await until(lambda: keys_stored(fresh_server) >= 20, what="the demo's streams")
+    await until(lambda: fresh_server.ask(b"KEYS *:meta").count(b":meta") == 10, what="the demo's streams")
     fresh_server.ask(b"FLUSHALL")
-    code, stdout, _stderr = demo.finish(30)
+    code, stdout, _stderr = demo.finish(60)
     assert code == 1
     assert json.loads(stdout)["text_identical"] is False
 

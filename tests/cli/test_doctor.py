@@ -20,6 +20,7 @@ from helix_fast.cli.diagnosis import clients, memory, persistence, replication, 
 from helix_fast.cli.findings import Finding
 from helix_fast.cli.rights import TRIED, look_at_rights
 from helix_fast.testing.servers import ServerProcess, free_port
+from helix_fast.testing.waiting import until
 from tests.support.backends import documented_rights
 from tests.support.cli import command
 
@@ -112,6 +113,8 @@ async def test_doctor_names_the_rights_that_the_user_lacks(
 
 
 async def test_doctor_looks_at_every_server_of_a_cluster(helix_cluster_url: str) -> None:
+    # Nodes hear of each other's replicas a moment after the cluster is up.
+    await until(lambda: findings("--url", helix_cluster_url)["cluster"]["level"] == "ok", what="all replicas")
     found = findings("--url", helix_cluster_url)
     assert (found["cluster"]["level"], found["cluster"]["hint"]) == ("ok", "")
     assert "3 primaries, 16384 of 16384 slots, state ok" in found["cluster"]["detail"]
