@@ -215,18 +215,7 @@ class AgentExecutor:
                 if stored is None or stored.phase == "running":
                     raise
                 wait_ms, patient = _RELEASE_MS, True  # its run has ended: the lock is about to be released
-        if run.begun:
-            return self._handle(run)
-        return RunHandle(
-            self._settings,
-            request.session_id,
-            request.run_id,
-            run.stream_id,
-            usage=request.usage,
-            resume=self._resume,
-            agent=request.agent,
-            joined=True,
-        )
+        return self._handle(run, joined=not run.begun)
 
     def _keep(self, run: Run, task: asyncio.Task[None]) -> None:
         self._runs[task] = run
@@ -235,7 +224,7 @@ class AgentExecutor:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._runs.pop(task, None)
 
-    def _handle(self, run: Run, *, joined: bool = False) -> RunHandle:
+    def _handle(self, run: Run, *, joined: bool) -> RunHandle:
         request = run.request
         return RunHandle(
             self._settings,
@@ -245,7 +234,7 @@ class AgentExecutor:
             usage=request.usage,
             resume=self._resume,
             agent=request.agent,
-            local=run,
+            local=run if run.begun else None,
             joined=joined,
         )
 

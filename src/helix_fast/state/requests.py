@@ -116,7 +116,7 @@ class SessionRequests:
         head: tuple[Argument, ...] = (os.urandom(8), self._ttl, token)
         saves, clustered = name == "state_save", self._requests.topology.clustered
         lists = saves or name == "run_begin" or own_ttl is not None or not self._index.lists(session_id)
-        more = [self._index.key(session_id) if lists and not clustered else keys.hash]
+        more = [self._index.key_beside(keys.hash, session_id, lists=lists)]
         if staging is not None:
             more.append(staging)
         reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), *more)
@@ -132,7 +132,7 @@ class SessionRequests:
     async def delete(self, session_id: str, keys: SessionKeys, fencing_token: int | None) -> bool:
         """Delete all keys of a session; returns whether it existed."""
         token = arguments.token(fencing_token)
-        index = keys.hash if self._requests.topology.clustered else self._index.key(session_id)
+        index = self._index.key_beside(keys.hash, session_id)
         args: tuple[Argument, ...] = (os.urandom(8), token, FENCE_SECONDS)
         reply: list[Any] = await self.run("state_delete", session_id, keys, args, index)
         self._index.forget(session_id)

@@ -193,15 +193,11 @@ class Threads:
         self, name: str, keys: ThreadKeys, args: Sequence[Argument], *, lists: bool = False, remember: bool = True
     ) -> bytes:
         """Run a script that includes ``thread_prelude``, under a new operation id, so that it may be retried."""
-        clustered = self._requests.topology.clustered
-        index = self._index.key(keys.tag) if lists and not clustered else keys.all[0]
+        index = self._index.key_beside(keys.all[0], keys.tag, lists=lists)
         head: tuple[Argument, ...] = (os.urandom(8), self._ttl)
         reply: bytes = await self._requests.run(script(_PRODUCT, name), keys.tag, (*keys.all, index), (*head, *args))
         if lists and remember:
-            if clustered:
-                await self._index.list_id(keys.tag, created=reply == b"created")
-            else:
-                self._index.remember(keys.tag)
+            await self._index.listed(keys.tag, created=reply == b"created")
         return reply
 
 

@@ -62,7 +62,8 @@ if KEYS[4] ~= stream then list_id(KEYS[4], ttl, string.match(stream, '{(.*)}$'),
 -- 3. Create, take over, or begin a term for a new history
 if not (top and term) then
   -- no stream of ours: none at all, one written by plain XADD (its sequences go on), or a meta hash whose log was evicted
-  local deleted = string.match(redis.call('GET', lease) or '', '^deleted:(%d+)$') -- by stream_delete
+  local kept = redis.pcall('GET', lease) -- by stream_delete: a term that the clock is not past yet
+  local deleted = type(kept) == 'string' and string.match(kept, '^deleted:(%d+)$')
   term, terms = begin_term(stream, meta, 'open', top, term or deleted, '', ARGV[8], base, tag, history)
   epoch = base36(tonumber(term)) .. string.lower(tag)
   local time = redis.call('TIME')
