@@ -7,6 +7,7 @@ known becomes :class:`UnknownChunk`. Wrong data is refused here, with MalformedC
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Final, Union, cast, get_args
 
 import msgspec
@@ -189,7 +190,7 @@ KNOWN_CHUNKS: Final[dict[str, type[Chunk]]] = {
     str(struct.__struct_config__.tag): struct for struct in get_args(AnyKnownChunk)
 }
 
-_decode_known = msgspec.json.Decoder(AnyKnownChunk).decode
+_decode_known: Final[Callable[[bytes], StreamChunk]] = msgspec.json.Decoder(AnyKnownChunk).decode
 _decode_known_list = msgspec.json.Decoder(list[AnyKnownChunk]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -266,7 +267,7 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
         MalformedChunkError: with ``sequence`` and the bytes, where they are no chunk.
     """
     try:
-        return cast("StreamChunk", _decode_known(data))
+        return _decode_known(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
