@@ -16,6 +16,7 @@ from helix_fast.embedded import EmbeddedServer
 from . import bench_codec, bench_import, bench_locks, bench_runs, bench_state, bench_streams, bench_sync, bench_usage
 from .compare import order
 from .docs import write_results
+from .front import take_demo, write_front
 from .measure import FULL, QUICK, TINY, Measure, Size, take
 from .payloads import DEFAULT, payload_of
 from .peers.turns import take_peers
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--payload", default=DEFAULT.name, help="the text of every chunk, such as cjk-200")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave other clients out")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: benchmarks/{OUTPUT.name}")
-    parser.add_argument("--docs", action="store_true", help="write the results into docs/performance.md too")
+    parser.add_argument("--docs", action="store_true", help="write the results into the documentation and README.md")
     options = parser.parse_args(arguments)
     try:
         measures = chosen(options.only)
@@ -113,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(render(results) + "\n")
     if options.docs:
         write_results(results)
+        write_front(results, take_demo() if results.size == "full" else None)
     say(f"{results.seconds:.0f} s; {options.output}")
     return 1 if results.failed else 0
 

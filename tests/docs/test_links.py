@@ -1,0 +1,79 @@
+"""Every link of the documentation leads somewhere, every page is two clicks from home, and numbers agree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+OURS = "https://github.com/helix-fast/helix-fast/blob/main/"
+TEXTS = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def links_of(text: str) -> set[str]:
+    """Targets of inline links, and of those that are defined at the end of a page."""
+    text = without_code(text)
+    return {
+        *re.findall(r"\]\(([^)\s]+)\)", text),
+        *re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE),
+    }
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as Python-Markdown and GitHub make them, and those that it names itself."""
+    text = without_code(page.read_text("utf-8"))
+    found = set(re.findall(r'(?:id="|\{ *#)([\w.-]+)', text))
+    for heading in re.findall(r"^#+ (.+?)(?: \{.*\})?$", text, re.MULTILINE):
+        plain = re.sub(r"[^\w\s-]", "", heading.strip().lower())
+        found |= {re.sub(r"[\s-]+", "-", plain), re.sub(r"\s", "-", plain)}
+    return found
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_of_a_page_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    wrong = []
+    for link in links_of(page.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        if path.startswith(OURS):
+            target = ROOT / path.removeprefix(OURS)
+        elif ":" in path:
+            continue  # of others; their pages are not ours to test
+        else:
+            target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors_of(target)):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_every_page_is_two_clicks_from_home() -> None:
+    """By the links in the texts alone: who searches on a phone sees no navigation."""
+    beside = {
+        page.name: {link.partition("#")[0] for link in links_of(page.read_text("utf-8"))} & {p.name for p in PAGES}
+        for page in PAGES
+    }
+    first = beside["index.md"]
+    second = first.union(*(beside[name] for name in first))
+    assert {page.name for page in PAGES} - second - {"index.md"} == set()
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nnav:\n")[1]
+    assert sorted(re.findall(r"([\w-]+\.md)$", nav, re.MULTILINE)) == [page.name for page in PAGES]
+
+
+def test_front_page_and_performance_page_are_of_one_run() -> None:
+    page = (DOCS / "performance.md").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    chart = (DOCS / "images" / "throughput.svg").read_text("utf-8")
+    numbers = re.findall(r"!\[Chunks stored per second: (.*?)\]", readme)[0]
+    for name, rate in re.findall(r"([\w -]+?) ([\d,]+)(?:; |$)", numbers):
+        assert f">{rate}" in chart, name
+        assert f"| {rate} |" in page, name
