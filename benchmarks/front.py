@@ -138,8 +138,8 @@ def demo_markdown(demo: Demo, machine: dict[str, Any]) -> str:
             *table,
             "```",
             "",
-            f"200 agents wrote as fast as they could, on {machine.get('cpu')}, {machine.get('cores')} cores for server, agents",
-            "and readers shared; other machines, other numbers. At the pace of a model",
+            "200 agents wrote as fast as they could; server, agents and readers shared",
+            f"{machine.get('cores')} cores of {machine.get('cpu')}. At the pace of a model",
             f'(`make demo DEMO_ARGS="--rate {PACE}"`) the latencies were {paced["latency_p50_ms"]:.2f} ms and '
             f"{paced['latency_p99_ms']:.2f} ms there.",
         ]
