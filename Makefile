@@ -7,6 +7,8 @@
 #   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
 #   make test-integrations   the bindings to frameworks, each at its newest version, in build/integrations
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
+#   make chaos   servers, links and programs killed, stopped, cut and set back by a seed, and every journal checked;
+#                CHAOS_ARGS="--seconds 300 --only sentinel --seed 7"
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
 #   make growth  how cost grows with streams, entries and messages, <15 min; with BENCH_ARGS=--docs into docs/ too
@@ -19,6 +21,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 COVERAGE_ARGS ?=
 FUZZ_ARGS ?=
+CHAOS_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
 FRAMEWORKS := langgraph,pydantic-ai,openai-agents,mcp,ag-ui,assistant-stream,litellm,langchain,agent-framework
@@ -37,7 +40,7 @@ CODE_DIRS := src tests $(wildcard benchmarks examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz lint bench bench-quick growth docs
+.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz chaos lint bench bench-quick growth docs
 .PHONY: wheel build clean
 
 build: $(COMPILED)
@@ -111,6 +114,9 @@ test-integrations: build build/integrations/.installed
 fuzz: $(INSTALLED)
 	$(PY) -m tests.fuzz $(FUZZ_ARGS)
 
+chaos: build
+	$(PY) -m tests.chaos $(CHAOS_ARGS)
+
 # The other clients are for comparison: where one cannot be installed, its line is missing.
 $(BENCHED): $(INSTALLED)
 	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
@@ -145,7 +151,7 @@ wheel: $(PACKAGED)
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PY) -m mypy --strict src benchmarks tests/support $(wildcard tests/typing/*.py examples/*.py)
+	$(PY) -m mypy --strict src benchmarks tests/support tests/chaos $(wildcard tests/typing/*.py examples/*.py)
 	@# It looks for pycodestyle on PATH.
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(PY) -m mypy.stubtest helix_fast._codec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import random
 from typing import Any, NamedTuple
@@ -13,16 +12,9 @@ import redis
 from helix_fast.errors import AcknowledgedDataLostError, HelixError, SequenceGapError, StoreConnectionError
 from helix_fast.streams.terms import Terms
 from helix_fast.testing.servers import ServerProcess
+from tests.chaos.check_streams import check_streams
+from tests.chaos.history import Ack, Producer, Reader, Stored, Told
 from tests.support.streams_under_fault import StreamStore, delta, text
-
-Place = tuple[str, str, int]
-
-
-class Stored(NamedTuple):
-    """A chunk in a raw log."""
-
-    place: Place
-    name: str
 
 
 def raw_log(server: ServerProcess, stream_id: str) -> list[Stored]:
@@ -130,32 +122,20 @@ class Verdict(NamedTuple):
 
 
 def check(writers: list[WritingProcess], readers: list[ReadingProcess], logs: list[list[Stored]]) -> Verdict:
-    """Assert the three promises; the last of ``logs`` is the one that is left, the others are of branches."""
-    final = {stored.name for stored in logs[-1]}
-    lost = 0
+    """Assert what is promised; the last of ``logs`` is the one that is left, the others are of branches."""
+    producers = [
+        Producer(
+            process.name,
+            [Ack("s", sequence, name, 0) for name, sequence in process.acknowledged.items()],
+            [Told("s", sequence, sequence, 1) for sequence in process.lost],
+            finished=True,
+        )
+        for process in writers
+    ]
+    seen = [Reader(f"r{number}", {"s": reader.runs}, ended={"s"}) for number, reader in enumerate(readers)]
+    found = check_streams(producers, seen, {"s": logs}, may_lose=True, whole=True)
+    assert not found.violations()
     for process in writers:
-        missing = {sequence for name, sequence in process.acknowledged.items() if name not in final}
-        silent = missing - process.lost
-        assert not silent, f"{process.name}: {sorted(silent)} lost in silence; told: {sorted(process.lost)}"
         strange = process.lost - set(process.acknowledged.values())
         assert not strange, f"{process.name} was told of {sorted(strange)}, which it had not acknowledged"
-        lost += len(missing)
-    contents: dict[Place, str] = {}
-    follows: set[tuple[str, str]] = set()
-    for log in logs:
-        names = [stored.name for stored in log]
-        assert len(names) == len(set(names)), "a chunk is stored twice"
-        follows.update(itertools.pairwise(names))
-    for run in (*logs, *(run for reader in readers for run in reader.runs)):
-        for stored in run:
-            known = contents.setdefault(stored.place, stored.name)
-            assert known == stored.name, f"{stored.place} is {known} and {stored.name}"
-    for reader in readers:
-        for run in reader.runs:
-            for before, after in itertools.pairwise(run):
-                assert (before.name, after.name) in follows, f"a reader came from {before} to {after} without an error"
-        seen = {stored.name for run in reader.runs for stored in run}
-        assert final <= seen, f"a reader missed {sorted(final - seen)[:10]} without having been behind a gap"
-    return Verdict(
-        sum(len(process.acknowledged) for process in writers), lost, sum(len(reader.gaps) for reader in readers)
-    )
+    return Verdict(found.counts["acknowledged"], found.counts["lost"], sum(len(reader.gaps) for reader in readers))

@@ -34,6 +34,7 @@ class FaultProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._dropping = False
+        self.delay = 0.0  # seconds for which everything is held back, both ways; `heal` ends it
         self.request_bytes = 0
         self.reply_bytes = 0
         self.accepted = 0
@@ -43,6 +44,10 @@ class FaultProxy:
         if self._socket_path is not None:
             return "unix://" + quote(str(self._socket_path))
         return f"redis://127.0.0.1:{self._port}{self._target.path if self._target.scheme != 'unix' else ''}"
+
+    @property
+    def listening(self) -> bool:
+        return self._listener is not None
 
     @property
     def open_connections(self) -> int:
@@ -112,10 +117,11 @@ class FaultProxy:
                 writer.transport.abort()
 
     def heal(self) -> None:
-        """No more cuts, drops or stalls. Connections already cut stay cut."""
+        """No more cuts, drops, delays or stalls. Connections already cut stay cut."""
         self._budget = {REQUEST: None, REPLY: None}
         self._each.clear()
         self._dropping = False
+        self.delay = 0.0
         self._flowing.set()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,6 +174,8 @@ class FaultProxy:
                     self.request_bytes += len(data)
                 else:
                     self.reply_bytes += len(data)
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 await self._flowing.wait()
                 if direction == REPLY and self._dropping:
                     continue

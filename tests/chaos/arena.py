@@ -1,0 +1,201 @@
+"""The servers of a run, what the nemesis can do to them, and what they promise: the interface, and one server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from helix_fast.testing.servers import ServerProcess
+from tests.support.journal import raw_log
+
+from .check_streams import Log
+from .links import FAULTS, Links
+from .nemesis import Fault
+
+
+class Arena:
+    """Servers. ``logs``: of each stream, as it was before each loss that the nemesis brought about.
+
+    Attributes:
+        faults: of the servers, each with how often it comes; see ``act``.
+        link_faults: of the links.
+        may_lose: whether acknowledged data may be lost, where it is said.
+        allowed: broken promises that docs/promises.md excepts.
+        wait_replicas: of the programs.
+        pause: seconds between two faults of the servers, on average.
+    """
+
+    faults: ClassVar[Mapping[str, int]] = {}
+    link_faults: ClassVar[Mapping[str, int]] = {}
+    may_lose: ClassVar[bool] = False
+    allowed: ClassVar[frozenset[str]] = frozenset()
+    wait_replicas: ClassVar[int] = 0
+    pause: ClassVar[float] = 2.0
+
+    def __init__(self, directory: Path, streams: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.streams = streams
+        self.logs: dict[str, list[Log]] = defaultdict(list)
+
+    async def start(self) -> None:
+        """Start everything."""
+
+    async def url_for(self, program: str) -> str:
+        """What a program connects to."""
+        raise NotImplementedError
+
+    async def act(self, fault: Fault) -> None:
+        """Do it, and heal it after a while."""
+        raise NotImplementedError
+
+    async def hurt_links(self, fault: Fault) -> None:
+        """Do it to the links, and heal them after a while."""
+        raise NotImplementedError
+
+    async def heal(self) -> None:
+        """All is as in the beginning, but for the data."""
+
+    async def stop(self) -> None:
+        """Stop everything."""
+
+    def holder(self, stream: str) -> ServerProcess:
+        """The server that has a stream now."""
+        raise NotImplementedError
+
+    async def look(self, *servers: ServerProcess) -> None:
+        """Keep the logs as they are now, on these servers or on those that have them."""
+        for stream in self.streams:
+            for server in servers or (self.holder(stream),):
+                self.logs[stream].append(await asyncio.to_thread(raw_log, server, stream))
+
+
+class Alone(Arena):
+    """One server, and a link to it for each program."""
+
+    link_faults = FAULTS
+    options: ClassVar[Mapping[str, str]] = {}
+
+    async def start(self) -> None:
+        self.server = ServerProcess(self.directory, options=self.options)
+        await self.server.start()
+        self.links = Links(self.server.url)
+
+    async def url_for(self, program: str) -> str:
+        return await self.links.url_for(program)
+
+    def holder(self, stream: str) -> ServerProcess:
+        return self.server
+
+    async def act(self, fault: Fault) -> None:
+        if fault.name == "server stopped":
+            self.server.pause()
+            await asyncio.sleep(fault.lasts)
+            self.server.resume()
+        elif fault.name == "server killed":
+            await self.die(fault)
+            await self.server.start()
+        else:
+            raise AssertionError(fault)
+
+    async def die(self, fault: Fault) -> None:
+        """Kill the server, and let some time pass."""
+        self.server.kill()
+        await asyncio.sleep(fault.lasts / 4)
+
+    async def hurt_links(self, fault: Fault) -> None:
+        await self.links.act(fault)
+
+    async def heal(self) -> None:
+        await self.links.heal()
+        if self.server.running:
+            self.server.resume()
+        else:
+            await self.server.start()
+
+    async def stop(self) -> None:
+        await self.links.stop()
+        await self.server.stop()
+
+
+class Always(Alone):
+    """An append-only file, synced with each write."""
+
+    faults = {"server killed": 3, "server stopped": 2}
+    options = {"appendonly": "yes", "appendfsync": "always"}
+
+
+class EverySecond(Always):
+    """An append-only file, synced each second: a killed process loses nothing of it."""
+
+    options = {"appendonly": "yes", "appendfsync": "everysec"}
+
+
+class Snapshots(Alone):
+    """Snapshots, of which the nemesis makes one now and then, and takes an older one after a kill.
+
+    ``branches``: it may take one of a history that was left, so that what was reported as lost comes back.
+    """
+
+    faults = {"snapshot": 4, "older snapshot": 4, "server stopped": 1}
+    options = {"dbfilename": "dump.rdb"}
+    may_lose = True
+    branches: ClassVar[bool] = False
+
+    async def start(self) -> None:
+        await super().start()
+        self._kept: list[Path] = []
+
+    async def _save(self) -> None:
+        reply = await asyncio.to_thread(self.server.ask, b"SAVE", timeout=30)
+        assert reply == b"+OK\r\n", reply
+        self._kept.append(self.directory / f"kept{len(self._kept)}.rdb")
+        shutil.copyfile(self.directory / "dump.rdb", self._kept[-1])
+
+    async def act(self, fault: Fault) -> None:
+        if fault.name == "snapshot":
+            await self._save()
+        elif fault.name == "older snapshot":
+            if not self._kept:
+                await self._save()
+            await self.look()
+            await self.die(fault)
+            older = random.Random(fault.dice).choice(self._kept[-2:])
+            shutil.copyfile(older, self.directory / "dump.rdb")
+            if not self.branches:
+                del self._kept[self._kept.index(older) + 1 :]
+            await self.server.start()
+        elif fault.name == "restarted empty":
+            await self.look()
+            await self.die(fault)
+            (self.directory / "dump.rdb").unlink(missing_ok=True)
+            await self.server.start()
+        else:
+            await super().act(fault)
+
+
+class Branches(Snapshots):
+    """Snapshots of all histories, and none at all: the server comes back empty, and later with what it had before."""
+
+    faults = {"snapshot": 3, "older snapshot": 3, "restarted empty": 1}
+    allowed = frozenset({"reported, not lost"})
+    branches = True
+
+
+class Empty(Snapshots):
+    """No persistence at all: a restart is an empty server."""
+
+    faults = {"restarted empty": 2, "server stopped": 1}
+
+
+ARENAS: dict[str, type[Arena]] = {
+    "always": Always,
+    "everysec": EverySecond,
+    "snapshot": Snapshots,
+    "branches": Branches,
+    "empty": Empty,
+}

@@ -1,0 +1,165 @@
+"""One run: servers, programs, a nemesis, and the check of what all of them left."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from helix_fast import connect
+from helix_fast.testing.waiting import until
+
+from .arena import ARENAS, Arena
+from .check_streams import check_streams
+from .findings import Findings
+from .history import producers, reader, waits
+from .journal import records
+from .nemesis import Fault, schedule
+from .programs import BOUND, Order, run
+
+STREAMS = ("s0", "s1")
+CREW = {"producer": 2, "reader": 2}
+PROGRAM_FAULTS = {"program killed": 2, "program stopped": 2}
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.chaos.programs"])
+
+
+class Crew:
+    """The programs of a run."""
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+        self.processes: dict[str, ForkServerProcess] = {}
+
+    def begin(self, order: Order) -> None:
+        """Start a program, or its next incarnation."""
+        self.processes[order.name] = process = _FORKS.Process(target=run, args=(order,), daemon=True)
+        process.start()
+
+    async def act(self, fault: Fault) -> None:
+        """Kill one program and start it again, or stop it for a while."""
+        dice = random.Random(fault.dice)
+        order = dice.choice(self.orders)
+        process = self.processes[order.name]
+        if not process.is_alive():
+            return
+        assert process.pid is not None
+        if fault.name == "program killed":
+            process.kill()
+            process.join()
+            await asyncio.sleep(fault.lasts / 4)
+            self.begin(order)
+        else:
+            os.kill(process.pid, signal.SIGSTOP)
+            await asyncio.sleep(fault.lasts)
+            os.kill(process.pid, signal.SIGCONT)
+
+    async def ended(self, kind: str, findings: Findings) -> None:
+        """Wait for the end of all programs of a kind."""
+        orders = [order for order in self.orders if order.kind == kind]
+        waiting = {order.name: self.processes[order.name] for order in orders}
+        deadline = time.monotonic() + 2 * BOUND
+        while any(process.is_alive() for process in waiting.values()):
+            if time.monotonic() > deadline:
+                for name, process in waiting.items():
+                    if process.is_alive():
+                        findings.broken("hung", f"{name} did not end")
+                        process.kill()
+                return
+            await asyncio.sleep(0.05)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            if process.is_alive():
+                process.kill()
+            process.join(10)
+
+
+async def _track(acts: list[Fault], do: Callable[[Fault], Awaitable[None]], end: float, done: Counter[str]) -> None:
+    for fault in acts:
+        if time.monotonic() + fault.pause > end:
+            return
+        await asyncio.sleep(fault.pause)
+        await do(fault)
+        done[fault.name] += 1
+
+
+def plan(arena: type[Arena], seed: int, seconds: float) -> dict[str, list[Fault]]:
+    """The faults of a run, by track."""
+    return {
+        "servers": schedule(seed, "servers", arena.faults, seconds, arena.pause),
+        "links": schedule(seed, "links", arena.link_faults, seconds, 1.0),
+        "programs": schedule(seed, "programs", PROGRAM_FAULTS, seconds, 2.0),
+    }
+
+
+async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tuple[Findings, Counter[str]]:
+    """Run a topology for so many seconds; returns what was found, and how often each fault was done."""
+    kind = ARENAS[name]
+    arena, crew, findings, done = kind(directory, STREAMS), Crew(), Findings(), Counter[str]()
+    acts = plan(kind, seed, seconds)
+    try:
+        await arena.start()
+        for program, count in CREW.items():
+            for number in range(count):
+                who = f"{program}{number}"
+                url = await arena.url_for(who)
+                crew.orders.append(Order(program, who, url, STREAMS, str(directory), seed, arena.wait_replicas))
+        for order in crew.orders:
+            crew.begin(order)
+        await until(lambda: all(_at_work(order) for order in crew.orders), seconds=60, what="programs at work")
+        end = time.monotonic() + seconds
+        await asyncio.gather(
+            _track(acts["servers"], arena.act, end, done),
+            _track(acts["links"], arena.hurt_links, end, done),
+            _track(acts["programs"], crew.act, end, done),
+        )
+        await asyncio.sleep(max(0.0, end - time.monotonic()))
+        await arena.heal()
+        await _finish(arena, crew, findings)
+        await arena.look()
+    finally:
+        crew.stop()
+        await arena.stop()
+    journals = {order.name: records(order.journal) for order in crew.orders}
+    names = {role: [order.name for order in crew.orders if order.kind == role] for role in CREW}
+    writing = [each for name in names["producer"] for each in producers(name, journals[name])]
+    reading = [reader(name, journals[name]) for name in names["reader"]]
+    findings.add(check_streams(writing, reading, arena.logs, may_lose=kind.may_lose))
+    _check_waits(findings, journals)
+    return findings, done
+
+
+def _at_work(order: Order) -> bool:
+    return any(record["what"] in {"ack", "seen"} for record in records(order.journal))
+
+
+async def _finish(arena: Arena, crew: Crew, findings: Findings) -> None:
+    """All faults are over: producers write once more, streams end, and readers come to their ends."""
+    (arena.directory / "stop").touch()
+    await crew.ended("producer", findings)
+    async with connect(await arena.url_for("conductor"), retry_timeout=30) as helix:
+        for stream in arena.streams:
+            await helix.streams.end_stream(stream)
+    await crew.ended("reader", findings)
+
+
+def _check_waits(findings: Findings, journals: dict[str, list[dict[str, object]]]) -> None:
+    found = waits(journals.values())
+    findings.count("calls", found.calls)
+    findings.count("calls that failed", found.failed)
+    findings.longest = max(findings.longest, found.longest)
+    for example in found.hung:
+        findings.broken("hung", example)
+    for name, journal in journals.items():
+        for record in journal:
+            if record["what"] == "crashed":
+                findings.broken("crashed", f"{name}: {record['text']}")
