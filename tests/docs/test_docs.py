@@ -131,15 +131,27 @@ def test_commands_options_targets_and_extras_that_a_page_tells_to_type_exist(pag
         assert program in ("export", "python"), line
 
 
-def test_page_of_errors_names_every_error_as_it_is() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| `(\w+)` \| (yes|no) \|", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE
+def test_page_of_errors_has_cause_consequence_and_remedy_of_every_error_under_its_code() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \| `(\w+)` \| (yes|no) \|$", page, re.MULTILINE)
+    parts = re.findall(
+        r"^<a id=\"(\w+)\"></a>\n\n### (\w+)\n\n`(\w+)`, (not )?retryable\.\n\n"
+        r"- \*\*Cause\*\*: .{10,}\n- \*\*Consequence\*\*: .{10,}\n- \*\*Remedy\*\*: .{10,}\n",
+        page,
+        re.MULTILINE,
     )
     names = [name for name in helix_fast.errors.__all__ if name != "HelixError"]
     classes = {name: getattr(helix_fast.errors, name) for name in names}
-    assert sorted(rows) == sorted(
-        (name, error.code, "yes" if error.retryable else "no") for name, error in classes.items()
-    )
+    told = {(name, error.code, error.retryable) for name, error in classes.items()}
+    assert {(name, code, retryable == "yes") for name, _anchor, code, retryable in rows} == told
+    assert {(name, code, not negated) for _anchor, name, code, negated in parts} == told
+    assert len(rows) == len(parts) == len(told) == len({error.code for error in classes.values()})
+    assert all(anchor == name.lower() for name, anchor, _code, _retryable in rows)
+    assert all(anchor == code for anchor, _name, code, _negated in parts)
+    for name, error in classes.items():
+        url, _, anchor = error.__new__(error).help_url.partition("#")
+        assert url.endswith("/docs/errors.md"), name
+        assert f'<a id="{anchor}"></a>' in page, name
 
 
 def test_api_page_names_everything_that_is_public() -> None:

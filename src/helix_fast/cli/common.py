@@ -43,9 +43,10 @@ def where_else(url: str) -> str:
     return NOTHING_THERE if url == DEFAULT_URL else "check the id, --prefix and --url"
 
 
-def fail(message: str, hint: str = "", code: int = USAGE_ERROR) -> NoReturn:
-    """Print the error and its hint as one line on stderr, and exit with ``code``."""
+def fail(message: str, hint: str = "", code: int = USAGE_ERROR, *, see: str = "") -> NoReturn:
+    """Print the error, its hint and the page about it as one line on stderr, and exit with ``code``."""
     text = message if not hint or hint in message else f"{message.rstrip('.')}; {hint}"
+    text += f" ({see})" if see else ""
     sys.stderr.write("helix-fast: " + " ".join(text.split()) + "\n")
     raise typer.Exit(code)
 
@@ -64,7 +65,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     except asyncio.CancelledError:
         code = TERMINATED
     except HelixError as error:
-        fail(str(error), error.hint)
+        fail(str(error), error.hint, see=error.help_url)
     raise typer.Exit(code)
 
 

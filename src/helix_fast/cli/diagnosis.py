@@ -219,9 +219,9 @@ async def pass_a_stream_through(helix: Helix, name: str) -> Finding:
         finally:
             await streams.delete_stream(name)
     except StoreResponseError as error:
-        return Finding("stream", "error", f"the server refused: {error}", error.hint)
+        return Finding("stream", "error", f"the server refused: {error}", error.hint, error.help_url)
     except HelixError as error:
-        return Finding("stream", "error", str(error), error.hint)
+        return Finding("stream", "error", str(error), error.hint, error.help_url)
     if read != list(range(1, PROBE_CHUNKS + 1)):
         hint = "please report this, with what else this command found"
         return Finding("stream", "error", f"{PROBE_CHUNKS} chunks written, {len(read)} read", hint)

@@ -58,7 +58,7 @@ async def examine(url: str, prefix: str) -> list[Finding]:
     except InvalidArgumentError:
         raise
     except HelixError as error:
-        findings.append(Finding("connection", "error", str(error), error.hint))
+        findings.append(Finding("connection", "error", str(error), error.hint, error.help_url))
     return findings
 
 

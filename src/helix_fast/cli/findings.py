@@ -20,12 +20,14 @@ class Finding(msgspec.Struct):
         level: ``ok``, ``warning`` (works, but not as well, or not in every case) or ``error`` (does not work).
         detail: what was found.
         hint: what to do about it; empty if nothing.
+        see: the address of the documentation's section about the error; empty if there was none.
     """
 
     name: str
     level: str
     detail: str
     hint: str = ""
+    see: str = ""
 
 
 def show(findings: list[Finding]) -> None:
@@ -38,6 +40,8 @@ def show(findings: list[Finding]) -> None:
         text = Text(finding.detail)
         if finding.hint:
             text.append(f"\n→ {finding.hint}", "italic")
+        if finding.see:
+            text.append(f"\n→ {finding.see}", "dim")
         table.add_row(Text(finding.name), Text(finding.level, STYLES[finding.level]), text)
     console = Console()
     console.print(table)

@@ -8,6 +8,7 @@ import sys
 from typing import Any, ClassVar, Final, TypeVar
 
 Self = TypeVar("Self", bound="HelixError")
+_PAGE: Final = "https://github.com/helix-fast/helix-fast/blob/main/docs/errors.md"
 
 
 class HelixError(Exception):
@@ -17,6 +18,7 @@ class HelixError(Exception):
         code: stable identifier, for programs.
         retryable: whether the same call may succeed when it is repeated as it is.
         hint: what a person can do about it; may be empty. From Python 3.11 on, tracebacks show it.
+        help_url: the section about this error in the documentation: cause, consequence, remedy.
     """
 
     code: ClassVar[str] = "helix_error"
@@ -28,6 +30,10 @@ class HelixError(Exception):
         self.hint: str = self.default_hint if hint is None else hint
         if self.hint and sys.version_info >= (3, 11):
             self.add_note(f"hint: {self.hint}")
+
+    @property
+    def help_url(self) -> str:
+        return f"{_PAGE}#{self.code}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without __init__, whose parameters differ from ``args``. An attribute that cannot be pickled (a caller's
