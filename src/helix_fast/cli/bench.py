@@ -26,7 +26,7 @@ from helix_fast.streams.writer import StreamWriter
 
 from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
 from .demo import percentile_ms
-from .output import counted, print_json
+from .output import counted, print_json, printable
 
 STREAMS: Final = (1, 10, 100, 1000)
 TEXT: Final = "Hello, "
@@ -319,7 +319,7 @@ def bench(
         try:
             report = await measure(url, STREAMS, 0.25 if quick else 3.0, say)
         except WrongCountError as error:
-            sys.stderr.write(f"helix-fast: {error}\n")
+            sys.stderr.write(printable(f"helix-fast: {error}\n"))
             return WRONG
         if plot is not None:
             try:

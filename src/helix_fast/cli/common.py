@@ -15,6 +15,8 @@ import typer
 
 from helix_fast.errors import HelixError
 
+from .output import printable
+
 DEFAULT_URL = "embedded://"
 NOTHING_THERE = "embedded:// is a new, empty server each time: name the server of your program by --url or HELIX_URL"
 USAGE_ERROR = 2
@@ -47,7 +49,8 @@ def fail(message: str, hint: str = "", code: int = USAGE_ERROR, *, see: str = ""
     """Print the error, its hint and the page about it as one line on stderr, and exit with ``code``."""
     text = message if not hint or hint in message else f"{message.rstrip('.')}; {hint}"
     text += f" ({see})" if see else ""
-    sys.stderr.write("helix-fast: " + " ".join(text.split()) + "\n")
+    # An error quotes what others have stored.
+    sys.stderr.write("helix-fast: " + printable(" ".join(text.split())) + "\n")
     raise typer.Exit(code)
 
 

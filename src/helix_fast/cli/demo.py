@@ -25,7 +25,7 @@ from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, StoreConnectionError
 
 from .common import DEFAULT_URL, JsonOption, UrlOption, fail, run, together
-from .output import counted, print_json
+from .output import counted, print_json, printable
 from .playback import Session, cut, script_of, slice_length
 
 REFRESH_SECONDS = 0.1
@@ -213,9 +213,8 @@ def show(report: DemoReport, sessions: Sequence[Session]) -> None:
     troubled = [session for session in sessions if session.trouble is not None]
     if troubled:
         first = troubled[0]
-        sys.stderr.write(
-            f"helix-fast: {counted(len(troubled), 'stream')} broke, the first {first.stream_id}: {first.trouble}\n"
-        )
+        broke = f"{counted(len(troubled), 'stream')} broke, the first {first.stream_id}: {first.trouble}"
+        sys.stderr.write(f"helix-fast: {printable(broke)}\n")
 
 
 def _milliseconds(value: float | None) -> str:

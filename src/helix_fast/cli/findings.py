@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .output import counted
+from .output import counted, printable
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -37,12 +37,12 @@ def show(findings: list[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        text = Text(finding.detail)
+        text = Text(printable(finding.detail))
         if finding.hint:
-            text.append(f"\n→ {finding.hint}", "italic")
+            text.append(f"\n→ {printable(finding.hint)}", "italic")
         if finding.see:
-            text.append(f"\n→ {finding.see}", "dim")
-        table.add_row(Text(finding.name), Text(finding.level, STYLES[finding.level]), text)
+            text.append(f"\n→ {printable(finding.see)}", "dim")
+        table.add_row(Text(printable(finding.name)), Text(finding.level, STYLES[finding.level]), text)
     console = Console()
     console.print(table)
     errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))

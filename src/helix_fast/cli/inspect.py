@@ -158,7 +158,7 @@ def show(found: Inspection, messages: int) -> None:
         table = Table("id", "created", "step", "status", "messages", title=Text(of))
         for each in found.latest_checkpoints:
             numbers = (str(each.step_count), Text(shown(each.status)), str(each.message_count))
-            table.add_row(Text(each.id, overflow="fold"), moment(each.created_at), *numbers)
+            table.add_row(Text(shown(each.id), overflow="fold"), moment(each.created_at), *numbers)
         console.print(table)
 
 

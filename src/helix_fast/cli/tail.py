@@ -122,7 +122,7 @@ async def print_stream(
                     break
         except asyncio.CancelledError:
             printer.finish()
-            sys.stderr.write(f"helix-fast: to go on: --from {reader.position}\n")
+            sys.stderr.write(printable(f"helix-fast: to go on: --from {reader.position}\n"))
             raise
         except StoreConnectionError as error:
             printer.finish()

@@ -62,7 +62,7 @@ def summary_of(found: Listing, server: dict[str, Any], speeds: dict[str, float])
         parts.append(f"memory {amount(int(server['used_memory']))}")
         parts.append(f"{server.get('connected_clients', '?')} clients")
         parts.append(f"{server.get('instantaneous_ops_per_sec', '?')} requests a second")
-    return Text(" · ".join(parts), "bold")
+    return Text(shown(" · ".join(parts)), "bold")
 
 
 class Speeds:

@@ -18,7 +18,6 @@ class HelixError(Exception):
         code: stable identifier, for programs.
         retryable: whether the same call may succeed when it is repeated as it is.
         hint: what a person can do about it; may be empty. From Python 3.11 on, tracebacks show it.
-        help_url: the section about this error in the documentation: cause, consequence, remedy.
     """
 
     code: ClassVar[str] = "helix_error"
@@ -33,6 +32,7 @@ class HelixError(Exception):
 
     @property
     def help_url(self) -> str:
+        """The section about this error in the documentation: cause, consequence, remedy."""
         return f"{_PAGE}#{self.code}"
 
     def __reduce__(self) -> tuple[Any, ...]:

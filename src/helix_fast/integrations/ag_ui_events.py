@@ -180,6 +180,8 @@ class AGUIEvents:
         return found
 
     def _frame(self, event: dict[str, Any], place: str) -> bytes:
+        if not place.isprintable():  # an epoch that another program wrote may break lines
+            place = "-:" + place.rpartition(":")[2]
         return b"id: %s/%s\ndata: %s\n\n" % (self._token.encode(), place.encode(), msgspec.json.encode(event))
 
     def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:

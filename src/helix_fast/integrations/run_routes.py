@@ -74,7 +74,13 @@ class RunRoutes:
     """The three endpoints of an executor in one protocol."""
 
     def __init__(
-        self, executor: AgentExecutor, speaker: Speaker, agent_for: AgentFor, authorize: Authorize, on_busy: str
+        self,
+        executor: AgentExecutor,
+        speaker: Speaker,
+        agent_for: AgentFor,
+        authorize: Authorize,
+        on_busy: str,
+        max_body_bytes: int,
     ) -> None:
         if on_busy not in {"refuse", "stop"}:
             raise InvalidArgumentError(f"on_busy must be 'refuse' or 'stop', not {on_busy!r}")
@@ -84,6 +90,7 @@ class RunRoutes:
         self._agent_for = agent_for
         self._authorize = authorize
         self._on_busy = on_busy
+        self._max_body_bytes = arguments.integer(max_body_bytes, "max_body_bytes", 1)
 
     def routes(self, path: str | None) -> list[Route]:
         """To begin a run, to follow it, to stop it."""
@@ -100,7 +107,7 @@ class RunRoutes:
 
     async def _post(self, request: Request) -> Response:
         try:
-            body = msgspec.json.decode(await request.body(), type=dict[str, Any])
+            body = msgspec.json.decode(await self._body(request), type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise HTTPException(400, "the body is no JSON object") from error
         asked = self._speaker.asked(body)
@@ -120,6 +127,16 @@ class RunRoutes:
             except LockNotAcquiredError:
                 return JSONResponse({"error": "this chat is being answered"}, 409)
         return await self._speaker.started(request, self._streams, handle)
+
+    async def _body(self, request: Request) -> bytes:
+        """The body; anybody may send one, so no more than the limit is ever in memory."""
+        parts, size = [], 0
+        async for part in request.stream():
+            parts.append(part)
+            size += len(part)
+            if size > self._max_body_bytes:
+                raise HTTPException(413, f"the body has more than {self._max_body_bytes} bytes")
+        return b"".join(parts)
 
     async def _execute(self, agent: Any, asked: Asked, wait_ms: float) -> RunHandle:
         return await self._executor.execute(

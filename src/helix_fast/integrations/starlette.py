@@ -35,7 +35,7 @@ try:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from .run_routes import AgentFor, AGUISpeaker, Authorize, HelixSpeaker, RunRoutes, VercelSpeaker
+    from .run_routes import AgentFor, AGUISpeaker, Authorize, HelixSpeaker, RunRoutes, Speaker, VercelSpeaker
     from .sse import WRITE_BYTES, EventStream
 except ImportError as _missing:
     raise ImportError(
@@ -127,6 +127,7 @@ def routes(
     on_busy: Literal["refuse", "stop"] = "refuse",
     sdk_version: int = 7,
     error_text: Callable[[BaseException], str] | None = None,
+    max_body_bytes: int = 8 << 20,
 ) -> list[Route]:
     """The endpoints of an executor's runs: begin one (POST ``path``), follow it (GET ``path/{chat}/stream``), stop it.
 
@@ -152,6 +153,7 @@ def routes(
             is stopped first.
         sdk_version: of Vercel's SDK in the pages: 5, 6 or 7.
         error_text: what a page is told of a run that failed; by default no more than that it did.
+        max_body_bytes: of a POST; a larger one is refused with 413.
 
     Raises:
         InvalidArgumentError: no ``authorize``, another protocol, an option out of range.
@@ -163,14 +165,16 @@ def routes(
         )
     if not callable(agent_for):
         raise InvalidArgumentError("agent_for must be a function of the request and its body that returns the agent")
+    speaker: Speaker
     if protocol == "helix":
-        return RunRoutes(executor, HelixSpeaker(event_stream), agent_for, authorize, on_busy).routes(path)
-    if protocol == "vercel":
+        speaker = HelixSpeaker(event_stream)
+    elif protocol == "vercel":
         speaker = VercelSpeaker(sdk_version, error_text)
-        return RunRoutes(executor, speaker, agent_for, authorize, on_busy).routes(path)
-    if protocol == "ag-ui":
-        return RunRoutes(executor, AGUISpeaker(error_text), agent_for, authorize, on_busy).routes(path)
-    raise InvalidArgumentError(f"protocol must be 'helix', 'vercel' or 'ag-ui', not {protocol!r}")
+    elif protocol == "ag-ui":
+        speaker = AGUISpeaker(error_text)
+    else:
+        raise InvalidArgumentError(f"protocol must be 'helix', 'vercel' or 'ag-ui', not {protocol!r}")
+    return RunRoutes(executor, speaker, agent_for, authorize, on_busy, max_body_bytes).routes(path)
 
 
 def allow_all(_request: Request, _chat: str) -> bool:
@@ -199,7 +203,7 @@ class HelixEvents:
             self._encoder = text_encoder(body.partition(b"\n")[0])
         parts: list[bytes | int]
         if self._encoder is not None:
-            prefix = f"{epoch}:{term}:" if term else f"{epoch}:" if epoch else ""
+            prefix = (f"{epoch}:{term}:" if term else f"{epoch}:") if _is_word(epoch) else ""
             first, parts = codec.frame_events(self._encoder, body, last, after, prefix.encode(), WRITE_BYTES)
             if all(type(part) is bytes for part in parts):
                 return cast("list[bytes]", parts)
@@ -233,9 +237,14 @@ class HelixEvents:
         return _named(FAILED, error)
 
 
+def _is_word(epoch: str) -> bool:
+    """Whether a client may be sent this epoch: a stream of plain XADD has none, and a foreign one may break lines."""
+    return bool(epoch) and epoch.isprintable()
+
+
 def _identity(position: StreamPosition) -> bytes:
-    """The ``id`` of an event, which comes back as ``Last-Event-ID``. A stream of plain XADD has no epoch."""
-    return (str(position) if position.epoch else str(position.sequence)).encode()
+    """The ``id`` of an event, which comes back as ``Last-Event-ID``."""
+    return (str(position) if _is_word(position.epoch) else str(position.sequence)).encode()
 
 
 def _event(line: bytes, position: StreamPosition) -> bytes:
