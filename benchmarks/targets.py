@@ -32,3 +32,5 @@ WARM_ROLLUP_MS: Final = 1.0
 """P5: with 100 new entries, at most."""
 SAVE_BYTES: Final = 4096
 """P7: on the wire, at most; the ratio is to this."""
+SAVE_MICROS: Final = 2000.0
+"""P7: a save, at most."""

@@ -22,7 +22,7 @@ _REMEMBERED: Final = 10_000
 # An id is listed for a tenth of its TTL longer than it lives, and listed again after such a tenth.
 _SLACK: Final = 10
 _KEPT_SECONDS: Final = 3600.0  # without a TTL
-_CHECKED_AT_ONCE: Final = 1000
+_CHECKED_AT_ONCE: Final = 200  # the event loop's other tasks wait while so many requests are made
 
 
 class IdPage(list[str]):

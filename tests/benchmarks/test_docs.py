@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks import docs, projection
+from benchmarks import docs, holds, projection
 from benchmarks import page as pages
 from benchmarks.growth_report import (
     AppendPoint,
@@ -152,3 +152,10 @@ def test_payload_that_a_measure_lacks_leaves_its_place_empty() -> None:
     assert lines[start].split()[-2:] == ["P2", "P3"]
     assert lines[start + 2].split() == ["ascii", "14.50"]
     assert lines[start + 3].split() == ["cjk", "8.50"]
+
+
+def test_pauses_of_the_loop_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert holds.main(["--quick", "--runs", "1", "--only", "messages"]) == 0
+    told = capsys.readouterr().out
+    assert "save_state, 1,000 messages, one of them new" in told
+    assert "list_sessions" not in told

@@ -13,7 +13,7 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 EXTENSION = "helix_fast._codec"
 
 # A room is a folder or a file of helix_fast. "" is helix_fast/__init__.py: the public names.
-GROUND = {"errors", "codec", "keys", "arguments", "clock", "flag", "reporting", "lua"}
+GROUND = {"errors", "codec", "keys", "arguments", "clock", "flag", "reporting", "slices", "lua"}
 SHARED = GROUND | {"transport", "options", "requests", "replies", "index", "store"}
 PRODUCTS = {"streams", "state", "usage", "locks"}
 EVERYTHING = SHARED | PRODUCTS | {"memory", "embedded", "connect", "interfaces", "agents", ""}
@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "flag": set(),
+    "slices": set(),
     "codec": set(),
     "keys": {"errors"},
     "reporting": {"errors"},

@@ -12,9 +12,10 @@ from helix_fast import arguments
 from helix_fast.errors import CheckpointNotFoundError, InvalidArgumentError, MalformedStateError
 from helix_fast.keys import SessionKeys
 from helix_fast.lua import Argument
+from helix_fast.slices import Slices
 
 from .fields import decode_run, decode_state
-from .log import KnownLogs
+from .log import KnownLogs, Log
 from .requests import MAX_PAGE, SessionRequests
 from .schema import AgentState, Checkpoint, CheckpointPage, decode_json, encode_json, encode_text, from_wire
 
@@ -57,7 +58,7 @@ class Checkpoints:
     async def _get(self, session_id: str, checkpoint_id: bytes) -> Checkpoint | None:
         keys = self._session.keys(session_id)
         reply = await self._session.run("checkpoint_get", session_id, keys, [checkpoint_id])
-        return None if reply is None else _decode(keys, *reply)
+        return None if reply is None else (await _decode(keys, *reply))[0]
 
     async def page(self, session_id: str, limit: int, cursor: str | None) -> CheckpointPage:
         """Some of the checkpoints, the newest first, without their states."""
@@ -68,7 +69,12 @@ class Checkpoints:
         if reply is None:
             return CheckpointPage([], None, False, 0)
         total, headers = reply[1:]
-        items = [decode_header(header, keys) for header in headers[:limit]]
+        items: list[Checkpoint] = []
+        slices = Slices()
+        for header in headers[:limit]:
+            items.append(decode_header(header, keys))
+            if slices.over:
+                await slices.next()
         more = len(headers) > limit
         return CheckpointPage(items, _make_cursor(items[-1].ordinal, session_id) if more else None, more, total)
 
@@ -82,8 +88,11 @@ class Checkpoints:
         )  # fmt: skip
         version, updated, count, digest, run, *stored = reply[1:]
         self._logs.remember_reply(session_id, count, digest)
+        checkpoint: Checkpoint | None
         if stored:
-            checkpoint: Checkpoint | None = _decode(keys, *stored)
+            checkpoint, log = await _decode(keys, *stored)
+            if log.count == int(count):
+                self._logs.remember(session_id, Log(log.count, digest.decode(), log.text))
         else:  # a retry after a lost reply: the script answers without the state
             checkpoint = await self.get(session_id, checkpoint_id)
         if checkpoint is None:
@@ -107,7 +116,7 @@ def decode_header(data: bytes, keys: SessionKeys) -> Checkpoint:
     return from_wire(Checkpoint, wire, key)
 
 
-def _decode(keys: SessionKeys, header: bytes, record: bytes, messages: Sequence[bytes]) -> Checkpoint:
+async def _decode(keys: SessionKeys, header: bytes, record: bytes, messages: Sequence[bytes]) -> tuple[Checkpoint, Log]:
     checkpoint = decode_header(header, keys)
     key = keys.checkpoint_data.decode()
     stored = decode_json(record, key, f"{checkpoint.id}:state")
@@ -116,12 +125,12 @@ def _decode(keys: SessionKeys, header: bytes, record: bytes, messages: Sequence[
         parts = [[word.encode() for word in stored[name]] for name in ("session", "custom", "subagents")]
         if any(len(part) % 2 for part in parts):
             raise TypeError("a name without a value")
-        checkpoint.loaded_state, _ = decode_state(
+        checkpoint.loaded_state, log = await decode_state(
             keys.hash, parts[0], parts[1], parts[2], messages, checkpoint.message_count
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise MalformedStateError(key, f"{checkpoint.id}:state", f"no record: {error!r}") from error
-    return checkpoint
+    return checkpoint, log
 
 
 def _make_cursor(ordinal: int, session_id: str) -> str:

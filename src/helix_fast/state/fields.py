@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, MalformedStateError
 from helix_fast.keys import check_id
 
+from .conversation import decode_messages
 from .log import UNKNOWN_DIGEST, Log
 from .schema import (
     AgentState,
@@ -26,9 +28,9 @@ _TEXT_FIELDS: Final = ("error", "parentSessionId")
 
 
 class Encoded:
-    """A state as the words of ``state_save``."""
+    """A state without its messages, as the words of ``state_save``."""
 
-    __slots__ = ("custom", "fields", "messages", "subagents")
+    __slots__ = ("custom", "fields", "subagents")
 
     def __init__(self, state: AgentState) -> None:
         fields: list[bytes] = [b"sessionId", state.session_id.encode()]
@@ -48,7 +50,6 @@ class Encoded:
         self.fields: list[bytes] = fields
         self.custom: list[bytes] = encode_object(state.custom_state, "state.customState")
         self.subagents: list[bytes] = encode_refs(state.sub_agent_refs)
-        self.messages: list[bytes] = encode_messages(state.messages)
 
 
 def encode_object(value: Any, what: str) -> list[bytes]:
@@ -99,39 +100,6 @@ def decode_refs(stored: Iterable[bytes], key: str) -> list[SubAgentRef]:
     return [ref for _, ref in sorted((decode_ref(data, key) for data in stored), key=lambda pair: pair[0])]
 
 
-# --- the conversation ------------------------------------------------------------------------------------------------
-
-
-def encode_messages(messages: Any) -> list[bytes]:
-    """Messages as JSON, one each.
-
-    Raises:
-        InvalidArgumentError: no list, or a message that is no JSON object.
-    """
-    if not isinstance(messages, (list, tuple)):
-        raise InvalidArgumentError(f"messages must be a list, not {type(messages).__name__}")
-    encoded = [encode_json(message, f"messages[{index}]") for index, message in enumerate(messages)]
-    for index, data in enumerate(encoded):
-        if data[:1] != b"{":
-            raise InvalidArgumentError(f"messages[{index}] is no object")
-    return encoded
-
-
-def decode_messages(stored: Sequence[bytes], key: str) -> list[Any]:
-    """Stored messages; MalformedStateError names a message that is no JSON object."""
-    messages: list[Any]
-    try:
-        messages = decode_json(b"[" + b",".join(stored) + b"]", key, "messages")
-    except MalformedStateError:
-        messages = []
-    if len(messages) != len(stored):  # some are no JSON value, although joined they may be
-        messages = [decode_json(data, key, f"messages[{index}]") for index, data in enumerate(stored)]
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise MalformedStateError(key, f"messages[{index}]", "is no object")
-    return messages
-
-
 # --- from the scripts ------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +139,7 @@ class _Fields:
         return value
 
 
-def decode_state(
+async def decode_state(
     key: bytes,
     session: Sequence[bytes],
     custom: Sequence[bytes],
@@ -194,6 +162,7 @@ def decode_state(
     if len(messages) != message_count:
         raise MalformedStateError(f"{name}:messages", "messages", f"{len(messages)} stored, {message_count} counted")
     stored = fields.stored
+    text = hashlib.sha1(usedforsecurity=False)
     state = AgentState(
         session_id=fields.required("sessionId"),
         agent_type=fields.required("agentType"),
@@ -201,7 +170,7 @@ def decode_state(
         step_count=fields.number("stepCount"),
         resume_count=fields.number("resumeCount"),
         custom_state=decode_custom(custom, name),
-        messages=decode_messages(messages, f"{name}:messages"),
+        messages=await decode_messages(messages, f"{name}:messages", text),
         output=decode_json(stored[b"output"], name, "output") if b"output" in stored else None,
         error=fields.text("error"),
         parent_session_id=fields.text("parentSessionId"),
@@ -215,7 +184,8 @@ def decode_state(
     )
     if f"{{{state.session_id}}}" not in name:
         raise MalformedStateError(name, "sessionId", f"is that of another session, {state.session_id!r}")
-    return state, Log(message_count, fields.text("messageDigest") or (UNKNOWN_DIGEST if message_count else ""))
+    digest = fields.text("messageDigest") or (UNKNOWN_DIGEST if message_count else "")
+    return state, Log(message_count, digest, text)
 
 
 def decode_run(data: bytes | None, key: str) -> SessionRun | None:

@@ -9,8 +9,10 @@ from helix_fast import arguments
 from helix_fast.errors import SessionNotFoundError
 from helix_fast.keys import SessionKeys
 from helix_fast.lua import Argument
+from helix_fast.slices import Slices
 
-from .fields import decode_messages, encode_messages, without_thinking
+from .conversation import Conversation, decode_messages
+from .fields import without_thinking
 from .log import KnownLogs
 from .requests import MAX_PAGE, SessionRequests
 from .schema import MessagePage
@@ -25,10 +27,10 @@ class Messages:
 
     async def append(self, session_id: str, messages: Sequence[Any], fencing_token: int | None) -> int:
         """Append; returns the new number of messages."""
-        args = encode_messages(messages)
+        args = await Conversation(messages).messages()
         keys = self._session.keys(session_id)
         reply = await self._session.write("state_append", session_id, keys, args, fencing_token)
-        self._logs.remember_reply(session_id, reply[1], reply[2])
+        self._logs.remember_reply(session_id, reply[1], reply[2], args)
         return int(reply[1])
 
     async def page(
@@ -40,11 +42,15 @@ class Messages:
         arguments.integer(limit, "limit", 1, MAX_PAGE)
         args = (offset, limit, "1" if newest_first else "0")
         total, stored = await self._read(session_id, keys, args)
-        messages = decode_messages(stored, f"{keys.hash.decode()}:messages")
+        messages = await decode_messages(stored, f"{keys.hash.decode()}:messages")
         if newest_first:
             messages.reverse()
         if not include_thinking:
-            messages = [without_thinking(message) for message in messages]
+            slices = Slices()
+            for index, message in enumerate(messages):
+                messages[index] = without_thinking(message)
+                if slices.over:
+                    await slices.next()
         return MessagePage(messages, total, offset + len(messages) < total)
 
     async def count(self, session_id: str) -> int:
@@ -76,4 +82,4 @@ class Messages:
             "state_pop", session_id, keys, args, fencing_token, expected=expected_version or 0
         )
         self._logs.remember_reply(session_id, reply[1], reply[2])
-        return decode_messages(reply[3:], f"{keys.hash.decode()}:messages")
+        return await decode_messages(reply[3:], f"{keys.hash.decode()}:messages")

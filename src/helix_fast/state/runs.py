@@ -10,7 +10,8 @@ from helix_fast.keys import check_id
 from helix_fast.lua import Argument
 
 from .checkpoints import Checkpoints, decode_header
-from .fields import Encoded, decode_run, decode_state, encode_messages
+from .conversation import Conversation
+from .fields import Encoded, decode_run, decode_state
 from .log import KnownLogs
 from .requests import SessionRequests
 from .schema import AgentState, BegunRun, Checkpoint, SessionRun, encode_json, encode_text, to_wire
@@ -64,13 +65,13 @@ class Runs:
             len(encoded.custom),
             *fields,
             *encoded.custom,
-            *encode_messages(messages),
+            *await Conversation(messages).messages(),
         ]
         reply = await self._session.write("run_begin", session_id, keys, args, fencing_token)
         if reply[0] == b"another":
             raise RunConflictError(session_id, run_id, reply[1].decode())
         if len(reply) > 3:
-            state, log = decode_state(keys.hash, *reply[3:])
+            state, log = await decode_state(keys.hash, *reply[3:])
             self._logs.remember(session_id, log)
             return BegunRun(reply[1] == b"1", state)
         loaded = await self._states.load(session_id)  # a retry after a lost reply: the script answers without the state
@@ -100,13 +101,14 @@ class Runs:
             encode_text(status, "status"),
             b"" if output is None else encode_json(output, "output"),
             b"" if error is None else encode_text(error, "error"),
-            *encode_messages(messages),
         ]
+        appended = await Conversation(messages).messages()
+        args += appended
         reply = await self._session.write(
             "run_finish", session_id, keys, args, fencing_token,
             none=lambda: CheckpointNotFoundError(session_id, f"of run {run_id}"),
         )  # fmt: skip
         if reply[0] == b"another":
             raise RunConflictError(session_id, run_id, reply[1].decode())
-        self._logs.remember_reply(session_id, reply[2], reply[3])
+        self._logs.remember_reply(session_id, reply[2], reply[3], appended)
         return decode_header(reply[1], keys)

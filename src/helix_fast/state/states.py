@@ -9,8 +9,9 @@ from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, SessionNotFoundError
 from helix_fast.lua import Argument
 
+from .conversation import Conversation
 from .fields import Encoded, decode_state
-from .log import KnownLogs, Log
+from .log import EMPTY, KnownLogs, Log
 from .merge import as_merge_changes, changes_of, read_warnings, words_of
 from .requests import SessionRequests
 from .schema import AgentState, MergeChanges, MergeResult, as_state, encode_text
@@ -45,7 +46,7 @@ class States:
         keys = self._session.keys(session_id)
         args = _save_args("create", "", Encoded(state), [], Log(), Log())
         reply = await self._session.write("state_save", session_id, keys, args, fencing_token)
-        self._logs.remember(session_id, Log())
+        self._logs.remember(session_id, EMPTY)
         state.version, state.created_at, state.updated_at = int(reply[1]), int(reply[2]), int(reply[3])
         return state
 
@@ -73,17 +74,20 @@ class States:
     ) -> int:
         """Store a whole state; returns the new version. Sends the messages behind the log last seen."""
         keys = self._session.keys(session_id)
-        encoded = Encoded(as_state(state, session_id))
+        known = self._logs.get(session_id)
+        checked = as_state(state, session_id)
+        # What the caller may change is encoded before anything is awaited: one snapshot.
+        encoded, conversation = Encoded(checked), Conversation(checked.messages, known.count)
         expected = "" if expected_version is None else str(arguments.integer(expected_version, "expected_version"))
-        messages = encoded.messages
-        base = self._logs.get(session_id)
+        base = known
         for attempt in range(_ATTEMPTS):
             # the last attempt sends all messages, which is never refused: others may be appending all the time
-            whole = attempt == _ATTEMPTS - 1 or not base.begins(messages)
-            rest = messages if whole else messages[base.count :]
+            whole = attempt == _ATTEMPTS - 1 or not await conversation.begins(base)
+            rest = await conversation.messages(0 if whole else base.count)
             if attempt == 0 and not whole and sum(map(len, rest)) > _SENT_UNASKED:
-                base, rest = _PROBE, []
-            final = (Log() if whole else base).extended(rest)
+                base, final, rest = _PROBE, _PROBE, []
+            else:
+                final = await conversation.log(Log() if whole else base, rest)
             args = _save_args("save", expected, encoded, rest, base, final, whole=whole)
             reply = await self._session.write(
                 "state_save", session_id, keys, args, fencing_token, expected=expected_version or 0
@@ -92,6 +96,8 @@ class States:
                 self._logs.remember(session_id, final)
                 return int(reply[1])
             base = Log(int(reply[1]), reply[2].decode())
+            if (base.count, base.digest) == (known.count, known.digest):
+                base = known
         raise AssertionError("a whole conversation was refused")
 
     async def load(self, session_id: str) -> AgentState | None:
@@ -101,7 +107,7 @@ class States:
         if reply is None:
             self._logs.forget(session_id)
             return None
-        state, log = decode_state(keys.hash, *reply)
+        state, log = await decode_state(keys.hash, *reply)
         self._logs.remember(session_id, log)
         return state
 

@@ -10,6 +10,7 @@ from helix_fast.arguments import MAX_EXACT, shown
 from helix_fast.errors import HelixError, MalformedStateError
 from helix_fast.keys import check_id
 
+from .conversation import encode_messages
 from .fields import Encoded
 from .schema import AgentState, decode_json, from_wire, refuse_snake_case, to_wire
 
@@ -81,4 +82,5 @@ def _checked(data: Any) -> AgentState:
             raise MalformedStateError("state", f"messages[{index}]", "is no object")
     check_id(state.session_id, "sessionId")
     Encoded(state)
+    encode_messages(state.messages)
     return state

@@ -168,7 +168,8 @@ class RedisUsageStore(BlockingStore["_store.RedisUsageStore"]):
         """Record entries of one session in one round trip: all of them, or none.
 
         Args:
-            entries: up to 100 000; structs or dicts in wire form, all of the same session.
+            entries: up to 100 000; structs or dicts in wire form, all of the same session. They must not be changed
+                during the call: many are encoded in slices, between which other tasks run.
 
         Returns:
             How many this call has recorded; the ids of the others were recorded already, or are twice in the call.

@@ -13,6 +13,7 @@ from helix_fast.errors import HelixError
 from helix_fast.keys import UsageKeys
 from helix_fast.lua import Argument, script
 from helix_fast.requests import Requests
+from helix_fast.slices import Slices
 
 from .encoding import EncodedEntry
 from .index import UsageIndex, forever
@@ -86,7 +87,10 @@ class EntryWriter:
             names.append(self._index.key(session_id))
         operation = self.operation()
         args: list[Argument] = [operation, self._ttl, operation, session_id, forever(session_id)]
+        slices = Slices()
         for entry in entries:
             args.append(entry.id)
             args.append(entry.wire)
+            if slices.over:
+                await slices.next()
         return int(await self._requests.run(_RECORD, session_id, names, args, retry_timeout=retry_timeout))

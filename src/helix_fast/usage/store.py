@@ -17,9 +17,10 @@ from helix_fast.index import IdPage
 from helix_fast.keys import UsageKeys, check_id
 from helix_fast.lua import script
 from helix_fast.options import ConnectionOptions
+from helix_fast.slices import Slices
 from helix_fast.store import RedisStore, on_own_loop
 
-from .encoding import encode_entry
+from .encoding import EncodedEntry, encode_entry
 from .entries import EntryWriter
 from .filters import Range, check_kinds, check_range
 from .index import UsageIndex
@@ -136,7 +137,8 @@ class RedisUsageStore(RedisStore):
         """Record entries of one session in one round trip: all of them, or none.
 
         Args:
-            entries: up to 100 000; structs or dicts in wire form, all of the same session.
+            entries: up to 100 000; structs or dicts in wire form, all of the same session. They must not be changed
+                during the call: many are encoded in slices, between which other tasks run.
 
         Returns:
             How many this call has recorded; the ids of the others were recorded already, or are twice in the call.
@@ -152,13 +154,18 @@ class RedisUsageStore(RedisStore):
         given = list(entries)
         if len(given) > MAX_ENTRIES_PER_CALL:
             raise InvalidArgumentError(f"{len(given)} entries in one call, {MAX_ENTRIES_PER_CALL} are allowed")
-        encoded = [encode_entry(entry, now) for entry in given]
-        for entry in encoded:
-            if entry.session_id != encoded[0].session_id:
+        encoded: list[EncodedEntry] = []
+        slices = Slices()
+        for entry in given:
+            found = encode_entry(entry, now)
+            encoded.append(found)
+            if found.session_id != encoded[0].session_id:
                 raise MalformedEntryError(
-                    f"entries of sessions {encoded[0].session_id!r} and {entry.session_id!r} in one call",
+                    f"entries of sessions {encoded[0].session_id!r} and {found.session_id!r} in one call",
                     hint="record the entries of each session in a call of their own",
                 )
+            if slices.over:
+                await slices.next()
         return await self._writer.write(encoded) if encoded else 0
 
     def recorder(
@@ -219,7 +226,7 @@ class RedisUsageStore(RedisStore):
         else:
             wanted = 2**62 if most is None else offset + most
             found = (await self._select(session_id, keys, names, steps, times, wanted))[offset:]
-        return self._decode(session_id, found)
+        return await self._decode(session_id, found)
 
     async def _select(
         self, session_id: str, keys: UsageKeys, kinds: Any, steps: Any, times: Any, wanted: int
@@ -242,13 +249,16 @@ class RedisUsageStore(RedisStore):
             if cursor.read >= page.length or len(found) >= wanted:
                 return found
 
-    def _decode(self, session_id: str, found: list[bytes]) -> list[UsageEntry]:
+    async def _decode(self, session_id: str, found: list[bytes]) -> list[UsageEntry]:
         entries: list[UsageEntry] = []
+        slices = Slices()
         for data in found:
             try:
                 entries.append(decode_entry(data))
-            except MalformedEntryError as error:  # noqa: PERF203  one bad entry must not hide the others
+            except MalformedEntryError as error:  # one bad entry must not hide the others
                 self._errors.report(MalformedEntryError(f"session {session_id!r}: {error}"))
+            if slices.over:
+                await slices.next()
         return entries
 
     async def get_rollup(self, session_id: str, *, include_sub_agents: bool = False) -> UsageRollup | None:
