@@ -159,8 +159,9 @@ lint: build
 	$(PY) .ci/check_types.py
 	$(PY) .ci/check_file_length.py $(CODE_DIRS)
 	$(PY) .ci/check_changelog.py
-	$(BIN)/codespell src tests docs .ci .github $(wildcard benchmarks examples *.md *.toml *.yml) Makefile setup.py
+	$(BIN)/codespell src tests docs deploy .ci .github $(wildcard benchmarks examples *.md *.toml *.yml) Makefile setup.py
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec deploy/compose.yml
 	$(BIN)/zizmor -q --offline --no-progress $(wildcard .github/workflows/*.yml)
 
 clean:

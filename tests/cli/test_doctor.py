@@ -233,3 +233,34 @@ def test_shell_completion_knows_commands_and_options(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     installed = "\n".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "_HELIX_FAST_COMPLETE=complete_bash" in installed
+
+
+async def test_probe_is_one_line_and_writes_nothing(helix: Helix, server_url: str) -> None:
+    await helix.state._requests.command("", b"CONFIG", b"RESETSTAT")
+    done = command("doctor", "--probe", "--url", server_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"ok: (Valkey|Redis) [\d.]+ \([\d.]+ ms\)\n", done.stdout)
+    assert await helix.state._requests.command("", b"DBSIZE") == 0
+    stats = (await helix.state._requests.command("", b"INFO", b"commandstats")).decode()
+    used = set(re.findall(r"cmdstat_(\w+)", stats)) - {"dbsize", "config"}
+    assert used <= {"auth", "client", "cluster", "hello", "info", "ping", "select"}
+
+
+async def test_probe_of_a_replica_or_of_no_server_fails_soon(fresh_server: ServerProcess) -> None:
+    async with connect(fresh_server.url) as stores:
+        await stores.state._requests.command("", b"REPLICAOF", b"127.0.0.1", b"1")
+    done = command("doctor", "--probe", "--json", "--url", fresh_server.url)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["detail"].endswith(": it is a replica")
+    fresh_server.kill()
+    done = command("doctor", "--probe", "--url", fresh_server.url)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert done.stdout.startswith("not ok: ")
+
+
+async def test_probe_is_enough_for_a_user_who_may_not_ask(fresh_server: ServerProcess) -> None:
+    async with connect(fresh_server.url) as stores:
+        user = (b"ACL", b"SETUSER", b"p", b"on", b">pw", b"~*", b"-@all", b"+ping")
+        await stores.state._requests.command("", *user)
+    done = command("doctor", "--probe", "--url", fresh_server.url.replace("redis://", "redis://p:pw@"))
+    assert (done.returncode, done.stderr) == (0, "")

@@ -93,6 +93,7 @@ app.command(
         f"helix-fast doctor --url {_SERVER}",
         "helix-fast doctor --url rediss://app@db.example:6379 --prefix shop:",
         "helix-fast doctor --json | jq '.[] | select(.level != \"ok\")'",
+        "helix-fast doctor --probe       # for Kubernetes: exit code 0 or 1",
     ),
 )(doctor.doctor)
 app.command(

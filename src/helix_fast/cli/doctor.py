@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Final
+
+import msgspec
+import typer
 
 from helix_fast import codec, connect
 from helix_fast.embedded import find_server_binary
-from helix_fast.errors import EmbeddedServerUnavailableError, HelixError, InvalidArgumentError
+from helix_fast.errors import EmbeddedServerUnavailableError, HelixError, InvalidArgumentError, StoreResponseError
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, run
-from .diagnosis import look_at_server
+from .diagnosis import look_at_server, settings_of
 from .findings import Finding, show
-from .output import print_json
+from .output import print_json, printable
 
 FAULTY = 1
+PROBE_SECONDS: Final = 2.0  # less than a probe's own limit, so that it tells why
 
 
 def look_at_installation() -> Iterator[Finding]:
@@ -62,12 +69,74 @@ async def examine(url: str, prefix: str) -> list[Finding]:
     return findings
 
 
-def doctor(url: UrlOption = DEFAULT_URL, prefix: PrefixOption = "helix:", json: JsonOption = False) -> None:
+class Probe(msgspec.Struct):
+    """What ``--probe --json`` prints.
+
+    Attributes:
+        ok: whether the server answers and takes writes.
+        detail: what it is, or why not.
+        ms: time for a connection and two questions.
+    """
+
+    ok: bool
+    detail: str
+    ms: float
+
+
+async def ask_once(url: str, prefix: str) -> Probe:
+    """Whether the server answers and is a primary; asked once, without retries, and nothing is written.
+
+    Raises:
+        InvalidArgumentError: ``url`` or ``prefix`` is invalid.
+    """
+    began = time.perf_counter()
+    try:
+        async with connect(url, key_prefix=prefix, timeout=PROBE_SECONDS, retry_timeout=0) as helix:
+            command = helix.state._requests.command
+            await command("", b"PING")
+            try:
+                info = settings_of(await command("", b"INFO"))
+            except StoreResponseError:  # a user who may not ask
+                info = {}
+        kind = (
+            f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version', '')}"
+        )
+        role, loading = info.get("role", "master"), info.get("loading", "0")
+        ok, detail = role == "master" and loading == "0", kind.strip()
+        if not ok:
+            detail += ": it is a replica" if role != "master" else ": it is still loading"
+    except InvalidArgumentError:
+        raise
+    except HelixError as error:
+        ok, detail = False, str(error)
+    return Probe(ok, detail, round(1000 * (time.perf_counter() - began), 1))
+
+
+def doctor(
+    url: UrlOption = DEFAULT_URL,
+    prefix: PrefixOption = "helix:",
+    json: JsonOption = False,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Only whether the server answers and takes writes: one line, for orchestrators."),
+    ] = False,
+) -> None:
     """Check the installation and the server: connection, version, rights, cluster, memory, persistence, latency.
 
     Writes and deletes one stream under the prefix; changes nothing else. Exit code 1 if something does not work; a
-    warning is no failure.
+    warning is no failure. With --probe it writes nothing, and answers within seconds.
     """
+
+    async def probing() -> int:
+        found = await ask_once(url, prefix)
+        if json:
+            print_json(found)
+        else:
+            sys.stdout.write(f"{'ok' if found.ok else 'not ok'}: {printable(found.detail)} ({found.ms:.1f} ms)\n")
+        return 0 if found.ok else FAULTY
+
+    if probe:
+        run(probing)
 
     async def work() -> int:
         findings = await examine(url, prefix)
