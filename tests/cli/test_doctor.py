@@ -243,7 +243,7 @@ async def test_probe_is_one_line_and_writes_nothing(helix: Helix, server_url: st
     assert await helix.state._requests.command("", b"DBSIZE") == 0
     stats = (await helix.state._requests.command("", b"INFO", b"commandstats")).decode()
     used = set(re.findall(r"cmdstat_(\w+)", stats)) - {"dbsize", "config"}
-    assert used <= {"auth", "client", "cluster", "hello", "info", "ping", "select"}
+    assert used <= {"auth", "client", "cluster", "exists", "hello", "info", "ping", "select"}
 
 
 async def test_probe_of_a_replica_or_of_no_server_fails_soon(fresh_server: ServerProcess) -> None:
