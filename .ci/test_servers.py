@@ -44,13 +44,14 @@ def found() -> dict[str, str]:
 
 def run(python: str, backend: str, path: str, words: list[str]) -> tuple[str, bool]:
     """What pytest counted, and whether all of it passed."""
-    command = [python, "-m", "pytest", "-q", "-n", "auto", "--backend", backend, "--redis-server", path, *words]
+    options = ["-q", "-n", "auto", f"--backend={backend}", f"--redis-server={path}"]
+    command = [python, "-m", "pytest", *options, *words]
     started = time.monotonic()
     private = {**os.environ, BINARY_VARIABLE: path}
     done = subprocess.run(command, cwd=ROOT, env=private, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines() or ["nothing was run"]
     if done.returncode:
-        print("\n".join(lines[-40:]), file=sys.stderr)
+        print("\n".join(lines[-40:]), done.stderr, sep="\n", file=sys.stderr)
     counts = ", ".join(f"{number} {what}" for number, what in COUNTS.findall(lines[-1])) or lines[-1]
     return f"{counts} in {time.monotonic() - started:.0f} s", done.returncode == 0
 
@@ -63,15 +64,18 @@ def main() -> int:
     for name, path in servers.items():
         for backend, role in ROLES.items():
             print(f"{name}, {role}...", file=sys.stderr, flush=True)
-            contract, passed = run(sys.executable, backend, path, ["-m", "backend and not soak", *sys.argv[1:]])
+            contract, passed = run(
+                sys.executable, backend, path, ["-m", "backend and not soak", "tests", *sys.argv[1:]]
+            )
             conformance, conforms = "not installed: make test-integrations", True
             if FRAMEWORKS.exists():
                 conformance, conforms = run(str(FRAMEWORKS), backend, path, ["--frameworks", CONFORMANCE])
             rows.append((name, role, contract, conformance))
             good = good and passed and conforms
-    for wanted in WANTED:
-        if not any(name.startswith(f"{wanted}.") for name in servers):
-            rows.append((wanted, "-", "not found: see .ci/fetch_servers.py, or name it in HELIX_TEST_SERVERS", "-"))
+    missing = [wanted for wanted in WANTED if not any(name.startswith(f"{wanted}.") for name in servers)]
+    rows += [
+        (each, "-", "not found: see .ci/fetch_servers.py, or name it in HELIX_TEST_SERVERS", "-") for each in missing
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
