@@ -71,6 +71,7 @@ def main() -> int:
             if FRAMEWORKS.exists():
                 conformance, conforms = run(str(FRAMEWORKS), backend, path, ["--frameworks", CONFORMANCE])
             rows.append((name, role, contract, conformance))
+            print("  ", contract, conformance, sep="; ", file=sys.stderr, flush=True)
             good = good and passed and conforms
     missing = [wanted for wanted in WANTED if not any(name.startswith(f"{wanted}.") for name in servers)]
     rows += [
