@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -78,3 +79,22 @@ def test_front_page_and_performance_page_are_of_one_run() -> None:
     for name, rate in re.findall(r"([\w -]+?) ([\d,]+)(?:; |$)", numbers):
         assert f">{rate}" in chart, name
         assert f"| {rate} |" in page, name
+
+
+@pytest.mark.parametrize("source", sorted((DOCS / "images").glob("*.mmd")), ids=lambda path: path.stem)
+def test_a_diagram_is_drawn_from_its_source_and_shown(source: Path) -> None:
+    """`.ci/diagrams` draws them: pages show them without a script, and without a network."""
+    image = source.with_suffix(".svg").read_text("utf-8")
+    assert image.endswith(f"<!-- source: {hashlib.sha256(source.read_bytes()).hexdigest()} -->\n")
+    assert "<script" not in image
+    assert any(f"(images/{source.stem}.svg)" in page.read_text("utf-8") for page in PAGES)
+
+
+def test_pages_fetch_nothing_from_elsewhere() -> None:
+    settings = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert "font: false" in settings
+    assert not re.findall(r"extra_(?:javascript|css):.*https?:", settings)
+    for page in PAGES:
+        assert not re.findall(
+            r"!\[[^\]]*\]\(https?:|<(?:img|script|iframe)\b", without_code(page.read_text("utf-8"))
+        ), page
