@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from helix_fast.testing.waiting import until
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).with_name("web")
 WEB = Path(os.environ.get("HELIX_TEST_WEB") or ROOT / "build" / "web")
+CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-extensions", "--disable-component-update")
 
 
 def need(*packages: str) -> None:
@@ -150,8 +152,10 @@ async def chromium(**options: Any) -> AsyncIterator[Any]:
     if program is None:
         pytest.skip("without chromium")
     playwright = pytest.importorskip("playwright.async_api")
+    # Their start is most of a test on a busy machine: the driver's scripts are compiled once, and no GPU is looked for.
+    os.environ.setdefault("NODE_COMPILE_CACHE", str(Path(tempfile.gettempdir()) / f"helix-fast-node-{os.getuid()}"))
     async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = await driver.chromium.launch(executable_path=program, args=list(CHROMIUM))
         try:
             yield await browser.new_context(**options)
         finally:

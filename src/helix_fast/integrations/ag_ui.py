@@ -10,7 +10,6 @@ from typing import Any
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
-from helix_fast.streams.manager import RedisStreamManager
 from helix_fast.streams.schema import StreamPosition
 
 try:
@@ -19,11 +18,11 @@ try:
 except ImportError as _missing:
     raise ImportError("the integration needs Starlette: pip install 'helix-fast[ag-ui]'") from _missing
 
-from .ag_ui_events import AGUIEvents, AGUIRecorder, ErrorText
-from .chats import PENDING, RUN_HEADER, ChatRuns, Producer, answer, plain_text
+from .ag_ui_events import AGUIEvents, AGUIRecorder
+from .chats import PENDING, RUN_HEADER, ChatRuns, Endpoints, Producer, answer
 
 
-class AGUIStreams:
+class AGUIStreams(Endpoints):
     """Runs for clients of AG-UI.
 
     ```python
@@ -52,21 +51,6 @@ class AGUIStreams:
     Raises:
         InvalidArgumentError: an option is out of range.
     """
-
-    def __init__(
-        self,
-        streams: RedisStreamManager,
-        *,
-        error_text: ErrorText | None = None,
-        lease_ms: int = 15_000,
-        stop_grace_ms: float = 5_000,
-        wait_ms: float = 15_000,
-        heartbeat_ms: float = 15_000,
-    ) -> None:
-        self.runs: ChatRuns = ChatRuns(
-            streams, lease_ms=lease_ms, stop_grace_ms=stop_grace_ms, wait_ms=wait_ms, heartbeat_ms=heartbeat_ms
-        )
-        self._error_text: ErrorText = error_text or plain_text
 
     @staticmethod
     def thread_of(name: str) -> str:
@@ -156,16 +140,6 @@ class AGUIStreams:
             JSON ``{"stopped": run}``, null where there is none that goes on.
         """
         return await answer(self.runs.answer_stop(thread, run_id))
-
-    async def close(self, grace_ms: float = 0) -> None:
-        """End the runs of this process; see ``ChatRuns.close``."""
-        await self.runs.close(grace_ms)
-
-    async def __aenter__(self) -> AGUIStreams:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
 
 
 def _field(run_input: Any, name: str, wire: str) -> str:

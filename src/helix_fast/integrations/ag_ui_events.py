@@ -7,7 +7,7 @@ A client checks the order of events: ``RUN_STARTED`` first, a start before each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +25,7 @@ from helix_fast.streams.chunks import UnknownChunk
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
 from .ag_ui_mapping import AGUIMapping
-from .chats import HEADER, LOST_TEXT
+from .chats import HEADER, LOST_TEXT, ErrorText
 from .items import ProducerItems
 
 VERSION: Final = 1
@@ -54,8 +54,6 @@ _CLOSES: Final = {end: (end, key) for _start, end, key in _PAIRS} | {
     "SUBAGENT_ERROR": ("SUBAGENT_FINISHED", "subagentRunId")
 }
 _TERMINAL: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
-
-ErrorText = Callable[[BaseException], str]
 
 
 class AGUIRecorder:

@@ -38,7 +38,7 @@ except ImportError as _missing:
     raise ImportError("the integration needs Starlette: pip install 'helix-fast[starlette]'") from _missing
 
 T = TypeVar("T")
-Self = TypeVar("Self", bound="ChatRuns")
+Self = TypeVar("Self", bound="Endpoints")
 
 _CLAIM: Final = script("integrations", "chat_claim")
 _RUN_ID: Final = re.compile(r"(.+):run-[0-9a-f]{16}")
@@ -70,6 +70,8 @@ class Run(NamedTuple):
     stop_requested: asyncio.Event
 
 
+ErrorText = Callable[[BaseException], str]
+"""What a page is told of an error."""
 Producer = AsyncIterable[Any] | Callable[[Run], "AsyncIterable[Any] | Awaitable[AsyncIterable[Any]]"]
 """What writes an answer: an async iterator of a protocol's chunks, or a function of the Run that returns one."""
 
@@ -253,12 +255,6 @@ class ChatRuns:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def __aenter__(self: Self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
     async def follow(
         self,
         run: str,
@@ -277,6 +273,41 @@ class ChatRuns:
             wait_ms=self._wait_ms,
             heartbeat=self._heartbeat,
         )
+
+
+class Endpoints:
+    """What ``vercel.ChatStreams`` and ``ag_ui.AGUIStreams`` share: the runs of this process, and their end.
+
+    Args:
+        streams, lease_ms, stop_grace_ms, wait_ms, heartbeat_ms: see ``ChatRuns``.
+        error_text: what the page is told of an exception of the producer, or of a run that failed; by default no more
+            than that there was one, since texts of exceptions may hold secrets.
+    """
+
+    def __init__(
+        self,
+        streams: RedisStreamManager,
+        *,
+        error_text: ErrorText | None = None,
+        lease_ms: int = 15_000,
+        stop_grace_ms: float = 5_000,
+        wait_ms: float = 15_000,
+        heartbeat_ms: float = 15_000,
+    ) -> None:
+        self.runs: ChatRuns = ChatRuns(
+            streams, lease_ms=lease_ms, stop_grace_ms=stop_grace_ms, wait_ms=wait_ms, heartbeat_ms=heartbeat_ms
+        )
+        self._error_text: ErrorText = error_text or plain_text
+
+    async def close(self, grace_ms: float = 0) -> None:
+        """End the runs of this process; see ``ChatRuns.close``."""
+        await self.runs.close(grace_ms)
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
 
 
 async def follow(

@@ -29,9 +29,9 @@ except ImportError as _missing:
 
 from .ag_ui_events import AGUIEvents
 from .ag_ui_mapping import AGUIMapping
-from .chats import RUN_HEADER, alive, answer, follow, plain_text
+from .chats import RUN_HEADER, ErrorText, alive, answer, follow, plain_text
 from .sse import EventCodec
-from .vercel_chunks import HEADERS, TYPES, ErrorText, VercelEvents, start_index
+from .vercel_chunks import HEADERS, TYPES, VercelEvents, start_index
 from .vercel_mapping import MAPPING, VercelMapping
 
 Authorize = Callable[[Request, str], "bool | Awaitable[bool]"]

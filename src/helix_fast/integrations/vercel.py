@@ -19,13 +19,13 @@ try:
 except ImportError as _missing:
     raise ImportError("the integration needs Starlette: pip install 'helix-fast[starlette]'") from _missing
 
-from .chats import PENDING, RUN_HEADER, ChatRuns, Producer, answer, plain_text
-from .vercel_chunks import HEADERS, TYPES, ErrorText, UIRecorder, VercelEvents, start_index
+from .chats import PENDING, RUN_HEADER, ChatRuns, Endpoints, ErrorText, Producer, answer
+from .vercel_chunks import HEADERS, TYPES, UIRecorder, VercelEvents, start_index
 
 TAIL_HEADER: Final = "x-workflow-stream-tail-index"
 
 
-class ChatStreams:
+class ChatStreams(Endpoints):
     """Chats for ``useChat``: an answer goes on when its page is closed, and is there in full when the page is back.
 
     ```python
@@ -72,10 +72,14 @@ class ChatStreams:
         if sdk_version not in TYPES:
             raise InvalidArgumentError(f"sdk_version must be 5, 6 or 7, not {arguments.shown(sdk_version)}")
         self.sdk_version: int = sdk_version
-        self.runs: ChatRuns = ChatRuns(
-            streams, lease_ms=lease_ms, stop_grace_ms=stop_grace_ms, wait_ms=wait_ms, heartbeat_ms=heartbeat_ms
+        super().__init__(
+            streams,
+            error_text=error_text,
+            lease_ms=lease_ms,
+            stop_grace_ms=stop_grace_ms,
+            wait_ms=wait_ms,
+            heartbeat_ms=heartbeat_ms,
         )
-        self._error_text: ErrorText = error_text or plain_text
 
     @staticmethod
     def new_message_id() -> str:
@@ -182,13 +186,3 @@ class ChatStreams:
             JSON ``{"stopped": run}``, null where nothing is being answered.
         """
         return await answer(self.runs.answer_stop(chat, run_id))
-
-    async def close(self, grace_ms: float = 0) -> None:
-        """End the runs of this process; see ``ChatRuns.close``."""
-        await self.runs.close(grace_ms)
-
-    async def __aenter__(self) -> ChatStreams:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()

@@ -7,7 +7,7 @@ its start, so that a replay begins with the first chunk; a ``start`` has the sam
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,7 @@ from helix_fast.errors import (
 from helix_fast.streams.chunks import UnknownChunk
 from helix_fast.streams.schema import StoredChunk, StreamPosition
 
-from .chats import HEADER, LOST_TEXT
+from .chats import HEADER, LOST_TEXT, ErrorText
 from .items import ProducerItems
 from .vercel_mapping import VercelMapping
 
@@ -47,8 +47,6 @@ TYPES: Final = {5: _V5, 6: _V6, 7: _V7}
 _REASONS: Final = frozenset({"stop", "length", "content-filter", "tool-calls", "error", "other"})
 REASONS: Final = {5: _REASONS | {"unknown"}, 6: _REASONS, 7: _REASONS | {"interrupted"}}
 _DELTAS: Final = {"text-delta": ("id", "delta"), "reasoning-delta": ("id", "delta")}
-
-ErrorText = Callable[[BaseException], str]
 
 
 class UIRecorder:
