@@ -1,4 +1,4 @@
-"""The runner: ``python -m benchmarks [--quick] [--only P1,P2] [--payload cjk-200] [--output FILE] [--docs]``."""
+"""The runner: ``python -m benchmarks [--quick] [--web] [--only P1,P2] [--payload cjk-200] [--output FILE] [--docs]``"""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ import uvloop
 
 from helix_fast.embedded import EmbeddedServer
 
-from . import bench_codec, bench_import, bench_locks, bench_runs, bench_state, bench_streams, bench_sync, bench_usage
+from . import (
+    bench_codec,
+    bench_import,
+    bench_locks,
+    bench_runs,
+    bench_state,
+    bench_streams,
+    bench_sync,
+    bench_usage,
+    bench_web,
+)
 from .compare import order
 from .docs import write_results
 from .front import take_demo, write_front
@@ -21,7 +31,7 @@ from .measure import FULL, QUICK, TINY, Measure, Size, take
 from .payloads import DEFAULT, payload_of
 from .peers.turns import take_peers
 from .probe import Probe
-from .results import Results, describe_machine, describe_versions, now, save
+from .results import Results, added, describe_machine, describe_versions, now, save
 from .table import render
 
 AREAS: Final = (
@@ -40,15 +50,15 @@ OUTPUT: Final = Path(__file__).parent / "results.json"
 
 def all_measures() -> list[type[Measure]]:
     """Every measure, P1 first."""
-    found: list[type[Measure]] = [measure for area in AREAS for measure in area.MEASURES]
+    found: list[type[Measure]] = [measure for area in (*AREAS, bench_web) for measure in area.MEASURES]
     return sorted(found, key=lambda measure: order(measure.key))
 
 
-def chosen(only: str | None) -> list[type[Measure]]:
-    """The measures named by ``P1,P9``, or all. ValueError for an unknown name."""
+def chosen(only: str | None, *, web: bool = False) -> list[type[Measure]]:
+    """The measures named by ``P1,P9``; or those of web servers; or all others. ValueError for an unknown name."""
     measures = all_measures()
     if only is None:
-        return measures
+        return [measure for measure in measures if (measure in bench_web.MEASURES) == web]
     wanted = {name.strip() for name in only.split(",")}
     unknown = wanted - {measure.key for measure in measures}
     if unknown:
@@ -98,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--quick", dest="size", action="store_const", const=QUICK, default=FULL, help="less data, <1 min"
     )
     parser.add_argument("--tiny", dest="size", action="store_const", const=TINY, help="see that everything works")
+    parser.add_argument("--web", action="store_true", help="those of web servers alone, added to what the file has")
     parser.add_argument("--only", metavar="P1,P2", help="these measures alone")
     parser.add_argument("--payload", default=DEFAULT.name, help="the text of every chunk, such as cjk-200")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave other clients out")
@@ -105,13 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", action="store_true", help="write the results into the documentation and README.md")
     options = parser.parse_args(arguments)
     try:
-        measures = chosen(options.only)
+        measures = chosen(options.only, web=options.web)
         size = Size(options.size, payload_of(options.payload))
     except ValueError as error:
         parser.error(str(error))
-    results = uvloop.run(run(size, measures, peers=options.peers and options.only is None))
-    save(results, options.output)
+    results = uvloop.run(run(size, measures, peers=options.peers and not (options.only or options.web)))
     sys.stdout.write(render(results) + "\n")
+    if options.web:
+        results = added(results, options.output)
+    save(results, options.output)
     if options.docs:
         write_results(results)
         write_front(results, take_demo() if results.size == "full" else None)

@@ -19,7 +19,7 @@ from .payloads import DEFAULT
 
 PACKAGES: Final = (
     *("helix-fast", "redis", "hiredis", "msgspec", "pydantic", "uvloop"),
-    *("coredis", "valkey-glide", "resumable-stream"),
+    *("coredis", "valkey-glide", "resumable-stream", "starlette", "uvicorn", "httptools", "sse-starlette"),
 )
 _RESERVED: Final = frozenset({"machine", "versions", "size", "payload", "taken_at", "seconds", "peers", "failed"})
 
@@ -121,6 +121,21 @@ def save(results: Results, path: Path) -> None:
     draft = path.with_suffix(".part")
     draft.write_bytes(encode(results))
     draft.replace(path)
+
+
+def added(results: Results, path: Path) -> Results:
+    """A run, and the other measures of the file, where that is of a run of the same size and payload."""
+    try:
+        before = load(path)
+    except ResultsFileError:
+        return results
+    if (before.size, before.payload) != (results.size, results.payload):
+        return results
+    before.measures |= results.measures
+    before.failed = {key: why for key, why in before.failed.items() if key not in results.measures} | results.failed
+    before.versions |= results.versions
+    before.seconds = round(before.seconds + results.seconds, 1)
+    return before
 
 
 def load(path: Path) -> Results:

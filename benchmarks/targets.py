@@ -20,6 +20,8 @@ TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P10": (1.25, "at most"),
     "P11": (0.7, "at most"),
     "P12": (1.3, "at most"),
+    "P13": (15.0, "at least"),
+    "P14": (0.25, "at most"),
     "P18": (3.0, "at least"),
     "P19": (1.3, "at most"),
 }
@@ -34,3 +36,7 @@ SAVE_BYTES: Final = 4096
 """P7: on the wire, at most; the ratio is to this."""
 SAVE_MICROS: Final = 2000.0
 """P7: a save, at most."""
+PREBUILT_SHARE: Final = 0.7
+"""P13: of an ASGI app that sends the same bytes prebuilt, at least."""
+PREBUILT_LATENCY: Final = 2.0
+"""P14: times the p99 of such an app, at most."""

@@ -270,6 +270,43 @@ def frame_events(
     (8, [b'id: e:8\ndata: {"type":"text_delta","delta":"x","agentId":"a","timestamp":7}\n\n', 9])
     """
 
+def frame_deltas(
+    line_head: bytes,
+    line_tail: bytes,
+    body: bytes,
+    last: int,
+    after: int,
+    head: bytes,
+    middle: bytes | None,
+    tail: bytes,
+    limit: int,
+    join: bool = False,
+) -> tuple[int, int, bytes]:
+    r"""Frame the texts of a stored body after a sequence for another protocol, without decoding them.
+
+    A line is framed if it is `line_head`, the text of a JSON string without its quotes, `line_tail`, and a brace; where
+    `line_tail` ends with a colon, digits come before the brace. The text is passed on as it is written, so it must be
+    one that an encoder writes again in the same way: not empty, in valid UTF-8, without escaped slashes or `\u`.
+
+    Args:
+        body: a stored body. last: sequence of its last chunk. after: sequence after which to begin.
+        head: what an event has before its text; with a `middle` the sequence and that stand between the two.
+        tail: what it has after its text.
+        limit: bytes at which to stop, with the event that reaches it.
+        join: all texts in one event, with the sequence of the first.
+
+    Returns:
+        The sequence of the first line, `last + 1` for none; how many lines are framed; and the events.
+
+    Raises:
+        ValueError: the body has more lines than `last`; a line break in what lines have.
+        OverflowError: a number is negative or above 2**64 - 1.
+        TypeError: something else than bytes.
+
+    >>> frame_deltas(b'{"t":"', b'"', b'{"t":"a"}\n{"t":"b"}\n{}', 9, 0, b"<", b":", b">", 1 << 16)
+    (7, 2, b'<7:a><8:b>')
+    """
+
 def number_chunks(make: type[_Tuple], chunks: list[Any], first: int, epoch: object, term: object) -> list[_Tuple]:
     """Make a `make` of (chunk, sequence, epoch, term) for each chunk; the sequences count up from `first`.
 

@@ -95,6 +95,7 @@ def calls(codec: ModuleType) -> dict[str, Call]:
     plain, hard, wide = "plain text", 'a "hard"\n\x01 text', "brêite Zeichen €"
     stamp, body, nonce = 1_700_000_000_001, b"{}\n[]\n5" + b"0" * 20, b"nonce"
     texts = b"\n".join([encoder.encode_text(text, stamp) for text in (plain, hard, wide)] + [b"[]"])
+    head, tail = b'{"type":"text_delta","delta":"', encoder.encode_text("", 0)[30:-2]
     page = [[b"1-1", [b"chunk", b"{}", b"sequence", b"8", b"writer", nonce]] for _ in range(2)]
     page[1][1] = [b"chunk", b"[]\n5", b"sequence", b"10", b"writer", nonce]
     tree = {"a": [1, 2.5, {"b": (None, "text")}], "c": {"d": b"bytes"}}
@@ -160,6 +161,10 @@ def calls(codec: ModuleType) -> dict[str, Call]:
         "events": Call(codec.frame_events, (encoder, texts, stamp, 0, b"e:1a:", 1 << 16)),
         "events of others": Call(codec.frame_events, (encoder, body, stamp, 0, b"", 1)),
         "events refused": Call(refused(codec.frame_events), (encoder, texts, stamp, 0, plain, 1)),
+        "deltas": Call(codec.frame_deltas, (head, tail, texts, stamp, 0, plain.encode(), b":", b"}\n\n", 1 << 16)),
+        "deltas joined": Call(codec.frame_deltas, (head, tail, texts, stamp, 0, b"", None, b"", 1 << 16, True)),
+        "deltas of others": Call(codec.frame_deltas, (head, tail, body, stamp, 0, b"", None, b"", 1)),
+        "deltas refused": Call(refused(codec.frame_deltas), (head, tail, texts, 2, 0, b"", None, b"", 1)),
         "number": Call(codec.number_chunks, (Numbered, [plain, tree, None], stamp, nonce, stamp)),
         "number refused": Call(refused(codec.number_chunks), (Numbered, [plain, tree], U64_MAX, nonce, stamp)),
         "merge entries": Call(codec.merge_entries, (page, 7)),

@@ -189,6 +189,14 @@ def _body(target: CodecTarget, material: Material) -> Any:
     return b"\n".join(lines)
 
 
+def _line_tail(target: CodecTarget, material: Material) -> Any:
+    """What the lines of some encoder have after their text; rarely any bytes."""
+    twins = target._some("ChunkEncoder", material)
+    if twins is None or material.rarely():
+        return material.pick([b'"', material.blob()])
+    return twins.sides[1].encode_text("", 0)[30:-2]
+
+
 def _exported(target: CodecTarget, material: Material) -> Any:
     """The sums of some rollup, some of them damaged; rarely anything."""
     twins = target._some("Rollup", material)
@@ -203,6 +211,9 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "text": lambda _, material: material.text(),
     "text?": lambda _, material: material.pick([None, material.text()]),
     "bytes": lambda _, material: material.blob(),
+    "bytes?": lambda _, material: material.pick([None, material.blob()]),
+    "line head": lambda _, material: material.pick([b'{"type":"text_delta","delta":"', material.blob()]),
+    "line tail": _line_tail,
     "min_id?": lambda _, material: material.pick([None, material.blob()]),
     "payload": lambda _, material: material.payload(),
     "arguments": lambda _, material: material.arguments(),
@@ -255,6 +266,18 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "join_lines": ("bytes", "number", "number"),
     "decode_texts": ("encoder", "body", "number", "number", "maker"),
     "frame_events": ("encoder", "body", "number", "number", "bytes", "number"),
+    "frame_deltas": (
+        "line head",
+        "line tail",
+        "body",
+        "number",
+        "number",
+        "bytes",
+        "bytes?",
+        "bytes",
+        "number",
+        "flag",
+    ),
     "number_chunks": ("places", "values", "number", "text", "text"),
     "iterate_but_last": ("values",),
     "merge_entries": ("page", "number"),
@@ -267,6 +290,7 @@ STEPS = [name for name in SIGNATURES if name not in OBJECTS] + [
     "BatchBuilder.add_text",
     "decode_texts",
     "frame_events",
+    "frame_deltas",
     "merge_entries",
     "Rollup.add",
     "Rollup.add",

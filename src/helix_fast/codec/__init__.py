@@ -34,6 +34,7 @@ __all__ = [  # noqa: F405
     "check_finite",
     "decode_texts",
     "frame_command",
+    "frame_deltas",
     "frame_events",
     "iterate_but_last",
     "join_lines",

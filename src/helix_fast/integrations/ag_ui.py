@@ -10,6 +10,7 @@ from typing import Any
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
+from helix_fast.streams.lines import LineReader
 from helix_fast.streams.schema import StreamPosition
 
 try:
@@ -121,8 +122,11 @@ class AGUIStreams(Endpoints):
     async def _over(self, run: str, last: int) -> bool:
         """Whether the last event that is stored is the run's end; that of a process that died is not stored."""
         codec = AGUIEvents("", self._error_text)
-        async with self.runs.streams.read(run, from_sequence=max(0, last - 1), on_gap="skip") as reader:
-            codec.chunks(await reader.read_batch())
+        position = StreamPosition("", max(0, last - 1))
+        async with LineReader(self.runs.streams._cursor(run, position, None, "skip", 0)) as reader:
+            lines = await reader.read_batch()
+            if lines is not None:
+                codec.chunks(lines)
         return codec.over
 
     async def _follow(self, run: str, position: StreamPosition) -> Response | None:

@@ -7,26 +7,28 @@ A client checks the order of events: ``RUN_STARTED`` first, a start before each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from helix_fast import codec
 from helix_fast.errors import (
     HelixError,
     InvalidArgumentError,
-    MalformedChunkError,
     ProducerLostError,
     SequenceGapError,
     StoreClosedError,
     StreamResetError,
 )
-from helix_fast.streams.chunks import UnknownChunk
-from helix_fast.streams.schema import StoredChunk, StreamPosition
+from helix_fast.streams.chunks import StreamChunk
+from helix_fast.streams.lines import Lines
+from helix_fast.streams.schema import StreamPosition
 
 from .ag_ui_mapping import AGUIMapping
-from .chats import HEADER, LOST_TEXT, ErrorText
+from .chats import LOST_TEXT, ErrorText
+from .deltas import WRAPPER, Form, frames_of, unwrapped
 from .items import ProducerItems
+from .sse import WRITE_BYTES
 
 VERSION: Final = 1
 """Version of what is stored; the first chunk of a run says which one it has."""
@@ -68,7 +70,7 @@ class AGUIRecorder:
 
     def header(self) -> dict[str, Any]:
         """The protocol, and the version of what is stored."""
-        return {"type": HEADER, "protocol": "ag-ui", "version": VERSION, **self._ids}
+        return {"type": WRAPPER, "protocol": "ag-ui", "version": VERSION, **self._ids}
 
     def items(self, item: Any) -> list[dict[str, Any]]:
         """The events of an item of the producer."""
@@ -99,7 +101,7 @@ class AGUIRecorder:
         if not self._started and kind != "RUN_STARTED":
             events.insert(0, {"type": "RUN_STARTED", **self._ids})
         self._started = True
-        return [{"type": HEADER, "chunk": each} for each in events]
+        return [{"type": WRAPPER, "chunk": each} for each in events]
 
     def end(self, *, stopped: bool, error: BaseException | None) -> list[dict[str, Any]]:
         """What tells the client that it is over, where the producer has not."""
@@ -124,6 +126,7 @@ class AGUIEvents:
 
     cuts: bool = True
     retries: bool = True
+    coalesce: bool = False
     END: Final = (1 << 62, 0)
     """The place after all events."""
 
@@ -140,6 +143,7 @@ class AGUIEvents:
         self._after = after
         self._mapping = mapping
         self.over: bool = False
+        self.form: Form | None = None
 
     @classmethod
     def after(cls, text: str, token: str) -> tuple[int, int] | None:
@@ -161,30 +165,44 @@ class AGUIEvents:
         """How long a client waits before it reconnects."""
         return b"retry: 500\n\n"
 
-    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
+    def chunks(self, stored: Lines) -> list[bytes]:
         """The frames of what is stored."""
+        return frames_of(stored, self)
+
+    def deltas(self, form: Form, lines: Lines) -> tuple[int, int, bytes]:
+        """Frame text as it is stored."""
+        if lines.after < self._after[0]:
+            return lines.after + 1, 0, b""
+        place = str(StreamPosition(lines.epoch, 0, lines.term))[:-1]
+        return codec.frame_deltas(
+            form.line_head, form.line_tail, lines.body, lines.last, lines.after,
+            b"id: %s/%s" % (self._token.encode(), place.encode()), b"\ndata: " + form.head, form.tail + b"\n\n",
+            WRITE_BYTES,
+        )  # fmt: skip
+
+    def other(self, chunk: StreamChunk, sequence: int, lines: Lines) -> bytes:
+        """Frame any chunk."""
+        inner = unwrapped(chunk)
+        if inner is not None:
+            events = [inner] if inner else []
+        else:
+            events = [] if self._mapping is None else self._mapping.map(chunk)
+        place = StreamPosition(lines.epoch, sequence, lines.term)
         found = []
-        for one in stored:
-            chunk = one.chunk
-            if isinstance(chunk, UnknownChunk) and chunk.type == HEADER:
-                inner = chunk.data.get("chunk")
-                events = [inner] if isinstance(inner, dict) else []
-            else:
-                events = [] if self._mapping is None else self._mapping.map(chunk)
-            for number, event in enumerate(events):
-                self.over = self.over or event.get("type") in _TERMINAL
-                if (one.sequence, number) > self._after:
-                    found.append(self._frame(event, f"{one.position}+{number}" if number else str(one.position)))
-        return found
+        for number, event in enumerate(events):
+            self.over = self.over or event.get("type") in _TERMINAL
+            if (sequence, number) > self._after:
+                found.append(self._frame(event, f"{place}+{number}" if number else str(place)))
+        return b"".join(found)
+
+    def text_head(self) -> bytes | None:
+        """What the content of a message has before its text, within a text message."""
+        return None if self._mapping is None else self._mapping.text_head()
 
     def _frame(self, event: dict[str, Any], place: str) -> bytes:
         if not place.isprintable():  # an epoch that another program wrote may break lines
             place = "-:" + place.rpartition(":")[2]
         return b"id: %s/%s\ndata: %s\n\n" % (self._token.encode(), place.encode(), msgspec.json.encode(event))
-
-    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
-        """Nothing: there is no event for it, and what follows may be whole."""
-        return b""
 
     def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> None:
         """A part of a run cannot be sent without its beginning."""

@@ -53,6 +53,13 @@ class AGUIMapping:
             found += self._other(chunk)
         return found
 
+    def text_head(self) -> bytes | None:
+        """What the JSON of the next content has before its text; None outside of a text message."""
+        if self._part != "TEXT_MESSAGE":
+            return None
+        event = {"type": "TEXT_MESSAGE_CONTENT", "messageId": self._message, "delta": ""}
+        return msgspec.json.encode(event)[: -len(b'"}')]
+
     def end(self) -> list[dict[str, Any]]:
         """What closes the run."""
         found: list[dict[str, Any]] = [] if self._begun else [{"type": "RUN_STARTED", **self._ids}]

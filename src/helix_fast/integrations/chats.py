@@ -25,8 +25,8 @@ from helix_fast.errors import (
 )
 from helix_fast.keys import chat_pointer
 from helix_fast.lua import script
+from helix_fast.streams.lines import LineReader
 from helix_fast.streams.manager import RedisStreamManager
-from helix_fast.streams.reader import ResumableReader
 from helix_fast.streams.schema import StreamInfo, StreamPosition
 
 from .production import Production, Recorder, discard
@@ -46,8 +46,6 @@ CLAIM_MS: Final = 30_000
 """How long a chat stays claimed for a run whose process died before the run's stream was made."""
 PENDING: Final = "?"
 """Before the run in a pointer: its stream does not exist yet."""
-HEADER: Final = "ui"
-"""Type of the chunks that are stored: the wrapper of another protocol's chunk, whose types may collide with ours."""
 RUN_HEADER: Final = "x-workflow-run-id"
 """Header of a response: the id of the run that it sends. Its name is that of ``@ai-sdk/workflow``."""
 ERROR_TEXT: Final = "An error occurred."
@@ -322,12 +320,12 @@ async def follow(
 ) -> EventStream | None:
     """The response that sends a stream after a position; None if it does not come to exist within ``wait_ms``."""
 
-    def read(position: StreamPosition) -> ResumableReader:
-        return streams.read(run, from_sequence=position)
+    def read(position: StreamPosition) -> LineReader:
+        return LineReader(streams._cursor(run, position, None, "raise", 0))
 
     first = position or StreamPosition("", 0)
-    reader = await streams.create_resumable_reader(run, from_sequence=first, wait_ms=wait_ms)
-    if reader is None:
+    reader = LineReader(streams._cursor(run, first, None, "raise", wait_ms))
+    if not await reader.open():
         return None
     return EventStream(read, first, codec, heartbeat=heartbeat, headers=headers, reader=reader)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from helix_fast.errors import HelixError, MalformedChunkError, SequenceGapError, StreamResetError
-from helix_fast.streams.lines import LineReader
-from helix_fast.streams.reader import ResumableReader
+from helix_fast.errors import HelixError, SequenceGapError, StreamResetError
+from helix_fast.streams.lines import LineReader, Lines
 from helix_fast.streams.schema import StreamPosition
 
 try:
@@ -31,8 +30,7 @@ HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering"
 WRITE_BYTES: Final = 64 << 10
 SHUTDOWN_POLL: Final = 0.2  # seconds
 RETRY_PAUSE: Final = 0.2  # seconds between two tries to read, where the codec goes on after an outage
-Reader = ResumableReader | LineReader
-Open = Callable[[StreamPosition], Reader]
+Open = Callable[[StreamPosition], LineReader]
 
 
 class EventCodec(Protocol):
@@ -49,11 +47,8 @@ class EventCodec(Protocol):
     def opening(self) -> bytes:
         """What is sent before the first chunk."""
 
-    def chunks(self, stored: Any) -> list[bytes]:
-        """The events of a batch of the reader, each a complete frame."""
-
-    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
-        """The event in the place of a chunk that cannot be read."""
+    def chunks(self, stored: Lines) -> list[bytes]:
+        """The events of a batch of the reader, each part made of complete frames. What is no chunk has no exception."""
 
     def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> bytes | None:
         """The event that says that the stream goes on after ``position``; None: this client cannot go on."""
@@ -78,7 +73,7 @@ class EventStream(Response):
         *,
         heartbeat: float,
         headers: Mapping[str, str] | None = None,
-        reader: Reader | None = None,
+        reader: LineReader | None = None,
     ) -> None:
         self.status_code = 200
         self.background: BackgroundTask | None = None
@@ -104,16 +99,18 @@ class EventStream(Response):
     async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Not every server reports a disconnect by cancelling us or by refusing to send; in a silent
         # stream, none would before the next heartbeat.
-        sending = asyncio.ensure_future(self._send(scope, send))
         gone = asyncio.ensure_future(_disconnected(receive))
+        output = Output(send, self._heartbeat, gone)
+        sending = asyncio.ensure_future(self._send(scope, output))
         with _shutdown() as leaving:
             try:
                 await asyncio.wait((sending, gone, leaving), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 finished = sending.done()
-                for task in (sending, gone):
+                tasks = [sending, gone, *output.stop()]
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(sending, gone, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
         if finished:
             sending.result()
         elif leaving.done():
@@ -123,81 +120,117 @@ class EventStream(Response):
             with contextlib.suppress(OSError, asyncio.TimeoutError):  # a client that reads nothing
                 await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
 
-    async def _send(self, scope: Scope, send: Send) -> None:
+    async def _send(self, scope: Scope, output: Output) -> None:
         with contextlib.suppress(OSError):  # the client has disconnected
-            async with contextlib.aclosing(self._events()) as events:
-                async for part in events:
-                    if part is None:
-                        await cut(scope)
-                        return
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if await self._events(output):
+                await output.write(b"", more=False)
+            else:
+                await cut(scope)
 
-    async def _events(self) -> AsyncGenerator[bytes | None, None]:
-        """What is sent, in few writes; None where the connection is to be broken."""
-        codec = self._codec
-        if opening := codec.opening():
-            yield opening
-        position: StreamPosition | None = self._position
-        while position is not None:
+    async def _events(self, output: Output) -> bool:
+        """Send the events, the last one too; False where the connection is to be broken instead."""
+        codec, position = self._codec, self._position
+        await output.write(codec.opening())
+        while True:
+            event, over = b"", True
             reader, self._reader = self._reader or self._open(position), None
-            position = None
             async with reader:
-                waiting = asyncio.ensure_future(_next_writes(reader, codec))
                 try:
-                    while True:
-                        while not (await asyncio.wait((waiting,), timeout=self._heartbeat))[0]:
-                            yield HEARTBEAT
-                        try:
-                            parts = waiting.result()
-                        except MalformedChunkError as error:
-                            yield codec.malformed(error, reader.position)
-                        except (StreamResetError, SequenceGapError) as error:
-                            position = _behind(error, reader.epoch)
-                            event = codec.moved(error, position)
-                            if event is None:
-                                position, event = None, codec.failed(error)
-                            yield event
-                            break
-                        except HelixError as error:
-                            if not (codec.retries and error.retryable):
-                                yield codec.failed(error) or (None if codec.cuts else b"")
-                                return
-                            position = reader.position
-                            await asyncio.sleep(RETRY_PAUSE)
-                            break
-                        else:
-                            if parts is None:
-                                yield codec.end()
-                                return
-                            for part in parts:
-                                yield part
-                        waiting = asyncio.ensure_future(_next_writes(reader, codec))
-                finally:
-                    waiting.cancel()
-                    await asyncio.gather(waiting, return_exceptions=True)
+                    while (stored := await reader.read_batch()) is not None:
+                        await _pass_on(reader, stored, codec, output)
+                    event = codec.end()
+                except (StreamResetError, SequenceGapError) as error:
+                    position = _behind(error, reader.epoch)
+                    moved = codec.moved(error, position)
+                    event, over = (codec.failed(error), True) if moved is None else (moved, False)
+                except HelixError as error:
+                    over = not (codec.retries and error.retryable)
+                    event = codec.failed(error) if over else b""
+                    if over and not event and codec.cuts:
+                        return False
+                    position = reader.position
+            del reader  # and the error that has ended it, whose traceback holds a page of the log
+            await output.write(event)
+            if over:
+                return True
+            if not event:
+                await asyncio.sleep(RETRY_PAUSE)
 
 
-async def _next_writes(reader: Reader, codec: EventCodec) -> list[bytes] | None:
-    """The events of the chunks that have arrived, in few writes; None at the end of the stream.
+async def _pass_on(reader: LineReader, stored: Lines | None, codec: EventCodec, output: Output) -> None:
+    """Send the events of all chunks that have arrived, in few writes.
 
-    A slow client holds these bytes, a third of what the chunks would take.
+    A slow client holds these bytes, a third of what the chunks would take as objects.
     """
-    stored = await reader.read_batch()
-    if not stored:
-        return None
-    writes: list[bytes] = []
     parts: list[bytes] = []
     size = 0
-    for part in codec.chunks(stored):
-        parts.append(part)
-        size += len(part)
-        if size >= WRITE_BYTES:
-            writes.append(b"".join(parts))
-            parts, size = [], 0
-    if size:
-        writes.append(b"".join(parts))
-    return writes
+    while stored is not None:
+        for part in codec.chunks(stored):
+            parts.append(part)
+            size += len(part)
+            if size >= WRITE_BYTES:
+                await output.write(parts[0] if len(parts) == 1 else b"".join(parts))
+                parts, size = [], 0
+        stored = reader.read_pushed()
+    if parts:
+        await output.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+
+class Output:
+    """What a response sends: its events, and a comment after each silence. One timer serves many events.
+
+    Args:
+        send: of the web server.
+        heartbeat: seconds of silence before a comment.
+        gone: cancelled when a comment cannot be sent: the client has disconnected.
+    """
+
+    def __init__(self, send: Send, heartbeat: float, gone: asyncio.Future[None]) -> None:
+        self._write = send
+        self._heartbeat = heartbeat
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._writing = False
+        self._wrote_at = self._loop.time()
+        self._beating: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(heartbeat, self._tick)
+
+    async def write(self, part: bytes, *, more: bool = True) -> None:
+        """Send bytes, if there are any; waits while the client takes nothing."""
+        if not part and more:
+            return
+        if self._beating is not None:
+            await asyncio.wait((self._beating,))
+        self._writing = True
+        try:
+            await self._write({"type": "http.response.body", "body": part, "more_body": more})
+        finally:
+            self._writing = False
+            self._wrote_at = self._loop.time()
+
+    def _tick(self) -> None:
+        left = self._wrote_at + self._heartbeat - self._loop.time()
+        if self._writing:
+            left = self._heartbeat  # the client takes nothing: a comment would only wait behind the event
+        elif left <= 0.001:
+            left = self._heartbeat
+            if self._beating is None:
+                self._beating = self._loop.create_task(self._beat())
+        self._timer = self._loop.call_later(left, self._tick)
+
+    async def _beat(self) -> None:
+        try:
+            await self._write({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+        except OSError:
+            self._gone.cancel()
+        finally:
+            self._wrote_at = self._loop.time()
+            self._beating = None
+
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Begin no more comments; returns the task that sends one, if there is any."""
+        self._timer.cancel()
+        return [] if self._beating is None else [self._beating]
 
 
 def _behind(error: StreamResetError | SequenceGapError, epoch: str) -> StreamPosition:

@@ -218,10 +218,6 @@ class HelixEvents:
             for part in parts
         ]
 
-    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
-        """MALFORMED."""
-        return _named(MALFORMED, error, position)
-
     def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> bytes:
         """RESET."""
         return _named(RESET, error, position, **({"firstSequence": position.sequence + 1} if position.sequence else {}))

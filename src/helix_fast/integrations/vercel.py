@@ -11,6 +11,7 @@ from typing import Final
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
+from helix_fast.streams.lines import LineReader
 from helix_fast.streams.manager import RedisStreamManager
 
 try:
@@ -162,14 +163,13 @@ class ChatStreams(Endpoints):
     async def _count(self, run: str) -> int:
         """The UI chunks of a run that are stored."""
         codec = VercelEvents(self.sdk_version, self._error_text)
-        reader = await self.runs.streams.create_resumable_reader(run)
-        if reader is None:
-            return 0
-        async with reader:
-            info = await self.runs.streams.get_info(run)
-            last = info.last_sequence if info is not None else 0
-            while reader.position.sequence < last:
-                codec.chunks(await reader.read_batch())
+        info = await self.runs.streams.get_info(run)
+        async with LineReader(self.runs.streams._cursor(run, 0, None, "raise", 0)) as reader:
+            while info is not None and reader.position.sequence < info.last_sequence:
+                lines = await reader.read_batch()
+                if lines is None:
+                    break
+                codec.chunks(lines)
         return codec.count
 
     async def _follow(self, run: str, codec: VercelEvents, headers: dict[str, str] | None = None) -> Response | None:

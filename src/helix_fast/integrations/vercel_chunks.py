@@ -7,25 +7,27 @@ its start, so that a replay begins with the first chunk; a ``start`` has the sam
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from helix_fast import codec
 from helix_fast.errors import (
     HelixError,
     InvalidArgumentError,
-    MalformedChunkError,
     ProducerLostError,
     SequenceGapError,
     StoreClosedError,
     StreamResetError,
 )
-from helix_fast.streams.chunks import UnknownChunk
-from helix_fast.streams.schema import StoredChunk, StreamPosition
+from helix_fast.streams.chunks import StreamChunk
+from helix_fast.streams.lines import Lines
+from helix_fast.streams.schema import StreamPosition
 
-from .chats import HEADER, LOST_TEXT, ErrorText
+from .chats import LOST_TEXT, ErrorText
+from .deltas import WRAPPER, Form, frames_of, unwrapped
 from .items import ProducerItems
+from .sse import WRITE_BYTES
 from .vercel_mapping import VercelMapping
 
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -46,7 +48,6 @@ _V7: Final = _V6 | {"reset-step", "custom", "reasoning-file", "steering-message"
 TYPES: Final = {5: _V5, 6: _V6, 7: _V7}
 _REASONS: Final = frozenset({"stop", "length", "content-filter", "tool-calls", "error", "other"})
 REASONS: Final = {5: _REASONS | {"unknown"}, 6: _REASONS, 7: _REASONS | {"interrupted"}}
-_DELTAS: Final = {"text-delta": ("id", "delta"), "reasoning-delta": ("id", "delta")}
 
 
 class UIRecorder:
@@ -63,11 +64,11 @@ class UIRecorder:
 
     def header(self) -> dict[str, Any]:
         """The protocol, and the versions of what is stored and of the SDK that it was written for."""
-        return {"type": HEADER, "protocol": "vercel", "version": MAPPING, "sdkVersion": self._version}
+        return {"type": WRAPPER, "protocol": "vercel", "version": MAPPING, "sdkVersion": self._version}
 
     def items(self, item: Any) -> list[dict[str, Any]]:
         """The chunks of an item of the producer."""
-        return [{"type": HEADER, "chunk": chunk} for raw in self._items.read(item) for chunk in self._complete(raw)]
+        return [{"type": WRAPPER, "chunk": chunk} for raw in self._items.read(item) for chunk in self._complete(raw)]
 
     def _complete(self, raw: dict[str, Any]) -> list[dict[str, Any]]:
         kind, chunk = raw["type"], raw
@@ -99,7 +100,7 @@ class UIRecorder:
         elif stopped:
             chunks, reason = [{"type": "abort"}], "interrupted"
         finish = {"type": "finish"} if self._version == 5 else {"type": "finish", "finishReason": reason}
-        return [{"type": HEADER, "chunk": each} for chunk in (*chunks, finish) for each in self._complete(chunk)]
+        return [{"type": WRAPPER, "chunk": each} for chunk in (*chunks, finish) for each in self._complete(chunk)]
 
 
 class VercelEvents:
@@ -110,8 +111,7 @@ class VercelEvents:
         error_text: what the page is told of an error.
         skip: UI chunks that the client has.
         mapping: makes UI chunks of ours, for the runs of an executor.
-        coalesce: consecutive deltas of a part that have arrived together become one. A client that counts chunks must
-            get each of them.
+        coalesce: deltas of a part that are read together become one. A client that counts chunks must get each of them.
 
     Attributes:
         count: UI chunks so far, the skipped ones among them.
@@ -132,28 +132,45 @@ class VercelEvents:
         self._version = sdk_version
         self._error_text = error_text
         self._skip = skip
-        self._coalesce = coalesce
+        self.coalesce: bool = coalesce
         self._mapping = mapping
         self.count: int = 0
+        self.form: Form | None = None
         self._failed = self._over = False
 
     def opening(self) -> bytes:
         """Nothing."""
         return b""
 
-    def chunks(self, stored: Sequence[StoredChunk]) -> list[bytes]:
+    def chunks(self, stored: Lines) -> list[bytes]:
         """The frames of what is stored."""
+        return frames_of(stored, self)
+
+    def deltas(self, form: Form, lines: Lines) -> tuple[int, int, bytes]:
+        """Frame text as it is stored."""
+        if self.count < self._skip:
+            return lines.after + 1, 0, b""
+        first, count, frames = codec.frame_deltas(
+            form.line_head, form.line_tail, lines.body, lines.last, lines.after,
+            b"data: " + form.head, None, form.tail + b"\n\n", WRITE_BYTES, self.coalesce,
+        )  # fmt: skip
+        self.count += count
+        return first, count, frames
+
+    def other(self, chunk: StreamChunk, sequence: int, lines: Lines) -> bytes:
+        """Frame any chunk."""
+        inner = unwrapped(chunk)
         found: list[dict[str, Any]] = []
-        for one in stored:
-            chunk = one.chunk
-            if isinstance(chunk, UnknownChunk) and chunk.type == HEADER:
-                inner = chunk.data.get("chunk")
-                if isinstance(inner, dict):
-                    self._add(found, inner)
-            elif self._mapping is not None:
-                for mapped in self._mapping.map(chunk):
-                    self._add(found, mapped)
-        return [b"data: %s\n\n" % msgspec.json.encode(chunk) for chunk in found]
+        if inner:
+            self._add(found, inner)
+        elif inner is None and self._mapping is not None:
+            for mapped in self._mapping.map(chunk):
+                self._add(found, mapped)
+        return b"".join(b"data: %s\n\n" % msgspec.json.encode(each) for each in found)
+
+    def text_head(self) -> bytes | None:
+        """What a text delta has before its text, within a part of text."""
+        return None if self._mapping is None else self._mapping.text_head()
 
     def _add(self, found: list[dict[str, Any]], chunk: dict[str, Any]) -> None:
         kind = chunk.get("type")
@@ -164,16 +181,7 @@ class VercelEvents:
         self.count += 1
         if self.count <= self._skip:
             return
-        if self._coalesce and found and kind in _DELTAS and len(chunk) == 3:
-            last = found[-1]
-            if last.get("type") == kind and last.get("id") == chunk.get("id") and len(last) == 3:
-                last["delta"] += chunk["delta"]
-                return
         found.append(chunk)
-
-    def malformed(self, error: MalformedChunkError, position: StreamPosition) -> bytes:
-        """Nothing: there is no event for it, and what follows may be whole."""
-        return b""
 
     def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> None:
         """A part of an answer cannot be sent without its beginning."""

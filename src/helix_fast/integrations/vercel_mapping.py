@@ -51,6 +51,12 @@ class VercelMapping:
             found.append(self._other(chunk))
         return found
 
+    def text_head(self) -> bytes | None:
+        """What the JSON of the next text delta has before its text; None outside of a part of text."""
+        if self._part != "text":
+            return None
+        return msgspec.json.encode({"type": "text-delta", "id": str(self._parts), "delta": ""})[: -len(b'"}')]
+
     def end(self) -> list[dict[str, Any]]:
         """What closes the message, before ``finish``."""
         found = self._begin()

@@ -43,6 +43,7 @@ class LineReader:
         self._cursor = cursor
         self._after = cursor.last
         self._term = ""
+        self._page: Any = None
         cursor.decoder = cursor.pushes.decoder = cast("Any", _Undecoded())
 
     @property
@@ -55,6 +56,17 @@ class LineReader:
         """The position after the last chunk handed out."""
         return StreamPosition(self._cursor.epoch, self._after, self._term)
 
+    async def open(self) -> bool:
+        """Read the first page, to be handed out; False if there is no such stream.
+
+        Raises:
+            As ``RedisStreamManager.create_resumable_reader``.
+        """
+        page = await self._cursor.open()
+        if page is not None and page[1]:
+            self._page = page
+        return page is not None
+
     async def read_batch(self) -> Lines | None:
         """The chunks that have arrived, at least one: waits for the first. None when the stream has ended.
 
@@ -62,15 +74,24 @@ class LineReader:
             As ``ResumableReader.read_batch``, but for chunks that are malformed.
         """
         cursor, pushes = self._cursor, self._cursor.pushes
+        if self._page is not None:
+            read, self._page = self._page, None
+            return self._lines(read)
         cursor.check_loop()
         if pushes.idle():
             await cursor.wait_for_push()
-        read: Any = pushes.next_pushed() or await cursor.next()
-        if read is None:
-            return None
+        read = pushes.next_pushed() or await cursor.next()
+        return None if read is None else self._lines(read)
+
+    def read_pushed(self) -> Lines | None:
+        """The chunks that were pushed meanwhile, an entry at a time; None if there are none, or the log comes first."""
+        read: Any = self._cursor.pushes.next_pushed()
+        return None if read is None else self._lines(read)
+
+    def _lines(self, read: Any) -> Lines:
         body, last, after = read[1]
-        self._after, self._term = last, cursor.term
-        return Lines(body, last, after, cursor.epoch, self._term)
+        self._after, self._term = last, self._cursor.term
+        return Lines(body, last, after, self._cursor.epoch, self._term)
 
     async def close(self) -> None:
         """Stop reading and unsubscribe. Safe to call twice."""

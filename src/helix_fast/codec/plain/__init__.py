@@ -8,7 +8,7 @@ Its files have the stems of `compiled/`. Without a counterpart here: `escape` (t
 from .append import MAX_BATCH_BYTES, Batch, FastAppend, Outbox, Write
 from .decode import decode_texts, iterate_but_last, merge_entries, number_chunks
 from .encode import BatchBuilder, ChunkEncoder
-from .events import frame_events
+from .events import frame_deltas, frame_events
 from .finite import check_finite
 from .frame import AppendFramer, frame_command, parse_push
 from .lines import join_lines, split_lines
@@ -36,6 +36,7 @@ __all__ = [
     "check_finite",
     "decode_texts",
     "frame_command",
+    "frame_deltas",
     "frame_events",
     "iterate_but_last",
     "join_lines",
