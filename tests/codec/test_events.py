@@ -101,3 +101,72 @@ def answer(twin, *arguments):
 def test_twins_frame_or_refuse_alike(body, last, after, prefix, limit) -> None:
     one, other = (answer(twin, body, last, after, prefix, limit) for twin in TWINS)
     assert one == other
+
+
+HEAD = b'{"type":"text_delta","delta":"'
+
+
+def stored_text(codec, encoder, text) -> bytes:
+    """A text as the encoder writes it, without its quotes."""
+    line = encoder.encode_text(text, 7)
+    return line[len(HEAD) : -len(encoder.encode_text("", 7)) + len(HEAD)]
+
+
+@on_each_twin
+@given(
+    deltas=st.lists(texts | others, max_size=20),
+    after=st.integers(0, 80),
+    join=st.booleans(),
+    limit=st.integers(0, 400),
+)
+def test_leading_texts_are_put_between_other_bytes_as_they_are_written(codec, deltas, after, join, limit) -> None:
+    encoder = codec.ChunkEncoder("agent", "type")
+    tail = encoder.encode_text("", 7)[len(HEAD) : -2]
+    lines = [one if isinstance(one, bytes) else encoder.encode_text(one, 7) for one in deltas]
+    last = 50 + len(lines)
+    begin = max(50, min(after, last))
+    first, count, frames = codec.frame_deltas(HEAD, tail, b"\n".join(lines), last, after, b"<", b":", b">", limit, join)
+    expected, number = b"", 0
+    for sequence, delta in enumerate(deltas[begin - 50 :], begin + 1):
+        text = b"" if isinstance(delta, bytes) else stored_text(codec, encoder, delta)
+        if not text or b"\\u00" in text:
+            break
+        expected += b"" if join and expected else b"<%d:" % sequence
+        expected += text if join else text + b">"
+        number += 1
+        if len(expected) >= limit:
+            break
+    assert (first, count, frames) == (begin + 1, number, expected + b">" if join and expected else expected)
+
+
+@on_each_twin
+@pytest.mark.parametrize(
+    "line", [b'{"t":"a\\/b"}', b'{"t":""}', b'{"t":"\xff"}', b'{"t":"a"} ', b'{"t":"a",}', b'{"u":"a"}', b'{"t":"a']
+)
+def test_text_that_would_be_written_in_another_way_is_left_to_the_caller(codec, line) -> None:
+    body = b'{"t":"a"}\n' + line + b'\n{"t":"b"}'
+    assert codec.frame_deltas(b'{"t":"', b'"', body, 3, 0, b"<", None, b">", LIMIT) == (1, 1, b"<a>")
+    assert codec.frame_deltas(b'{"t":"', b'"', body, 3, 1, b"<", None, b">", LIMIT) == (2, 0, b"")
+    assert codec.frame_deltas(b'{"t":"', b'"', body, 3, 2, b"<", None, b">", LIMIT) == (3, 1, b"<b>")
+
+
+def deltas_answer(twin, *arguments):
+    try:
+        return twin.frame_deltas(*arguments)
+    except Exception as error:
+        return type(error)
+
+
+@compared
+@given(
+    heads=st.tuples(st.binary(max_size=4) | st.just(b'{"t":"'), st.sampled_from([b'"', b'","n":', b"", b"\n", ":"])),
+    body=st.binary(max_size=30) | st.text('{"t":a,n7}\\\n', max_size=60).map(str.encode),
+    last=numbers,
+    after=numbers,
+    around=st.tuples(st.binary(max_size=3), st.none() | st.binary(max_size=3) | st.just("x"), st.binary(max_size=3)),
+    limit=numbers,
+    join=st.booleans(),
+)
+def test_twins_frame_or_refuse_texts_alike(heads, body, last, after, around, limit, join) -> None:
+    one, other = (deltas_answer(twin, *heads, body, last, after, *around, limit, join) for twin in TWINS)
+    assert one == other

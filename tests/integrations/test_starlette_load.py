@@ -14,8 +14,16 @@ from typing import Any
 
 import pytest
 
-from helix_fast import Helix, connect
-from helix_fast.integrations.sse import WRITE_BYTES
+from helix_fast import Helix, codec, connect
+from helix_fast.integrations.ag_ui_events import AGUIEvents
+from helix_fast.integrations.ag_ui_mapping import AGUIMapping
+from helix_fast.integrations.chats import follow, plain_text
+from helix_fast.integrations.sse import WRITE_BYTES, EventCodec, EventStream
+from helix_fast.integrations.starlette import HelixEvents
+from helix_fast.integrations.vercel_chunks import VercelEvents
+from helix_fast.integrations.vercel_mapping import VercelMapping
+from helix_fast.streams.lines import LineReader
+from helix_fast.streams.schema import StreamPosition
 from helix_fast.testing.waiting import until
 from tests.support.sse import RETRY, SECONDS, Connection, reading, write
 
@@ -126,3 +134,55 @@ async def test_uvicorn_does_not_wait_for_clients_that_listen(helix: Helix, serve
         writer.close()
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("protocol", ["helix", "vercel", "ag-ui"])
+async def test_entry_is_framed_once_for_all_clients_of_its_stream(
+    helix: Helix, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients, chunks = 20, 30
+    framed: list[bytes] = []
+    name = "frame_events" if protocol == "helix" else "frame_deltas"
+    frame = getattr(codec, name)
+    monkeypatch.setattr(codec, name, lambda *arguments: framed.append(b"") or frame(*arguments))
+
+    async def make() -> EventStream:
+        if protocol == "helix":
+            return EventStream(read, StreamPosition("", 0), HelixEvents(), heartbeat=60)
+        if protocol == "vercel":
+            events: EventCodec = VercelEvents(7, plain_text, mapping=VercelMapping(7, "m"))
+        else:
+            events = AGUIEvents("0" * 16, plain_text, mapping=AGUIMapping("t", "r"))
+        response = await follow(helix.streams, "s", events, heartbeat=60)
+        assert response is not None
+        return response
+
+    def read(position: StreamPosition) -> LineReader:
+        return LineReader(helix.streams._cursor("s", position, None, "raise", 0))
+
+    async with await helix.streams.create_writer("s", "agent") as writer:
+        await writer.write({"type": "text_delta", "delta": "0", "agentId": "agent", "timestamp": 1})
+        responses = [Received(await make()) for _ in range(clients)]
+        await until(lambda: all('"delta":"0"' in one.text for one in responses))
+        framed.clear()
+        for number in range(1, chunks + 1):
+            writer.send_text(f"{number};")
+            await until(lambda number=number: all(f'"{number};"' in one.text for one in responses))
+        assert len(framed) <= 2 * chunks, "not once for each client"
+    await helix.streams.end_stream("s")
+    await asyncio.wait_for(asyncio.gather(*(one.task for one in responses)), SECONDS)
+    assert len({one.text for one in responses}) == 1
+
+
+class Received:
+    """A response, sent to nobody: its text."""
+
+    def __init__(self, response: EventStream) -> None:
+        self.text = ""
+        self.task = asyncio.ensure_future(response({"type": "http", "method": "GET"}, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def _send(self, message: Any) -> None:
+        self.text += message.get("body", b"").decode()

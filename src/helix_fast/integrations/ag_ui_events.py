@@ -26,7 +26,7 @@ from helix_fast.streams.schema import StreamPosition
 
 from .ag_ui_mapping import AGUIMapping
 from .chats import LOST_TEXT, ErrorText
-from .deltas import WRAPPER, Form, frames_of, unwrapped
+from .deltas import WRAPPER, Form, frames_of, last_framed, unwrapped
 from .items import ProducerItems
 from .sse import WRITE_BYTES
 
@@ -173,12 +173,13 @@ class AGUIEvents:
         """Frame text as it is stored."""
         if lines.after < self._after[0]:
             return lines.after + 1, 0, b""
-        place = str(StreamPosition(lines.epoch, 0, lines.term))[:-1]
-        return codec.frame_deltas(
+        place = _place(lines, 0)[:-1]
+        key = (
             form.line_head, form.line_tail, lines.body, lines.last, lines.after,
             b"id: %s/%s" % (self._token.encode(), place.encode()), b"\ndata: " + form.head, form.tail + b"\n\n",
             WRITE_BYTES,
         )  # fmt: skip
+        return last_framed.of(lines.body, key, codec.frame_deltas)
 
     def other(self, chunk: StreamChunk, sequence: int, lines: Lines) -> bytes:
         """Frame any chunk."""
@@ -187,12 +188,12 @@ class AGUIEvents:
             events = [inner] if inner else []
         else:
             events = [] if self._mapping is None else self._mapping.map(chunk)
-        place = StreamPosition(lines.epoch, sequence, lines.term)
+        place = _place(lines, sequence)
         found = []
         for number, event in enumerate(events):
             self.over = self.over or event.get("type") in _TERMINAL
             if (sequence, number) > self._after:
-                found.append(self._frame(event, f"{place}+{number}" if number else str(place)))
+                found.append(self._frame(event, f"{place}+{number}" if number else place))
         return b"".join(found)
 
     def text_head(self) -> bytes | None:
@@ -200,8 +201,6 @@ class AGUIEvents:
         return None if self._mapping is None else self._mapping.text_head()
 
     def _frame(self, event: dict[str, Any], place: str) -> bytes:
-        if not place.isprintable():  # an epoch that another program wrote may break lines
-            place = "-:" + place.rpartition(":")[2]
         return b"id: %s/%s\ndata: %s\n\n" % (self._token.encode(), place.encode(), msgspec.json.encode(event))
 
     def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> None:
@@ -227,3 +226,9 @@ class AGUIEvents:
 
     def _error(self, message: str) -> bytes:
         return self._frame({"type": "RUN_ERROR", "message": message}, "end")
+
+
+def _place(lines: Lines, sequence: int) -> str:
+    """The position of a chunk, as a client sends it back."""
+    place = str(StreamPosition(lines.epoch, sequence, lines.term))
+    return place if place.isprintable() else f"-:{sequence}"  # an epoch that another program wrote may break lines

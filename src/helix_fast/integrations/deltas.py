@@ -6,7 +6,8 @@ protocol alike: what stands before and after it is learned from one line, and th
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -17,8 +18,33 @@ from helix_fast.streams.lines import Lines
 
 WRAPPER: Final = "ui"
 """Type of the chunks that are stored: the wrapper of another protocol's chunk, whose types may collide with ours."""
+T = TypeVar("T")
 _TEXT_HEAD: Final = b'{"type":"text_delta","delta":"'
 _WRAPPER_HEAD: Final = b'{"type":"%s","chunk":' % WRAPPER.encode()
+
+
+class LastFramed:
+    """What was made of the entry that came last. All clients of a stream get the same entry in turn: one frames it.
+
+    Its one slot is replaced as a whole, so threads may share it.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, tuple[Any, ...], Any] = (b"", (), None)
+
+    def of(self, body: bytes, key: tuple[Any, ...], make: Callable[..., T]) -> T:
+        """What ``make(*key)`` returns for this very ``body``: made now, or for the client before."""
+        last, known, framed = self._last
+        if last is body and known == key:
+            return cast("T", framed)
+        made = make(*key)
+        self._last = (body, key, made)
+        return made
+
+
+last_framed: Final = LastFramed()
 
 
 class Form(NamedTuple):

@@ -35,6 +35,7 @@ try:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from .deltas import last_framed
     from .run_routes import AgentFor, AGUISpeaker, Authorize, HelixSpeaker, RunRoutes, Speaker, VercelSpeaker
     from .sse import WRITE_BYTES, EventStream
 except ImportError as _missing:
@@ -198,25 +199,8 @@ class HelixEvents:
 
     def chunks(self, stored: Lines) -> list[bytes]:
         """The events of chunks. Text is passed on as it is stored; other chunks are looked at."""
-        body, last, after, epoch, term = stored
-        if self._encoder is None:
-            self._encoder = text_encoder(body.partition(b"\n")[0])
-        parts: list[bytes | int]
-        if self._encoder is not None:
-            prefix = (f"{epoch}:{term}:" if term else f"{epoch}:") if _is_word(epoch) else ""
-            first, parts = codec.frame_events(self._encoder, body, last, after, prefix.encode(), WRITE_BYTES)
-            if all(type(part) is bytes for part in parts):
-                return cast("list[bytes]", parts)
-            if all(type(part) is int for part in parts):
-                self._encoder = None  # none of it is that agent's
-            lines = codec.split_lines(body, last, after)[1]
-        else:
-            first, lines = codec.split_lines(body, last, after)
-            parts = list(range(first, first + len(lines)))
-        return [
-            _event(lines[part - first], StreamPosition(epoch, part, term)) if isinstance(part, int) else part
-            for part in parts
-        ]
+        parts, self._encoder = last_framed.of(stored.body, (stored, self._encoder), _frames)
+        return parts
 
     def moved(self, error: StreamResetError | SequenceGapError, position: StreamPosition) -> bytes:
         """RESET."""
@@ -236,6 +220,30 @@ class HelixEvents:
 def _is_word(epoch: str) -> bool:
     """Whether a client may be sent this epoch: a stream of plain XADD has none, and a foreign one may break lines."""
     return bool(epoch) and epoch.isprintable()
+
+
+def _frames(stored: Lines, encoder: codec.ChunkEncoder | None) -> tuple[list[bytes], codec.ChunkEncoder | None]:
+    """The events of a batch, and the encoder of the text that probably follows."""
+    body, last, after, epoch, term = stored
+    if encoder is None:
+        encoder = text_encoder(body.partition(b"\n")[0])
+    parts: list[bytes | int]
+    if encoder is not None:
+        prefix = (f"{epoch}:{term}:" if term else f"{epoch}:") if _is_word(epoch) else ""
+        first, parts = codec.frame_events(encoder, body, last, after, prefix.encode(), WRITE_BYTES)
+        texts = sum(type(part) is bytes for part in parts)
+        if texts == len(parts):
+            return cast("list[bytes]", parts), encoder
+        if not texts:
+            encoder = None  # none of it is that agent's
+        lines = codec.split_lines(body, last, after)[1]
+    else:
+        first, lines = codec.split_lines(body, last, after)
+        parts = list(range(first, first + len(lines)))
+    return [
+        _event(lines[part - first], StreamPosition(epoch, part, term)) if isinstance(part, int) else part
+        for part in parts
+    ], encoder
 
 
 def _identity(position: StreamPosition) -> bytes:

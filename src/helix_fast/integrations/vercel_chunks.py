@@ -25,7 +25,7 @@ from helix_fast.streams.lines import Lines
 from helix_fast.streams.schema import StreamPosition
 
 from .chats import LOST_TEXT, ErrorText
-from .deltas import WRAPPER, Form, frames_of, unwrapped
+from .deltas import WRAPPER, Form, frames_of, last_framed, unwrapped
 from .items import ProducerItems
 from .sse import WRITE_BYTES
 from .vercel_mapping import VercelMapping
@@ -150,10 +150,11 @@ class VercelEvents:
         """Frame text as it is stored."""
         if self.count < self._skip:
             return lines.after + 1, 0, b""
-        first, count, frames = codec.frame_deltas(
+        key = (
             form.line_head, form.line_tail, lines.body, lines.last, lines.after,
             b"data: " + form.head, None, form.tail + b"\n\n", WRITE_BYTES, self.coalesce,
         )  # fmt: skip
+        first, count, frames = last_framed.of(lines.body, key, codec.frame_deltas)
         self.count += count
         return first, count, frames
 
