@@ -11,6 +11,7 @@
 #                CHAOS_ARGS="--seconds 300 --only sentinel --seed 7"
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
+#   make bench-web   the same for web servers (P13, P14), added to the results of make bench; <10 min
 #   make growth  how cost grows with streams, entries and messages, <15 min; with BENCH_ARGS=--docs into docs/ too
 #   make docs    the documentation into site/, strictly: a broken link or a name that is not there fails
 #   make wheel   sdist and wheel into dist/, tried in an empty venv outside the checkout
@@ -42,7 +43,7 @@ CODE_DIRS := src tests $(wildcard benchmarks examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz chaos lint bench bench-quick growth docs
+.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz chaos lint bench bench-quick bench-web growth docs
 .PHONY: wheel build clean
 
 build: $(COMPILED)
@@ -142,6 +143,9 @@ bench: build $(BENCHED)
 
 bench-quick: build $(BENCHED)
 	$(PY) -m benchmarks --quick $(BENCH_ARGS)
+
+bench-web: build $(BENCHED)
+	$(PY) -m benchmarks --web $(BENCH_ARGS)
 
 growth: build $(BENCHED)
 	$(PY) -m benchmarks.growth $(BENCH_ARGS)

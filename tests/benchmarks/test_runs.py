@@ -133,7 +133,7 @@ def test_file_has_the_measures_at_its_top_beside_machine_and_versions(tmp_path: 
 
 def test_every_target_of_the_table_has_a_measure() -> None:
     keys = [measure.key for measure in all_measures()]
-    assert [key for key in keys if "-" not in key] == [f"P{number}" for number in (*range(1, 13), 18, 19)]
+    assert [key for key in keys if "-" not in key] == [f"P{number}" for number in (*range(1, 15), 18, 19)]
     assert len(set(keys)) == len(keys)
     assert keys == list(TARGETS)
 
@@ -147,6 +147,29 @@ def test_measure_is_held_to_its_line_of_the_table_and_the_gate_knows_its_directi
     better, worse = (target * 1.2, target * 0.8) if reach == "at least" else (target * 0.8, target * 1.2)
     assert compare.gain_of(result(target, reach), result(better, reach)) > 1.15
     assert compare.gain_of(result(target, reach), result(worse, reach)) < 0.85
+
+
+def test_web_servers_are_measured_apart_and_added_to_the_file(tmp_path: Path) -> None:
+    apart = {"P13", "P14"}
+    assert {measure.key for measure in chosen(None, web=True)} == apart
+    assert not apart & {measure.key for measure in chosen(None)}
+    path = tmp_path / "results.json"
+    assert results.added(run_of(P13=result(9.0)), path) == run_of(P13=result(9.0)), "there is no file"
+    before = run_of(P1=result(2.0), P13=result(1.0))
+    before.failed["P14"] = "WrongRunError"
+    results.save(before, path)
+    both = results.added(run_of(P13=result(9.0), P14=result(0.2)), path)
+    assert {key: found.ratio for key, found in both.measures.items()} == {"P1": 2.0, "P13": 9.0, "P14": 0.2}
+    assert both.failed == {}
+    other = run_of("quick", P13=result(9.0))
+    assert results.added(other, path) == other, "of another size"
+
+
+@pytest.mark.thorough
+def test_web_servers_are_measured(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    assert main(["--tiny", "--web", "--output", str(path)]) == 0
+    assert sorted(results.load(path).measures) == ["P13", "P14"]
 
 
 def test_unknown_measure_is_refused() -> None:
