@@ -11,12 +11,14 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from helix_fast import Helix, InvalidIdError, StoredChunk, TextDeltaChunk, connect
+from helix_fast import Helix, InvalidIdError, connect
 from helix_fast.agents import AgentExecutor, FunctionAdapter
+from helix_fast.codec import ChunkEncoder
 from helix_fast.integrations.ag_ui_events import AGUIEvents
 from helix_fast.integrations.ag_ui_mapping import AGUIMapping
 from helix_fast.integrations.starlette import allow_all, routes
 from helix_fast.keys import MAX_ID_BYTES
+from helix_fast.streams.lines import Lines
 from tests.support.sse import Connection, write
 
 LIMIT = 10_000
@@ -130,12 +132,14 @@ async def test_ids_have_a_limit_everywhere(helix: Helix) -> None:
 
 def test_an_epoch_in_the_server_does_not_become_an_event_of_ag_ui() -> None:
     events = AGUIEvents("token", lambda _error: "", after=(0, 0), mapping=AGUIMapping("c", "r"))
-    frames = events.chunks([StoredChunk(TextDeltaChunk("a"), 1, "e\r\ndata: owned\n\n")])
-    assert frames
+    body = b"\n".join(ChunkEncoder("a").encode_text("a", 7) for _ in range(2))
+    text = b"".join(events.chunks(Lines(body, 2, 0, "e\r\ndata: owned\n\n", ""))).decode()
+    assert "\r" not in text
+    *frames, last = text.removesuffix("\n\n").split("\n\n")
+    assert last.startswith("id: token/-:2\n")
     for frame in frames:
-        first, second = frame.decode().removesuffix("\n\n").split("\n")
+        first, second = frame.split("\n")
         assert (first.partition("+")[0], second[:7]) == ("id: token/-:1", "data: {")
-        assert "\r" not in frame.decode()
         assert AGUIEvents.after(first.removeprefix("id: "), "token") is not None
 
 
