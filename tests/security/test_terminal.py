@@ -39,30 +39,29 @@ async def leave_evil_data(url: str) -> None:
             await helix.usage.record_entry({"sessionId": "s", **entry})
         raw = helix.state._requests.command
         key = b"helix:session:{s}"
-        stored = await raw("s", b"HGET", key + b":checkpoint-data", point.id.encode())
-        if stored is not None:
-            await raw("s", b"HSET", key + b":checkpoint-data", EVIL.encode(), stored)
-            await raw("s", b"ZADD", key + b":checkpoints", 99, EVIL.encode())
+        header = await raw("s", b"HGET", key + b":checkpoint-data", point.id.encode())
+        evil = header.replace(json.dumps(point.id).encode(), json.dumps(EVIL).encode())
+        assert evil != header
+        await raw("s", b"HSET", key + b":checkpoint-data", point.id.encode(), evil)
 
 
 async def test_no_command_passes_a_control_character_on(server_url: str) -> None:
     await leave_evil_data(server_url)
     for words in (
         ("tail", "s"),
-        ("tail", "s", "--no-follow"),
+        ("tail", "s", "--json"),
         ("tail", "s", "--from", "99"),
         ("tail", EVIL),
-        ("tail", "s", "--from", EVIL),
         ("inspect", "s"),
-        ("inspect", EVIL),
+        ("inspect", "s", "--json"),
         ("usage", "s", "--include-sub-agents"),
+        ("usage", "s", "--json"),
         ("top", "--once"),
-        ("top", "--once", "--status", EVIL),
+        ("top", "--once", "--json", "--status", EVIL),
     ):
-        for form in ((), ("--json",)):
-            done = await asyncio.to_thread(command, *words, *form, "--url", server_url)
-            for text in (done.stdout, done.stderr):
-                assert text.replace("\n", "").isprintable(), (words, form, text)
+        done = await asyncio.to_thread(command, *words, "--url", server_url)
+        for text in (done.stdout, done.stderr):
+            assert text.replace("\n", "").isprintable(), (words, text)
 
 
 async def test_an_error_of_the_server_reaches_the_terminal_as_text(server_url: str) -> None:
@@ -78,8 +77,3 @@ async def test_an_error_of_the_server_reaches_the_terminal_as_text(server_url: s
 def test_findings_are_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     show([Finding(EVIL, "error", EVIL, EVIL, EVIL)])
     assert capsys.readouterr().out.replace("\n", "").isprintable()
-
-
-def test_json_of_a_command_is_whole(server_url: str) -> None:
-    done = command("top", "--once", "--json", "--url", server_url)
-    assert isinstance(json.loads(done.stdout), dict)
