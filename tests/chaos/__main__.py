@@ -9,10 +9,11 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
-from .arena import ARENAS
+from .arenas import ARENAS
 from .conductor import one_run
 from .findings import Findings
 
@@ -27,22 +28,55 @@ COLUMNS = {
     "two contents": "2 contents",
     "read": "read",
     "gaps": "gaps",
+    "messages": "messages",
+    "messages lost": "lost",
+    "entries": "entries",
+    "entries lost": "lost",
+    "grants": "locks",
+    "locked twice": "twice",
     "hung": "hung",
 }
 
 
-def table(rows: dict[str, tuple[float, Counter[str], Findings]]) -> str:
-    """A line for each topology."""
+class Row:
+    """What became of all runs of a topology."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.done: Counter[str] = Counter()
+        self.found = Findings()
+
+    def add(self, seconds: float, done: Counter[str], found: Findings) -> None:
+        self.seconds += seconds
+        self.done.update(done)
+        self.found.add(found)
+
+
+def summary(found: Findings, done: Counter[str], took: float) -> str:
+    """A run in a line."""
+    counts = found.counts
+    return (
+        f"{counts['acknowledged']} chunks, {counts['messages']} messages, {counts['entries']} entries acknowledged, "
+        f"{counts['lost']}, {counts['messages lost']}, {counts['entries lost']} lost; "
+        f"{done.total()} faults; {took:.0f} s"
+    )
+
+
+def table(rows: dict[str, Row]) -> str:
+    """A line for each topology, and one for the faults that were done to it."""
     lines = [["topology", "seconds", "faults", *COLUMNS.values(), "longest call", "broken"]]
-    for name, (seconds, done, found) in rows.items():
-        broken = sum(len(examples) for examples in found.violations(ARENAS[name].allowed).values())
-        counts = [f"{found.counts[what]:,}" for what in COLUMNS]
-        lines.append([name, f"{seconds:.0f}", str(done.total()), *counts, f"{found.longest:.1f} s", str(broken)])
+    for name, row in rows.items():
+        broken = sum(row.found.counts[what] for what in row.found.violations(ARENAS[name].allowed))
+        counts = [f"{row.found.counts[what]:,}" for what in COLUMNS]
+        longest = f"{row.found.longest:.1f} s"
+        lines.append([name, f"{row.seconds:.0f}", str(row.done.total()), *counts, longest, f"{broken:,}"])
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join(
+    told = [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])  # the numbers to the right
         for line in lines
-    )
+    ]
+    told += [f"{name}: " + ", ".join(f"{what} {n}" for what, n in row.done.most_common()) for name, row in rows.items()]
+    return "\n".join(told)
 
 
 def _keep(directory: Path, where: Path) -> None:
@@ -63,34 +97,31 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1 << 30) if options.seed is None else options.seed
     rounds = max(1, round(options.seconds / options.round / len(names)))
     length = min(options.round, options.seconds / len(names))
-    rows: dict[str, tuple[float, Counter[str], Findings]] = {name: (0.0, Counter[str](), Findings()) for name in names}
-    failed: list[str] = []
+    rows = {name: Row() for name in names}
     for number in range(rounds):
         for name in names:
             with tempfile.TemporaryDirectory(prefix="hf-chaos-", ignore_cleanup_errors=True) as directory:
+                again = f"--only {name} --seed {seed + number} --seconds {length:g} --round {length:g}"
                 began = time.monotonic()
-                found, done = asyncio.run(one_run(name, seed + number, length, Path(directory)))
+                try:
+                    found, done = asyncio.run(one_run(name, seed + number, length, Path(directory)))
+                except Exception:
+                    # The conductor itself: a server that did not come back, say.
+                    traceback.print_exc()
+                    found, done = Findings(), Counter[str]()
+                    found.broken("crashed", "the conductor")
+                rows[name].add(length, done, found)
                 broken = found.violations(ARENAS[name].allowed)
-                verdict = "BROKEN" if broken else "ok"
-                print(
-                    f"{name} seed {seed + number}: {found.counts['acknowledged']} acknowledged, "
-                    f"{found.counts['lost']} lost, {done.total()} faults in {time.monotonic() - began:.0f} s: "
-                    f"{verdict}",
-                    flush=True,
-                )
+                took = time.monotonic() - began
+                print(f"{name} seed {seed + number}: {summary(found, done, took)}", flush=True)
+                for what, examples in broken.items():
+                    print(f"  BROKEN {what}: {found.counts[what]}", *examples, sep="\n    ", flush=True)
                 if broken:
-                    failed.append(name)
-                    for what, examples in broken.items():
-                        print(f"  {what}: {found.counts[what]}", *examples, sep="\n    ", flush=True)
-                    print(f"  again: python -m tests.chaos --only {name} --seed {seed + number} --seconds {length:g}")
+                    print(f"  again: python -m tests.chaos {again}", flush=True)
                     if options.keep:
                         _keep(Path(directory), options.keep / f"{name}-{seed + number}")
-            seconds, all_done, all_found = rows[name]
-            all_done.update(done)
-            all_found.add(found)
-            rows[name] = (seconds + length, all_done, all_found)
     print(table(rows))
-    return 1 if failed else 0
+    return 1 if any(row.found.violations(ARENAS[name].allowed) for name, row in rows.items()) else 0
 
 
 if __name__ == "__main__":

@@ -16,16 +16,22 @@ from pathlib import Path
 from helix_fast import connect
 from helix_fast.testing.waiting import until
 
-from .arena import ARENAS, Arena
+from .arena import Arena
+from .arenas import ARENAS
+from .check_stores import Left, Message, check_stores
 from .check_streams import check_streams
 from .findings import Findings
 from .history import producers, reader, waits
-from .journal import records
+from .journal import Record, records
 from .nemesis import Fault, schedule
-from .programs import BOUND, Order, run
+from .process import run
+from .program import BOUND, Order
+from .storing import TOKENS
 
 STREAMS = ("s0", "s1")
-CREW = {"producer": 2, "reader": 2}
+SHARED, LOCKED, USED = "shared", "locked", "used"
+CREW = {"producer": 2, "reader": 2, "talker": 2, "recorder": 2, "auditor": 1, "holder": 2}
+WRITERS = ("producer", "talker", "recorder", "holder")
 PROGRAM_FAULTS = {"program killed": 2, "program stopped": 2}
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -112,7 +118,9 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
             for number in range(count):
                 who = f"{program}{number}"
                 url = await arena.url_for(who)
-                crew.orders.append(Order(program, who, url, STREAMS, str(directory), seed, arena.wait_replicas))
+                ids = {"talker": (who, SHARED), "recorder": (USED,), "auditor": (USED,), "holder": (LOCKED,)}
+                order = Order(program, who, url, ids.get(program, STREAMS), str(directory), seed, arena.wait_replicas)
+                crew.orders.append(order)
         for order in crew.orders:
             crew.begin(order)
         await until(lambda: all(_at_work(order) for order in crew.orders), seconds=60, what="programs at work")
@@ -124,35 +132,55 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
         )
         await asyncio.sleep(max(0.0, end - time.monotonic()))
         await arena.heal()
-        await _finish(arena, crew, findings)
+        left = await _finish(arena, crew, findings)
         await arena.look()
     finally:
         crew.stop()
         await arena.stop()
     journals = {order.name: records(order.journal) for order in crew.orders}
-    names = {role: [order.name for order in crew.orders if order.kind == role] for role in CREW}
-    writing = [each for name in names["producer"] for each in producers(name, journals[name])]
-    reading = [reader(name, journals[name]) for name in names["reader"]]
+    by_kind = {role: {each.name: journals[each.name] for each in crew.orders if each.kind == role} for role in CREW}
+    writing = [each for name, journal in by_kind["producer"].items() for each in producers(name, journal)]
+    reading = [reader(name, journal) for name, journal in by_kind["reader"].items()]
     findings.add(check_streams(writing, reading, arena.logs, may_lose=kind.may_lose))
+    stores = {
+        name: journal
+        for role in sorted(CREW.keys() - {"producer", "reader"})
+        for name, journal in by_kind[role].items()
+    }
+    findings.add(check_stores(stores, left, may_lose=kind.may_lose, tokens=TOKENS))
     _check_waits(findings, journals)
     return findings, done
 
 
 def _at_work(order: Order) -> bool:
-    return any(record["what"] in {"ack", "seen"} for record in records(order.journal))
+    at_work = {"ack", "seen", "appended", "version", "recorded", "granted", "failed"}
+    return order.kind == "auditor" or any(record["what"] in at_work for record in records(order.journal))
 
 
-async def _finish(arena: Arena, crew: Crew, findings: Findings) -> None:
-    """All faults are over: producers write once more, streams end, and readers come to their ends."""
+async def _finish(arena: Arena, crew: Crew, findings: Findings) -> Left:
+    """All faults are over: writers write once more, streams end, readers come to their ends; returns what is stored."""
     (arena.directory / "stop").touch()
-    await crew.ended("producer", findings)
+    for kind in WRITERS:
+        await crew.ended(kind, findings)
+    left = Left()
     async with connect(await arena.url_for("conductor"), retry_timeout=30) as helix:
         for stream in arena.streams:
             await helix.streams.end_stream(stream)
-    await crew.ended("reader", findings)
+        (arena.directory / "closing").touch()
+        for session in (SHARED, LOCKED, *(order.name for order in crew.orders if order.kind == "talker")):
+            state = await helix.state.load_state(session)
+            left.messages[session] = [
+                Message(message["content"], message.get("token")) for message in (state.messages if state else ())
+            ]
+        left.entries[USED] = [str(entry.id) for entry in await helix.usage.get_entries(USED)]
+        rollup = await helix.usage.get_rollup(USED)
+        left.rollups[USED] = None if rollup is None else (rollup.entry_count, rollup.tokens.total)
+    for kind in CREW.keys() - set(WRITERS):
+        await crew.ended(kind, findings)
+    return left
 
 
-def _check_waits(findings: Findings, journals: dict[str, list[dict[str, object]]]) -> None:
+def _check_waits(findings: Findings, journals: dict[str, list[Record]]) -> None:
     found = waits(journals.values())
     findings.count("calls", found.calls)
     findings.count("calls that failed", found.failed)

@@ -23,6 +23,7 @@ BROKEN = (
     "stale write",
     "entry twice",
     "sum is wrong",
+    "message lost in silence",
     "message twice",
     "version went back",
 )

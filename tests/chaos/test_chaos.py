@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import ARENAS
+from tests.chaos.arenas import ARENAS
 from tests.chaos.conductor import one_run, plan
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(400)]

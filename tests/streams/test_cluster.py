@@ -191,6 +191,15 @@ async def test_loss_is_reported_also_where_the_old_primary_lives_on_and_redirect
         assert [(type(error), error.first, error.last) for error in errors] == [(AcknowledgedDataLostError, 2, 3)]  # type: ignore[attr-defined]
 
 
+async def test_cluster_that_is_named_by_a_replica_takes_writes_that_wait_for_replicas(
+    replicated: ClusterProcess,
+) -> None:
+    replica = await replicated.replica_of(await replicated.primary_for("s"))
+    async with connect(f"redis+cluster://127.0.0.1:{replica.port}", wait_replicas=1, retry_timeout=5) as helix:
+        writer = await helix.streams.create_writer("s", "agent")
+        assert await writer.write(text("confirmed")) == 1
+
+
 async def test_replica_promoted_by_hand_under_load_costs_nothing(replicated: ClusterProcess) -> None:
     ids = [f"id-{n}" for n in range(4)]
     load = ClusterLoad(replicated.url, ids)

@@ -96,8 +96,7 @@ class SentinelSet:
             server = ServerProcess(self._room(f"server{number}"), tcp=True, binary=self._binary, options=options)
             await server.start()
             if self._users:
-                server.ask(b"ACL SETUSER following on >secret +psync +replconf +ping")
-                server.ask(b"ACL SETUSER writing on >secret ~* &* +@all")
+                self.let_in(server)
             self.servers.append(server)
         primary = self.servers[0]
         for replica in self.servers[1:]:
@@ -126,6 +125,11 @@ class SentinelSet:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
             await client.aclose()
+
+    def let_in(self, server: ServerProcess) -> None:
+        """Make the users of a server that was started; it does not keep them."""
+        server.ask(b"ACL SETUSER following on >secret +psync +replconf +ping")
+        server.ask(b"ACL SETUSER writing on >secret ~* &* +@all")
 
     def cut_off(self, server: ServerProcess) -> None:
         """Shut replicas and Sentinels out (the latter are the default user), and nobody else."""

@@ -164,7 +164,8 @@ class Cluster(Observable):
         for address in dict.fromkeys([*up, *known]):
             try:
                 lane = self._lane_at(address)
-                slots = parse_slots(await lane.call(_SLOTS), address)
+                # Also of a replica, or of a primary that has lost its own: neither could confirm anything.
+                slots = parse_slots(await lane.call(_SLOTS, at_once=True), address)
                 if not self.publish:
                     self.publish = await _publish_command(lane)
                     self.presence.sharded = self.publish == b"SPUBLISH"
@@ -353,7 +354,7 @@ class Cluster(Observable):
 
 async def _publish_command(lane: Lane) -> bytes:
     try:
-        await lane.call(_SPUBLISH)
+        await lane.call(_SPUBLISH, at_once=True)
     except StoreResponseError as error:
         return b"PUBLISH" if "unknown command" in str(error) else b"SPUBLISH"
     return b"SPUBLISH"

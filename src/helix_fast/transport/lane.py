@@ -40,6 +40,10 @@ def settle(future: asyncio.Future[Any], reply: Any) -> None:
         future.set_result(reply)
 
 
+class AtOnce(partial[None]):
+    """An ``on_reply`` whose reply says nothing about data: it waits for no replica."""
+
+
 class Lane(Link):
     """One connection shared by any number of callers.
 
@@ -100,8 +104,11 @@ class Lane(Link):
         """Requests sent so far."""
         return self.outbox.requests
 
-    async def call(self, frame: bytes) -> Any:
+    async def call(self, frame: bytes, *, at_once: bool = False) -> Any:
         """Send one request and wait for its reply. Cancelling the wait does not take the request back.
+
+        Args:
+            at_once: the reply says nothing about data, and waits for no replica.
 
         Raises:
             StoreResponseError: the server answered with an error.
@@ -110,7 +117,7 @@ class Lane(Link):
         """
         await self.room()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.send(frame, partial(settle, future))
+        self.send(frame, (AtOnce if at_once else partial)(settle, future))
         reply = await future
         if isinstance(reply, HelixError):
             raise reply
@@ -214,7 +221,7 @@ class Lane(Link):
         slot = self._waiting.popleft()
         if type(reply) is StoreResponseError and reply.server_code == "READONLY" and self.on_readonly is not None:
             self.on_readonly()
-        if self._wait and slot != self._confirmed:
+        if self._wait and slot != self._confirmed and type(slot) is not AtOnce:
             self._unconfirmed.append((slot, reply))
         else:
             self._settle(slot, reply)

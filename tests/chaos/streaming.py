@@ -1,21 +1,10 @@
-"""The programs at work: each is a process of its own, forked by a server of forks, with a journal. Killed at will.
-
-A program that was killed begins again in another incarnation, with the journal of the one before.
-"""
+"""Programs that write and read streams."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
-import sys
-import traceback
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from helix_fast import connect
 from helix_fast.connect import Helix
 from helix_fast.errors import (
     AcknowledgedDataLostError,
@@ -28,62 +17,7 @@ from helix_fast.errors import (
 )
 from tests.support.streams_under_fault import delta
 
-from .calls import Calls, HungError
-from .journal import Journal, records
-
-BOUND = 60.0
-"""Seconds: no call may take longer, whatever the nemesis does meanwhile; its own faults last a few seconds each."""
-RETRY = 5.0
-
-
-class Order(NamedTuple):
-    """What a program gets. ``directory``: of the journals, and of the file `stop`."""
-
-    kind: str
-    name: str
-    url: str
-    streams: tuple[str, ...]
-    directory: str
-    seed: int
-    wait_replicas: int = 0
-
-    @property
-    def journal(self) -> Path:
-        return Path(self.directory, f"{self.name}.journal")
-
-
-class Program:
-    """What all programs share."""
-
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.before = records(order.journal)
-        self.incarnation = sum(record["what"] == "begin" for record in self.before)
-        self.journal = Journal(order.journal)
-        self.journal.write("begin", pid=os.getpid())
-        self.calls = Calls(self.journal, BOUND)
-        self.dice = random.Random(f"{order.seed} {order.name} {self.incarnation}")
-        self._stop = Path(order.directory, "stop")
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.exists()
-
-    def connect(self) -> Helix:
-        return connect(
-            self.order.url, timeout=1.0, retry_timeout=RETRY, wait_replicas=self.order.wait_replicas,
-            streams={"max_stream_length": None, "block_timeout": 500},
-            locks={"default_ttl_ms": 3000},
-        )  # fmt: skip
-
-    async def connected(self) -> Helix:
-        """Connect, as soon as there is a server."""
-        while True:
-            helix = self.connect()
-            try:
-                return await self.calls.wait("connect", helix._open())
-            except StoreError:
-                await asyncio.sleep(0.1)
+from .program import Program
 
 
 async def produce(program: Program) -> None:
@@ -96,7 +30,7 @@ async def produce(program: Program) -> None:
 
     helix.streams.on("error", told)
     try:
-        await asyncio.gather(*(_produce_one(program, helix, stream) for stream in program.order.streams))
+        await asyncio.gather(*(_produce_one(program, helix, stream) for stream in program.order.ids))
         program.journal.write("finished")
     finally:
         program.calls.report()
@@ -128,7 +62,7 @@ async def _produce_one(program: Program, helix: Helix, stream: str) -> None:
             except WriteOutcomeUnknownError:
                 break
             except HelixError as error:
-                program.journal.write("failed", sync=False, stream=stream, code=error.code, text=str(error))
+                program.failed(error, stream)
                 await asyncio.sleep(0.05)
             else:
                 program.journal.write("ack", stream=stream, names=names, last=last)
@@ -145,7 +79,7 @@ async def read(program: Program) -> None:
     """Reads all streams to their ends; goes on where its journal ends, and behind a gap as the error says."""
     helix = await program.connected()
     try:
-        await asyncio.gather(*(_read_one(program, helix, stream) for stream in program.order.streams))
+        await asyncio.gather(*(_read_one(program, helix, stream) for stream in program.order.ids))
     finally:
         program.calls.report()
         await program.calls.wait("close", helix.close())
@@ -188,30 +122,8 @@ async def _read_one(program: Program, helix: Helix, stream: str) -> None:
             position = 0
             journal.write("gone", stream=stream, code=error.code, position=0)
         except StoreError as error:
-            journal.write("failed", sync=False, stream=stream, code=error.code)
+            program.failed(error, stream)
             await asyncio.sleep(0.1)
         finally:
             if reader is not None:
                 await calls.wait("close", reader.close())
-
-
-KINDS: dict[str, Callable[[Program], Coroutine[Any, Any, None]]] = {"producer": produce, "reader": read}
-
-
-def run(order: Order) -> None:
-    """The main of each process."""
-    from helix_fast.embedded.supervisor import die_with_parent
-
-    if sys.platform == "linux":
-        die_with_parent(os.getppid(), signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    program = Program(order)
-    status = 1
-    try:
-        asyncio.run(KINDS[order.kind](program))
-        status = 0
-    except HungError:
-        status = 3
-    except BaseException:
-        program.journal.write("crashed", text=traceback.format_exc()[-2000:])
-    os._exit(status)
