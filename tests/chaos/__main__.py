@@ -94,6 +94,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="a directory in which the journals of failed runs stay")
     options = parser.parse_args()
     names = [name for name in options.only.split(",") if name] or list(ARENAS)
+    skipped = {name: ARENAS[name].missing() for name in names if ARENAS[name].missing()}
+    names = [name for name in names if name not in skipped]
     seed = random.SystemRandom().randrange(1 << 30) if options.seed is None else options.seed
     rounds = max(1, round(options.seconds / options.round / len(names)))
     length = min(options.round, options.seconds / len(names))
@@ -121,6 +123,8 @@ def main() -> int:
                     if options.keep:
                         _keep(Path(directory), options.keep / f"{name}-{seed + number}")
     print(table(rows))
+    for name, missing in skipped.items():
+        print(f"{name}: SKIPPED, {missing}")
     return 1 if any(row.found.violations(ARENAS[name].allowed) for name, row in rows.items()) else 0
 
 

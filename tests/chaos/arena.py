@@ -45,6 +45,11 @@ class Arena:
         self.streams = streams
         self.logs: dict[str, list[Log]] = defaultdict(list)
 
+    @classmethod
+    def missing(cls) -> str:
+        """What this machine lacks for it; empty: nothing."""
+        return ""
+
     async def start(self) -> None:
         """Start everything."""
 
@@ -84,9 +89,13 @@ class Alone(Arena):
     options: ClassVar[Mapping[str, str]] = {}
 
     async def start(self) -> None:
-        self.server = ServerProcess(self.directory, options=self.options)
+        self.server = self.make_server()
         await self.server.start()
         self.links = Links(self.server.url)
+
+    def make_server(self) -> ServerProcess:
+        """The server, not started yet."""
+        return ServerProcess(self.directory, options=self.options)
 
     async def url_for(self, program: str) -> str:
         return await self.links.url_for(program)

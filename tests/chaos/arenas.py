@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .arena import Always, Arena, Branches, Empty, EverySecond, Snapshots
+from .conditions import Full, Skewed, SkewedSnapshots
 from .failover import Replicated, Sentinels
 from .sharded import Cluster, ClusterWait, Moving
 
@@ -12,6 +13,9 @@ ARENAS: dict[str, type[Arena]] = {
     "snapshot": Snapshots,
     "branches": Branches,
     "empty": Empty,
+    "full": Full,
+    "clock": Skewed,
+    "clock-snapshot": SkewedSnapshots,
     "sentinel": Sentinels,
     "sentinel-wait": Replicated,
     "moves": Moving,

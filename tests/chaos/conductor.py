@@ -31,11 +31,13 @@ from .storing import TOKENS
 STREAMS = ("s0", "s1")
 SHARED, LOCKED, USED = "shared", "locked", "used"
 CREW = {"producer": 2, "reader": 2, "talker": 2, "recorder": 2, "auditor": 1, "holder": 2}
+BEGUN = 100
+"""Bytes: a journal that is longer has more than its first record."""
 WRITERS = ("producer", "talker", "recorder", "holder")
 PROGRAM_FAULTS = {"program killed": 2, "program stopped": 2}
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.chaos.programs"])
+_FORKS.set_forkserver_preload(["tests.chaos.process"])
 
 
 class Crew:
@@ -153,8 +155,8 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
 
 
 def _at_work(order: Order) -> bool:
-    at_work = {"ack", "seen", "appended", "version", "recorded", "granted", "failed"}
-    return order.kind == "auditor" or any(record["what"] in at_work for record in records(order.journal))
+    # By its size: the proxies run in this process too, and reading the journals would hold them up.
+    return order.kind == "auditor" or (order.journal.exists() and order.journal.stat().st_size > BEGUN)
 
 
 async def _finish(arena: Arena, crew: Crew, findings: Findings) -> Left:
