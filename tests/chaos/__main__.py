@@ -16,6 +16,7 @@ from pathlib import Path
 from .arenas import ARENAS
 from .conductor import one_run
 from .findings import Findings
+from .net import enter
 
 COLUMNS = {
     "acknowledged": "acked",
@@ -96,9 +97,11 @@ def main() -> int:
     names = [name for name in options.only.split(",") if name] or list(ARENAS)
     skipped = {name: ARENAS[name].missing() for name in names if ARENAS[name].missing()}
     names = [name for name in names if name not in skipped]
+    if any(name.startswith("network") for name in names):
+        enter(sys.argv[1:])
     seed = random.SystemRandom().randrange(1 << 30) if options.seed is None else options.seed
-    rounds = max(1, round(options.seconds / options.round / len(names)))
-    length = min(options.round, options.seconds / len(names))
+    rounds = max(1, round(options.seconds / options.round / max(1, len(names))))
+    length = min(options.round, options.seconds / max(1, len(names)))
     rows = {name: Row() for name in names}
     for number in range(rounds):
         for name in names:

@@ -57,6 +57,10 @@ class Arena:
         """What a program connects to."""
         raise NotImplementedError
 
+    def network_of(self, program: str) -> int:
+        """A process whose network namespace the program joins; 0: it stays in ours."""
+        return 0
+
     async def act(self, fault: Fault) -> None:
         """Do it, and heal it after a while."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .arena import Always, Arena, Branches, Empty, EverySecond, Snapshots
 from .conditions import Full, Skewed, SkewedSnapshots
 from .failover import Replicated, Sentinels
+from .networked import Networked, NetworkedWait
 from .sharded import Cluster, ClusterWait, Moving
 
 ARENAS: dict[str, type[Arena]] = {
@@ -21,4 +22,6 @@ ARENAS: dict[str, type[Arena]] = {
     "moves": Moving,
     "cluster": Cluster,
     "cluster-wait": ClusterWait,
+    "network": Networked,
+    "network-wait": NetworkedWait,
 }

@@ -121,7 +121,10 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
                 who = f"{program}{number}"
                 url = await arena.url_for(who)
                 ids = {"talker": (who, SHARED), "recorder": (USED,), "auditor": (USED,), "holder": (LOCKED,)}
-                order = Order(program, who, url, ids.get(program, STREAMS), str(directory), seed, arena.wait_replicas)
+                order = Order(
+                    program, who, url, ids.get(program, STREAMS), str(directory), seed, arena.wait_replicas,
+                    arena.network_of(who),
+                )  # fmt: skip
                 crew.orders.append(order)
         for order in crew.orders:
             crew.begin(order)

@@ -12,6 +12,7 @@ from typing import Any
 
 from .calls import HungError
 from .locking import hold
+from .net import join
 from .program import Order, Program
 from .storing import audit, converse, record
 from .streaming import produce, read
@@ -33,6 +34,8 @@ def run(order: Order) -> None:
     if sys.platform == "linux":
         die_with_parent(os.getppid(), signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if order.network_of:
+        join(order.network_of)
     program = Program(order)
     status = 1
     try:

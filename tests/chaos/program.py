@@ -33,6 +33,7 @@ class Order(NamedTuple):
     directory: str
     seed: int
     wait_replicas: int = 0
+    network_of: int = 0
 
     @property
     def closing(self) -> Path:

@@ -13,6 +13,7 @@ from tests.chaos.conductor import one_run, plan
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
+# The others run for minutes: `make chaos`.
 @pytest.mark.parametrize("topology", ["always", "snapshot"])
 async def test_nothing_that_is_promised_breaks_under_a_nemesis(short_path: Path, topology: str) -> None:
     seed = random.randrange(1 << 30)
