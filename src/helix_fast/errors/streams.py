@@ -188,18 +188,24 @@ class ReaderBusyError(StreamError):
 
 
 class AcknowledgedDataLostError(StreamError):
-    """A failover or restart lost acknowledged chunks.
+    """A failover or restart lost acknowledged writes: chunks of a stream, or versions of a session.
 
     Attributes:
-        first, last: the lost sequences, both inclusive.
+        stream_id: '' for a session.
+        session_id: '' for a stream.
+        first, last: the lost sequences or versions, both inclusive.
     """
 
     code = "acknowledged_data_lost"
     default_hint = "the server lost acknowledged writes; see wait_replicas and the server's persistence settings"
 
-    def __init__(self, stream_id: str, first: int, last: int) -> None:
-        super().__init__(f"stream {stream_id!r} lost acknowledged chunks {first}..{last}")
+    def __init__(self, stream_id: str, first: int, last: int, *, session_id: str = "") -> None:
+        what = f"session {session_id!r} lost acknowledged versions"
+        if not session_id:
+            what = f"stream {stream_id!r} lost acknowledged chunks"
+        super().__init__(f"{what} {first}..{last}")
         self.stream_id = stream_id
+        self.session_id = session_id
         self.first = first
         self.last = last
 

@@ -45,7 +45,7 @@ class Checkpoints:
         keys = self._session.keys(session_id)
         args = self.making(session_id, metadata)
         reply = await self._session.write("checkpoint_create", session_id, keys, args, fencing_token)
-        return decode_header(reply[1], keys)
+        return decode_header(reply[2], keys)
 
     async def get(self, session_id: str, checkpoint_id: str) -> Checkpoint | None:
         """A checkpoint with its state."""
@@ -106,7 +106,7 @@ class Checkpoints:
         args = [arguments.integer(keep_last, "keep_last")]
         keys = self._session.keys(session_id)
         reply = await self._session.write("checkpoint_delete", session_id, keys, args, fencing_token)
-        return int(reply[1])
+        return int(reply[2])
 
 
 def decode_header(data: bytes, keys: SessionKeys) -> Checkpoint:

@@ -30,8 +30,8 @@ class Messages:
         args = await Conversation(messages).messages()
         keys = self._session.keys(session_id)
         reply = await self._session.write("state_append", session_id, keys, args, fencing_token)
-        self._logs.remember_reply(session_id, reply[1], reply[2], args)
-        return int(reply[1])
+        self._logs.remember_reply(session_id, reply[2], reply[3], args)
+        return int(reply[2])
 
     async def page(
         self, session_id: str, *, offset: int, limit: int, newest_first: bool, include_thinking: bool
@@ -69,7 +69,7 @@ class Messages:
         args = [arguments.integer(count, "count")]
         keys = self._session.keys(session_id)
         reply = await self._session.write("state_truncate", session_id, keys, args, fencing_token)
-        self._logs.remember_reply(session_id, reply[1], reply[2])
+        self._logs.remember_reply(session_id, reply[2], reply[3])
 
     async def pop(
         self, session_id: str, count: int, expected_version: int | None, fencing_token: int | None
@@ -81,5 +81,5 @@ class Messages:
         reply = await self._session.write(
             "state_pop", session_id, keys, args, fencing_token, expected=expected_version or 0
         )
-        self._logs.remember_reply(session_id, reply[1], reply[2])
-        return await decode_messages(reply[3:], f"{keys.hash.decode()}:messages")
+        self._logs.remember_reply(session_id, reply[2], reply[3])
+        return await decode_messages(reply[4:], f"{keys.hash.decode()}:messages")

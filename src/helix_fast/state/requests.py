@@ -16,6 +16,8 @@ from helix_fast.lua import Argument, script
 from helix_fast.replies import check_session_reply
 from helix_fast.requests import Requests
 
+from .versions import KnownVersions
+
 # The server's words about stored values of another type than ours
 _FOREIGN: Final = ("WRONGTYPE", "not an integer", "attempt to ")
 MAX_PAGE: Final = 10_000
@@ -47,13 +49,20 @@ class SessionRequests:
         key_prefix: put before every key.
         ttl: seconds from its last write until a session expires; 0: never.
         index: lists the sessions.
+        report: gets AcknowledgedDataLostError.
+
+    Attributes:
+        versions: those that replies have shown.
     """
 
-    def __init__(self, requests: Requests, key_prefix: str, ttl: int, index: Index) -> None:
+    def __init__(
+        self, requests: Requests, key_prefix: str, ttl: int, index: Index, report: Callable[[HelixError], None]
+    ) -> None:
         self._requests = requests
         self._index = index
         self._key_prefix = key_prefix
         self._ttl = ttl
+        self.versions = KnownVersions(report, self.read_field, requests.topology.generation)
 
     def keys(self, session_id: str) -> SessionKeys:
         """The keys of a session; InvalidIdError for an id that cannot be one."""
@@ -84,10 +93,25 @@ class SessionRequests:
         Raises:
             MalformedStateError: what is stored is no whole session.
         """
+        before = self.versions.before(session_id)
         reply: list[Any] | None = await self.run(name, session_id, keys, args, *more)
         if reply is not None:
             check_session_reply(session_id, keys.hash, reply)
+            if reply[0] == b"ok":
+                version, born = int(reply[1]), reply[2]
+                self.versions.note(session_id, before, version, version, born)
+                del reply[1:3]
         return reply
+
+    async def read_field(self, session_id: str, name: str = "version") -> bytes | None:
+        """A field of the session's hash."""
+        keys, before = self.keys(session_id), self.versions.before(session_id)
+        reply = await self.command(session_id, "HMGET", keys.hash, name, "version", "born", "createdAt")
+        if reply[1] is not None and reply[1].isdigit():
+            version, born = int(reply[1]), reply[2] or reply[3] or b""
+            self.versions.note(session_id, before, version, version, born)
+        value: bytes | None = reply[0]
+        return value
 
     async def write(
         self,
@@ -109,6 +133,9 @@ class SessionRequests:
             expected, none: as in ``check_session_reply``.
             own_ttl: the TTL that this write gives the session.
 
+        Returns:
+            The script's word, the session's version, and more.
+
         Raises:
             SessionNotFoundError, StaleFencingTokenError, MalformedStateError: nothing was changed.
         """
@@ -119,10 +146,14 @@ class SessionRequests:
         more = [self._index.key_beside(keys.hash, session_id, lists=lists)]
         if staging is not None:
             more.append(staging)
+        before = self.versions.before(session_id)
         reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), *more)
+        if len(reply) > 3:  # else it was refused before the session was read
+            self.versions.note(session_id, before, int(reply[1]), int(reply[2]), reply[3])
+            del reply[2:4]
         check_session_reply(session_id, keys.hash, reply, token=token, expected=expected, none=none)
         if lists and reply[0] == b"ok":
-            created = (saves and reply[1] == b"1") or (name == "run_begin" and reply[2] == b"1")
+            created = (saves and reply[1] == b"1") or (name == "run_begin" and reply[3] == b"1")
             if not clustered:
                 self._index.remember(session_id)
             elif created or own_ttl is not None or not self._index.lists(session_id):
@@ -136,6 +167,7 @@ class SessionRequests:
         args: tuple[Argument, ...] = (os.urandom(8), token, FENCE_SECONDS)
         reply: list[Any] = await self.run("state_delete", session_id, keys, args, index)
         self._index.forget(session_id)
+        self.versions.forget(session_id)
         if reply[0] == b"missing":
             return False
         check_session_reply(session_id, keys.hash, reply, token=token)

@@ -33,7 +33,7 @@ class Runs:
     async def get(self, session_id: str) -> SessionRun | None:
         """The current or last run."""
         keys = self._session.keys(session_id)
-        return decode_run(await self._session.command(session_id, "HGET", keys.hash, "run"), keys.hash.decode())
+        return decode_run(await self._session.read_field(session_id, "run"), keys.hash.decode())
 
     async def begin(
         self,
@@ -69,15 +69,15 @@ class Runs:
         ]
         reply = await self._session.write("run_begin", session_id, keys, args, fencing_token)
         if reply[0] == b"another":
-            raise RunConflictError(session_id, run_id, reply[1].decode())
-        if len(reply) > 3:
-            state, log = await decode_state(keys.hash, *reply[3:])
+            raise RunConflictError(session_id, run_id, reply[2].decode())
+        if len(reply) > 4:
+            state, log = await decode_state(keys.hash, *reply[4:])
             self._logs.remember(session_id, log)
-            return BegunRun(reply[1] == b"1", state)
+            return BegunRun(reply[2] == b"1", state)
         loaded = await self._states.load(session_id)  # a retry after a lost reply: the script answers without the state
         if loaded is None:
             raise SessionNotFoundError(session_id)
-        return BegunRun(reply[1] == b"1", loaded)
+        return BegunRun(reply[2] == b"1", loaded)
 
     async def finish(
         self,
@@ -109,6 +109,6 @@ class Runs:
             none=lambda: CheckpointNotFoundError(session_id, f"of run {run_id}"),
         )  # fmt: skip
         if reply[0] == b"another":
-            raise RunConflictError(session_id, run_id, reply[1].decode())
-        self._logs.remember_reply(session_id, reply[2], reply[3], appended)
-        return decode_header(reply[1], keys)
+            raise RunConflictError(session_id, run_id, reply[2].decode())
+        self._logs.remember_reply(session_id, reply[3], reply[4], appended)
+        return decode_header(reply[2], keys)

@@ -57,13 +57,13 @@ class Staging:
             if reply[0] == b"nothing":
                 return PromoteResult(0, int(reply[1]), [f"nothing is staged in step {step_id!r}"])
             if reply[0] == b"ok":
-                return PromoteResult(int(reply[1]), int(reply[2]), warnings + read_warnings(reply[3:]))
+                return PromoteResult(int(reply[2]), int(reply[1]), warnings + read_warnings(reply[3:]))
             await back_off(attempt)
-            base, stamp, custom, lines = reply[1:]
+            base, stamp, custom, lines = reply[2:]
             staged = [read_staged_line(line, staging.decode()) for line in lines]
             changes, warnings = compute(decode_custom(custom, keys.hash.decode()), staged)
             computed = [base, stamp, *words_of(changes)]
-        raise ConcurrentUpdateError(int(computed[0]), int(reply[1]))
+        raise ConcurrentUpdateError(int(computed[0]), int(reply[2]))
 
     async def discard(self, session_id: str, step_id: str, fencing_token: int | None) -> int:
         """Delete the staged changes of a step; returns their number."""
@@ -75,4 +75,4 @@ class Staging:
             )
         except SessionNotFoundError:
             return 0
-        return int(reply[1])
+        return int(reply[2])

@@ -95,7 +95,7 @@ class States:
             if reply[0] == b"ok":
                 self._logs.remember(session_id, final)
                 return int(reply[1])
-            base = Log(int(reply[1]), reply[2].decode())
+            base = Log(int(reply[2]), reply[3].decode())
             if (base.count, base.digest) == (known.count, known.digest):
                 base = known
         raise AssertionError("a whole conversation was refused")
@@ -103,11 +103,14 @@ class States:
     async def load(self, session_id: str) -> AgentState | None:
         """The whole state."""
         keys = self._session.keys(session_id)
+        before = self._session.versions.before(session_id)
         reply = await self._session.run("state_load", session_id, keys)
         if reply is None:
             self._logs.forget(session_id)
             return None
-        state, log = await decode_state(keys.hash, *reply)
+        *stored, born = reply
+        state, log = await decode_state(keys.hash, *stored)
+        self._session.versions.note(session_id, before, state.version, state.version, born)
         self._logs.remember(session_id, log)
         return state
 
@@ -156,7 +159,7 @@ class States:
         reply = await self._session.write("state_increment", session_id, keys, args, fencing_token)
         if reply[0] == b"range":
             raise InvalidArgumentError(f"{field} would exceed 2**53 - 1")
-        return int(reply[1])
+        return int(reply[2])
 
     async def merge(
         self, session_id: str, changes: MergeChanges | Mapping[str, Any], fencing_token: int | None

@@ -13,7 +13,7 @@ from helix_fast.errors import InvalidArgumentError
 from helix_fast.index import IdPage, Index
 from helix_fast.keys import session_index
 from helix_fast.options import ConnectionOptions
-from helix_fast.store import RedisStore
+from helix_fast.store import RedisStore, on_own_loop
 
 from .checkpoints import Checkpoints
 from .log import KnownLogs
@@ -54,6 +54,9 @@ class RedisStateStore(RedisStore):
     Every write takes ``fencing_token``; one smaller than the largest that the session has seen raises
     StaleFencingTokenError and changes nothing. Every write except the one that creates a session raises
     SessionNotFoundError if the session does not exist. Stored bytes that are no valid state raise MalformedStateError.
+
+    If a session turns out to have a lower version than this store has seen, the server has lost acknowledged writes:
+    ``on("error")`` gets AcknowledgedDataLostError, once.
     """
 
     def __init__(
@@ -74,13 +77,28 @@ class RedisStateStore(RedisStore):
         self._index = Index(
             self._requests, partial(session_index, self.key_prefix), self.ttl, "list_sessions", self._errors.report
         )
-        session, logs = SessionRequests(self._requests, self.key_prefix, self.ttl, self._index), KnownLogs()
+        session = SessionRequests(self._requests, self.key_prefix, self.ttl, self._index, self._errors.report)
+        self._versions, logs = session.versions, KnownLogs()
         self._states = States(session, logs)
         self._messages = Messages(session, logs)
         self._sub_agents = SubAgents(session)
         self._checkpoints = Checkpoints(session, logs, self.max_checkpoints)
         self._staging = Staging(session)
         self._runs = Runs(session, logs, self._states, self._checkpoints)
+        self._requests.topology.watch(self._connected)
+
+    def _connected(self) -> None:
+        """A connection was made: the server behind it may have come back with less."""
+        if not self._requests.closed:
+            self._versions.check()
+
+    @on_own_loop
+    async def close(self) -> None:
+        """Close the store, and its connections unless a Helix shares them. Safe to call twice, on any event loop."""
+        try:
+            await self._versions.close()
+        finally:
+            await super().close()
 
     # --- the whole state
 

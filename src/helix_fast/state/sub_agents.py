@@ -67,7 +67,7 @@ class SubAgents:
             )  # fmt: skip
             if reply[0] == b"ok":
                 return
-            before, (stored, version) = version, reply[1:]
+            before, (version, stored) = version, reply[1:]
             await back_off(attempt)
         raise ConcurrentUpdateError(int(before), int(version))
 

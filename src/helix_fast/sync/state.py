@@ -45,6 +45,9 @@ class RedisStateStore(BlockingStore["_store.RedisStateStore"]):
     Every write takes ``fencing_token``; one smaller than the largest that the session has seen raises
     StaleFencingTokenError and changes nothing. Every write except the one that creates a session raises
     SessionNotFoundError if the session does not exist. Stored bytes that are no valid state raise MalformedStateError.
+
+    If a session turns out to have a lower version than this store has seen, the server has lost acknowledged writes:
+    ``on("error")`` gets AcknowledgedDataLostError, once.
     """
 
     def __init__(
@@ -69,6 +72,10 @@ class RedisStateStore(BlockingStore["_store.RedisStateStore"]):
     def max_checkpoints(self) -> int:
         """Newest checkpoints of a session that are kept; None: all."""
         return self._async.max_checkpoints
+
+    def close(self) -> None:
+        """Close the store, and its connections unless a Helix shares them. Safe to call twice, in any thread."""
+        run(self._async.close())
 
     def create_session(
         self,

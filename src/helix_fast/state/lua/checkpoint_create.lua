@@ -3,7 +3,7 @@
 -- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4-7]             session, nonce, metadata, keep: those of checkpoint_making
 --
--- Reply: {'ok', header}
+-- Reply: {'ok', ..., header}
 -- include state_prelude
 -- include checkpoint_dropping
 -- include checkpoint_making
@@ -11,4 +11,4 @@
 if not version then return {'missing'} end
 local parts, refusal = checkpoint_parts()
 if not parts then return refusal end
-return finish({'ok', make_checkpoint(parts, nil)})
+return finish(says('ok', make_checkpoint(parts, nil)))

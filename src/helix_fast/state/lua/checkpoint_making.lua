@@ -6,7 +6,7 @@
 -- ARGV[7] keep          checkpoints at most, '0' for all
 
 local internal = {fence = 1, generation = 1, messageCount = 1, messageDigest = 1, pins = 1, staged = 1, lastGeneration = 1,
-  customVersion = 1, lastCheckpoint = 1, ttl = 1}
+  customVersion = 1, lastCheckpoint = 1, ttl = 1, born = 1}
 
 -- What a checkpoint needs of the session; nothing, and the reply in place of an answer, where that is not what we wrote.
 local function checkpoint_parts()

@@ -3,12 +3,12 @@
 -- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] id            of the checkpoint
 --
--- Reply: {'ok', version, updated, count, digest, run, header, record, messages}; without the last three to a
---        repetition | {'none'} no such checkpoint. The run is that of the session, '' for none: a restore leaves it.
+-- Reply: {'ok', ..., updated, count, digest, run, header, record, messages}; without the last three to a
+--        repetition | {'none', ...} no such checkpoint. The run is that of the session, '' for none: a restore leaves it.
 -- include state_prelude
 
 if not version then return {'missing'} end
-if not redis.call('ZSCORE', checkpoints, ARGV[4]) then return {'none'} end
+if not redis.call('ZSCORE', checkpoints, ARGV[4]) then return says('none') end
 local stored = redis.call('HMGET', records, ARGV[4], ARGV[4] .. ':state')
 local number, messages, chain = string.match(stored[1] or '', '^{"generation":(%d+),"messageCount":(%d+),"messageDigest":"([^"]*)"')
 local readable, record = pcall(cjson.decode, stored[2] or '')
@@ -51,7 +51,7 @@ set(custom, record.custom)
 set(subagents, record.subagents)
 redis.call('HINCRBY', session, 'customVersion', 1)
 bump()
-local reply = finish({'ok', version, now, count, digest, redis.call('HGET', session, 'run') or ''})
-reply[7], reply[8] = stored[1], stored[2]
-reply[9] = redis.call('LRANGE', log(generation), 0, -1)
+local reply = finish(says('ok', now, count, digest, redis.call('HGET', session, 'run') or ''))
+reply[9], reply[10] = stored[1], stored[2]
+reply[11] = redis.call('LRANGE', log(generation), 0, -1)
 return reply

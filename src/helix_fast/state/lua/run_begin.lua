@@ -9,8 +9,8 @@
 -- ARGV[10-11]           how many words of fields and of custom state follow, for a new session; the messages come last
 -- ARGV[12...]           them: name, value, ... ; name, JSON, ... ; JSON, ...
 --
--- Reply: {'ok', begun ('1', '0': the run has ended before), created ('1', '0'), session, custom, subagents (each name, value, ...),
---        messages}; without the last four to a repetition | {'another', id of the run that is under way}
+-- Reply: {'ok', ..., begun ('1', '0': the run has ended before), created ('1', '0'), session, custom, subagents (each name, value, ...),
+--        messages}; without the last four to a repetition | {'another', ..., id of the run that is under way}
 -- include state_prelude
 -- include run_reading
 
@@ -18,20 +18,20 @@
 local run = session_run()
 if run == nil then return {'malformed', 'run'} end
 local function with_state(reply)
-  reply[4], reply[5], reply[6] = redis.call('HGETALL', session), redis.call('HGETALL', custom), redis.call('HGETALL', subagents)
-  reply[7] = redis.call('LRANGE', log(generation), 0, -1)
+  reply[7], reply[8], reply[9] = redis.call('HGETALL', session), redis.call('HGETALL', custom), redis.call('HGETALL', subagents)
+  reply[10] = redis.call('LRANGE', log(generation), 0, -1)
   return reply
 end
 if version and log_lost() then return {'malformed', 'messages'} end
 if version and (ended_before(ARGV[4]) or run and run.id == ARGV[4] and run.phase ~= 'running') then
-  return with_state({'ok', '0', '0'})
+  return with_state(says('ok', '0', '0'))
 end
 local same = run and run.id == ARGV[4]
 local begun = same and run.streamId == ARGV[6] -- by a call before this one
 if run and run.phase == 'running' and not begun and not (run.id == ARGV[7] and (run.streamId or '') == ARGV[8]) then
-  return {'another', run.id}
+  return says('another', run.id)
 end
-if begun then return with_state({'ok', '1', '0'}) end
+if begun then return with_state(says('ok', '1', '0')) end
 
 -- 2. The session
 local fields_from = 12
@@ -43,7 +43,8 @@ if not version then
   if fence then redis.call('HSET', session, 'fence', fence) end -- the caller's, or that of the session deleted before
   push('HSET', session, fields_from, custom_from - 1)
   push('HSET', custom, custom_from, messages_from - 1)
-  redis.call('HSET', session, 'stepCount', '0', 'resumeCount', '0', 'createdAt', now, 'customVersion', '1')
+  redis.call('HSET', session, 'stepCount', '0', 'resumeCount', '0', 'createdAt', now, 'born', born,
+    'customVersion', '1')
   turn_to(new_generation(), '0', '')
 end
 
@@ -56,4 +57,4 @@ end
 if ARGV[9] == '1' then redis.call('HINCRBY', session, 'resumeCount', 1) end
 redis.call('HDEL', session, 'output', 'error')
 bump('status', 'running', 'run', ARGV[5])
-return with_state(finish({'ok', '1', created and '1' or '0'}))
+return with_state(finish(says('ok', '1', created and '1' or '0')))

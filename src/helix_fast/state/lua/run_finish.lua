@@ -7,7 +7,7 @@
 -- ARGV[10] output       JSON, '' for none   ARGV[11] error     text, '' for none
 -- ARGV[12...]           messages, JSON
 --
--- Reply: {'ok', header, count, digest} | {'another', id of the run that is under way} | {'none'} it has ended before, and its
+-- Reply: {'ok', ..., header, count, digest} | {'another', ..., id of the run that is under way} | {'none', ...} it has ended before, and its
 --        checkpoint is no longer kept
 -- include state_prelude
 -- include checkpoint_dropping
@@ -20,9 +20,9 @@ local run = session_run()
 if run == nil then return {'malformed', 'run'} end
 local id = ARGV[8]
 local ended = ended_before(id)
-if ended then return {'ok', redis.call('HGET', records, ended) or '', count, digest} end
-if run and run.id == id and run.phase ~= 'running' then return {'none'} end
-if run and run.id ~= id and run.phase == 'running' then return {'another', run.id} end
+if ended then return says('ok', redis.call('HGET', records, ended) or '', count, digest) end
+if run and run.id == id and run.phase ~= 'running' then return says('none') end
+if run and run.id ~= id and run.phase == 'running' then return says('another', run.id) end
 local parts, refusal = checkpoint_parts()
 if not parts then return refusal end
 
@@ -40,4 +40,4 @@ bump('status', ARGV[9], 'run', '{"id":' .. cjson.encode(id) .. stream .. ',"phas
   .. cjson.encode(parts.id) .. '}')
 
 -- 3. Its checkpoint
-return finish({'ok', make_checkpoint(parts, id), count, digest})
+return finish(says('ok', make_checkpoint(parts, id), count, digest))

@@ -6,7 +6,7 @@
 -- ARGV[5] head          the bytes with which the changes of this tool call begin, and of no other
 -- ARGV[6] change        JSON of strings: toolCallId, timestamp, patches (JSON), replacements, merge (kind, name, JSON, ...)
 --
--- Reply: {'ok', number staged in this step}
+-- Reply: {'ok', ..., number staged in this step}
 -- include state_prelude
 
 if not version then return {'missing'} end
@@ -20,4 +20,4 @@ if redis.call('SADD', steps, ARGV[4]) == 1 then
   staged = redis.call('SCARD', steps)
   redis.call('HSET', session, 'staged', staged)
 end
-return finish({'ok', tostring(length)})
+return finish(says('ok', tostring(length)))

@@ -4,7 +4,7 @@
 -- KEYS[10] staging       LIST of the step
 -- ARGV[4] step          its id
 --
--- Reply: {'ok', number forgotten}
+-- Reply: {'ok', ..., number forgotten}
 -- include state_prelude
 
 if not version then return {'missing'} end
@@ -13,4 +13,4 @@ redis.call('UNLINK', KEYS[10])
 redis.call('SREM', steps, ARGV[4])
 staged = redis.call('SCARD', steps)
 redis.call('HSET', session, 'staged', staged)
-return finish({'ok', tostring(length)})
+return finish(says('ok', tostring(length)))

@@ -7,15 +7,15 @@
 -- ARGV[6] digest        of what was staged then
 -- ARGV[7...]            the computed changes: kind, name, JSON, ...
 --
--- Reply: {'ok', number applied, version, warnings...} | {'nothing', version}: nothing is staged, nothing was changed
---        | {'compute', version of the custom state, digest, custom (name, JSON, ...), staged}: there are patches, which are
+-- Reply: {'ok', ..., number applied, warnings...} | {'nothing', ...}: nothing is staged, nothing was changed
+--        | {'compute', ..., version of the custom state, digest, custom (name, JSON, ...), staged}: there are patches, which are
 --          computed by the caller; nothing was changed
 -- include state_prelude
 -- include state_merging
 
 if not version then return {'missing'} end
 local lines = redis.call('LRANGE', KEYS[10], 0, -1)
-if #lines == 0 then return {'nothing', version} end
+if #lines == 0 then return says('nothing') end
 
 -- 1. What is to be done
 local changes, patched = {}, false
@@ -31,7 +31,7 @@ end
 if patched then
   local base = redis.call('HGET', session, 'customVersion') or '0'
   local stamp = redis.sha1hex(table.concat(lines, '\n'))
-  if ARGV[5] ~= base or ARGV[6] ~= stamp then return {'compute', base, stamp, redis.call('HGETALL', custom), lines} end
+  if ARGV[5] ~= base or ARGV[6] ~= stamp then return says('compute', base, stamp, redis.call('HGETALL', custom), lines) end
 end
 
 -- 2. Do it
@@ -52,4 +52,4 @@ redis.call('SREM', steps, ARGV[4])
 staged = redis.call('SCARD', steps)
 redis.call('HINCRBY', session, 'customVersion', 1)
 bump('staged', staged)
-return finish(with_warnings({'ok', tostring(#lines), version}))
+return finish(with_warnings(says('ok', tostring(#lines))))

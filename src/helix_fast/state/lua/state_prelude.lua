@@ -13,7 +13,8 @@
 -- ARGV[2] ttl           seconds, '0' to keep
 -- ARGV[3] token         fencing token in decimal, '' for none
 --
--- Reply of all of them: {'missing'} no session | {'stale', token seen} | {'malformed', field} | what the script says.
+-- Reply of all of them: {'missing'} no session | {'stale', token seen} | {'malformed', field} | what the script says: a word, the
+-- session's version, that before this call, the time of its creation (`says`), and more.
 -- The keys of message logs and staged steps are made here from KEYS[1]: only the session knows which there are. They
 -- carry the same hash tag. So does the key of the token that a deleted session leaves (state_delete.lua).
 
@@ -29,10 +30,13 @@ if seen then return cjson.decode(seen) end -- strings only, which it keeps exact
 
 -- 2. What is there
 local known = redis.call('HMGET', session, 'version', 'fence', 'generation', 'messageCount', 'messageDigest', 'pins', 'staged',
-  'lastGeneration', 'ttl')
+  'lastGeneration', 'ttl', 'born', 'createdAt')
 local version, fence, generation, count, digest = known[1], known[2], known[3], known[4], known[5]
 local staged, last_generation = tonumber(known[7] or '0'), known[8]
-local created = not version
+local created, found = not version, version or '0'
+-- Tells one life of a session from the next; createdAt does not, since callers may give it. Older sessions have nothing else.
+local born = known[10] or known[11] or ''
+if created then born = clock[1] .. string.format('%06d', tonumber(clock[2])) end
 if string.match(known[9] or '', '^%d+$') then ttl = tonumber(known[9]) end -- the session's own, see state_touch.lua
 if not version and redis.call('EXISTS', session) == 1 then return {'malformed', 'version'} end
 if version then
@@ -96,6 +100,10 @@ local function new_generation()
   last_generation = string.format('%.0f', tonumber(last_generation or generation or '0') + 1)
   redis.call('HSET', session, 'lastGeneration', last_generation)
   return last_generation
+end
+
+local function says(word, ...)
+  return {word, version or '0', found, born, ...}
 end
 
 local function words(list, step) -- whether it is a list of strings, in groups of so many

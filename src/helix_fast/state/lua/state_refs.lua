@@ -4,14 +4,14 @@
 -- ARGV[4] mode          add or swap
 -- ARGV[5...]            add: sub-agent's session, JSON, ...; swap: sub-agent's session, stored bytes, JSON
 --
--- Reply: {'ok'} | {'none'} no such reference | {'differs', stored bytes, version}
+-- Reply: {'ok', ...} | {'none', ...} no such reference | {'differs', ..., stored bytes}
 -- include state_prelude
 
 if not version then return {'missing'} end
 if ARGV[4] == 'swap' then
   local stored = redis.call('HGET', subagents, ARGV[5])
-  if not stored then return {'none'} end
-  if stored ~= ARGV[6] then return {'differs', stored, version} end
+  if not stored then return says('none') end
+  if stored ~= ARGV[6] then return says('differs', stored) end
   redis.call('HSET', subagents, ARGV[5], ARGV[7])
 else
   local length = redis.call('HLEN', subagents) -- references are never removed one by one, so this is a new ordinal
@@ -25,4 +25,4 @@ else
   end
 end
 bump()
-return finish({'ok'})
+return finish(says('ok'))

@@ -10,13 +10,13 @@
 -- ARGV[11-13]           how many words of fields, of custom state and of sub-agents follow; the messages come last
 -- ARGV[14...]           them: name, value, ... ; name, JSON, ... ; sub-agent's session, JSON, ... ; JSON, ...
 --
--- Reply: {'ok', version, created, updated} | {'exists'} | {'conflict', version}
---        | {'differs', count, digest}: the stored log is another one; nothing was changed
+-- Reply: {'ok', ..., created, updated} | {'exists', ...} | {'conflict', ...}
+--        | {'differs', ..., count, digest}: the stored log is another one; nothing was changed
 -- include state_prelude
 
 -- 1. May it be written
-if ARGV[4] == 'create' and version then return {'exists'} end
-if ARGV[5] ~= '' and ARGV[5] ~= (version or '0') then return {'conflict', version or '0'} end
+if ARGV[4] == 'create' and version then return says('exists') end
+if ARGV[5] ~= '' and ARGV[5] ~= (version or '0') then return says('conflict') end
 
 -- 2. The conversation
 local fields_from = 14
@@ -25,8 +25,8 @@ local subagents_from = custom_from + tonumber(ARGV[12])
 local messages_from = subagents_from + tonumber(ARGV[13])
 local whole = ARGV[6] == '1' or not version and ARGV[7] == '0'
 local lost = version and log_lost()
-if not whole and lost then return {'differs', '0', '?'} end -- the whole conversation is sent then, and that mends it
-if not whole and (count ~= ARGV[7] or digest ~= ARGV[8]) then return {'differs', count or '0', digest or ''} end
+if not whole and lost then return says('differs', '0', '?') end -- the whole conversation is sent then, and that mends it
+if not whole and (count ~= ARGV[7] or digest ~= ARGV[8]) then return says('differs', count or '0', digest or '') end
 if not version then
   -- what an evicted session hash may have left behind
   redis.call('UNLINK', custom, subagents, checkpoints, records, steps, log('1'))
@@ -44,6 +44,7 @@ end
 redis.call('HDEL', session, 'output', 'error', 'parentSessionId', 'metadata', 'extra')
 push('HSET', session, fields_from, custom_from - 1)
 redis.call('HSETNX', session, 'createdAt', now)
+if created then redis.call('HSET', session, 'born', born) end
 redis.call('UNLINK', custom, subagents)
 push('HSET', custom, custom_from, subagents_from - 1)
 for i = subagents_from, messages_from - 1, 2 do
@@ -52,4 +53,4 @@ for i = subagents_from, messages_from - 1, 2 do
 end
 redis.call('HINCRBY', session, 'customVersion', 1)
 bump()
-return finish({'ok', version, redis.call('HGET', session, 'createdAt'), now})
+return finish(says('ok', redis.call('HGET', session, 'createdAt'), now))

@@ -5,15 +5,15 @@
 -- ARGV[5] expected      version, '' for any
 -- ARGV[6...]            statuses of which the stored one must be one; none: any
 --
--- Reply: {'ok', version} | {'no'} where status or version is another
+-- Reply: {'ok', ...} | {'no', ...} where status or version is another
 -- include state_prelude
 
 if not version then return {'missing'} end
-if ARGV[5] ~= '' and ARGV[5] ~= version then return {'no'} end
+if ARGV[5] ~= '' and ARGV[5] ~= version then return says('no') end
 if #ARGV > 5 then
   local status, expected = redis.call('HGET', session, 'status'), false
   for i = 6, #ARGV do expected = expected or ARGV[i] == status end
-  if not expected then return {'no'} end
+  if not expected then return says('no') end
 end
 bump('status', ARGV[4])
-return finish({'ok', version})
+return finish(says('ok'))

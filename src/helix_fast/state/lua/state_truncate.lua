@@ -3,7 +3,7 @@
 -- KEYS[1-9], ARGV[1-3]  those of state_prelude
 -- ARGV[4] keep          how many
 --
--- Reply: {'ok', count, digest}
+-- Reply: {'ok', ..., count, digest}
 -- include state_prelude
 -- include state_cutting
 
@@ -11,4 +11,4 @@ if not version then return {'missing'} end
 if log_lost() then return {'malformed', 'messages'} end
 if tonumber(ARGV[4]) < tonumber(count) then cut(tonumber(ARGV[4])) end
 bump()
-return finish({'ok', count, digest})
+return finish(says('ok', count, digest))
