@@ -62,7 +62,7 @@ class SessionRequests:
         self._index = index
         self._key_prefix = key_prefix
         self._ttl = ttl
-        self.versions = KnownVersions(report, self.read_field, requests.topology.generation)
+        self.versions: KnownVersions = KnownVersions(report, self.read_field, requests.topology.generation)
 
     def keys(self, session_id: str) -> SessionKeys:
         """The keys of a session; InvalidIdError for an id that cannot be one."""
