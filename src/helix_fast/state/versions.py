@@ -68,7 +68,7 @@ class KnownVersions:
 
     def note(self, session_id: str, before: tuple[Seen, int], version: int, found: int, born: bytes) -> None:
         """A request that was sent after ``before`` has found version ``found``, and left ``version``."""
-        if not version:
+        if not (version and born):
             return  # there is no session
         expected, generation = before
         seen, now, history = self._seen.get(session_id), time.monotonic(), 0

@@ -26,7 +26,12 @@ local now = string.format('%.0f', second * 1000 + math.floor(tonumber(clock[2]) 
 
 -- 1. A repetition, because the reply was lost
 local seen = redis.call('HGET', KEYS[6], ARGV[1]) or redis.call('HGET', KEYS[7], ARGV[1])
-if seen then return cjson.decode(seen) end -- strings only, which it keeps exactly
+if seen then
+  local reply, life = cjson.decode(seen), redis.call('HMGET', session, 'born', 'createdAt') -- strings only, which it keeps exactly
+  table.insert(reply, 3, reply[2])
+  table.insert(reply, 4, life[1] or life[2] or '')
+  return reply
+end
 
 -- 2. What is there
 local known = redis.call('HMGET', session, 'version', 'fence', 'generation', 'messageCount', 'messageDigest', 'pins', 'staged',
@@ -123,7 +128,10 @@ end
 local function finish(reply)
   local minute = math.floor(second / 60)
   local operations = KEYS[6 + minute % 2]
+  for _ = 3, 4 do table.remove(reply, 3) end -- what a repetition need not be told takes no memory
   redis.call('HSET', operations, ARGV[1], cjson.encode(reply))
+  table.insert(reply, 3, found)
+  table.insert(reply, 4, born)
   redis.call('EXPIREAT', operations, (minute + 2) * 60) -- just when its turn comes again
   local keys = {session, custom, subagents, checkpoints, records, steps}
   if generation then keys[#keys + 1] = log(generation) end
