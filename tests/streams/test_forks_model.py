@@ -221,6 +221,45 @@ TestForks.settings = settings(
 )
 
 
+# Shrunk programs. Each breaks a promise where a stream's terms are known by order and not by a list: chunks lost in
+# silence, a sequence with two contents, the loss of another's chunks, a reader on both branches, a writer that hangs.
+PROGRAMS: dict[str, list[tuple[str, dict[str, float]]]] = {
+    "silence": [("collide_over_a_fork", {"first": 2, "second": 3, "turns": 6, "back": 0})],
+    "silence after a takeover": [
+        ("take_over", {"process": 0}),
+        ("collide_over_a_fork", {"first": 3, "second": 2, "turns": 5, "back": 2}),
+    ],
+    "two contents": [("collide_over_a_fork", {"first": 3, "second": 1, "turns": 7, "back": 2})],
+    "another's chunks": [
+        ("write", {"process": 1, "count": 1}),
+        ("collide_over_a_fork", {"first": 2, "second": 1, "turns": 12, "back": 0}),
+    ],
+    "another's chunks after a death": [
+        ("die", {"process": 0}),
+        ("collide_over_a_fork", {"first": 2, "second": 3, "turns": 8, "back": 2}),
+        ("collide_over_a_fork", {"first": 3, "second": 3, "turns": 3, "back": 2}),
+    ],
+    "a reader passes over": [
+        ("take_over", {"process": 0}),
+        ("read", {"reader": 0}),
+        ("restore", {"back": 1, "seconds": 0.0}),
+        ("collide_over_a_fork", {"first": 1, "second": 3, "turns": 11, "back": 1}),
+        ("read", {"reader": 0}),
+    ],
+    "waits for ever": [("collide_over_a_fork", {"first": 1, "second": 1, "turns": 3, "back": 0})],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_shrunk_program(name: str) -> None:
+    forks = Forks()
+    try:
+        for step, arguments in PROGRAMS[name]:
+            getattr(forks, step)(**arguments)
+    finally:
+        forks.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_the_log_equals_the_model_for_long() -> None:
