@@ -54,7 +54,7 @@ def has_hash_tag(name: bytes) -> bool:
 
 
 class StreamKeys:
-    """Names of one stream, as bytes: ``stream`` ``meta`` ``lease`` and the pub/sub ``channel``."""
+    """Names of one stream, as bytes: ``stream`` ``meta`` ``lease``, the pub/sub ``channel``, and drafts."""
 
     __slots__ = ("channel", "lease", "meta", "stream")
 
@@ -64,6 +64,10 @@ class StreamKeys:
         self.meta: bytes = base + b":meta"
         self.lease: bytes = base + b":lease"
         self.channel: bytes = base + b":push"
+
+    def draft(self, sealer: str) -> bytes:
+        """The sealed log as far as one call of ``seal_stream`` has sent it; it replaces the log, or expires."""
+        return self.stream + f":sealing:{sealer}".encode()
 
 
 def stream_index(prefix: str, shard: int) -> bytes:

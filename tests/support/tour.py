@@ -93,6 +93,10 @@ async def _streams(helix: Helix) -> None:
     info = await streams.get_info("tour")
     assert info is not None
     assert info.status == "ended"
+    assert await streams.seal_stream("tour")
+    reader = await streams.create_reader("tour")
+    assert reader is not None
+    assert [delta(chunk) async for chunk in reader] == [str(n) for n in range(1, 402)]
     await streams.reset_stream("tour")
     assert await streams.list_streams(limit=10) == ["tour"]
     assert await streams.delete_stream("tour")

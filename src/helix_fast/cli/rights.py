@@ -17,13 +17,13 @@ _FORMS: Final = """
 ping; time; info server; eval return+1 0; evalsha 0000000000000000000000000000000000000000 0; publish CHANNEL doctor
 pubsub|numsub CHANNEL
 copy KEY KEY:copy; incr KEY; pexpire KEY 60000; set KEY 1 XX KEEPTTL; get KEY; mget KEY; exists KEY; ttl KEY; pttl KEY
-xadd KEY NOMKSTREAM * f v; xrange KEY - + COUNT 1; xrevrange KEY + - COUNT 1; xtrim KEY MAXLEN 0
+xadd KEY NOMKSTREAM * f v; xrange KEY - + COUNT 1; xrevrange KEY + - COUNT 1; xtrim KEY MAXLEN 0; xlen KEY
 hget KEY f; hgetall KEY; hmget KEY f; hset KEY f v; hsetnx KEY f v; hdel KEY f; hlen KEY; hincrby KEY f 1
 lindex KEY 0; llen KEY; lrange KEY 0 0; lset KEY 0 v; ltrim KEY 0 0; rpush KEY v
 sadd KEY m; scard KEY; smembers KEY; srem KEY m
 zadd KEY 1 m; zcard KEY; zrange KEY 0 0; zrangebyscore KEY 0 0; zrank KEY m; zrem KEY m; zremrangebyscore KEY 0 0
 zrevrange KEY 0 0; zrevrangebyscore KEY 0 0; zscore KEY m
-persist KEY; expire KEY 60; expireat KEY 1; unlink KEY:copy; del KEY
+persist KEY; expire KEY 60; expireat KEY 1; rename KEY:copy KEY:copy; unlink KEY:copy; del KEY
 """
 TRIED: Final = tuple(form.split() for line in _FORMS.strip().splitlines() for form in line.split("; "))
 """Each command with its subcommand and arguments. Reading a stream live tries (UN)SUBSCRIBE."""

@@ -17,6 +17,7 @@ from helix_fast.errors import (
     StreamFailedError,
 )
 
+from .sealed import sealed_entry
 from .terms import Terms
 
 # The server's words about stored values that are not ours: of another type, or not what a script can work with
@@ -116,12 +117,14 @@ class EntryRun:
         entry_id: of the last entry in the run; empty if there is none.
         chunk_id: of the last entry with chunks in the run, or before it. It differs from ``entry_id`` where the run
             ends with a marker.
-        cut: a hole or another term follows; its entry must be read again.
+        cut: a hole, another term or an unreadable entry follows; it must be read again.
         ended: the last entry is the end of the stream. error: the last entry is another end.
         foreign: a store of another kind wrote some of it. misplaced: id of an entry that has chunks but no sequence.
+        sealed: some of it was in a sealed entry.
 
     Raises:
         SequenceGapError: a hole before the first chunk.
+        ValueError: a sealed entry that cannot be read, before the first chunk.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class EntryRun:
         self.cut: bool = False
         self.ended: bool = False
         self.foreign: bool = False
+        self.sealed: bool = False
         self.error: HelixError | None = None
         self._bodies: list[bytes] = []
         at = 0
@@ -155,7 +159,20 @@ class EntryRun:
         self.body: bytes = b"\n".join(self._bodies)
 
     def _add(self, entry_id: bytes, fields: list[bytes], skip_gaps: bool) -> None:
-        body, sequence, foreign = chunk_fields(fields)
+        sealed = sealed_entry(fields)
+        if sealed is None:
+            body, sequence, foreign = chunk_fields(fields)
+        else:
+            try:
+                body, sequence, foreign = sealed.lines, sealed.last, False
+            except ValueError as error:
+                if not self._bodies:
+                    raise ValueError(f"entry {entry_id.decode()}: {error}") from error
+                self.cut = True  # the chunks before it come first
+                return
+            self.sealed = True
+            # where its last batch would be read on from, had it not been sealed
+            entry_id = b"%b-%d" % (entry_id.partition(b"-")[0], sequence)
         count = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
         first = sequence - count + 1
         if first > self.last + 1:
@@ -165,6 +182,7 @@ class EntryRun:
             if not skip_gaps:
                 raise SequenceGapError(self.last, first)
             self.after = self.last = first - 1
+            self.chunk_id = entry_id  # the sequences of the hole are of the term that begins here
         self.entry_id = entry_id
         if body is None:
             self._end(fields)

@@ -12,6 +12,7 @@ from helix_fast.keys import StreamKeys
 
 from .entries import chunk_fields, sequence_of, stored_text
 from .schema import StreamInfo
+from .sealed import sealed_entry
 
 
 def read_info(stream_id: str, keys: StreamKeys, reply: list[Any]) -> StreamInfo:
@@ -28,12 +29,10 @@ def read_info(stream_id: str, keys: StreamKeys, reply: list[Any]) -> StreamInfo:
         return None if value is None else stored_text(keys.meta, name, value)
 
     last = sequence_of(newest[0][1])
-    body, end, foreign = chunk_fields(first[1])
-    lines = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
-    first_sequence = max(1, end - lines + 1)
+    first_sequence = max(1, _first_of(first[1]))
     updated = ms_from_iso(text("updatedAt") or "")
     for _entry, pairs in newest:
-        stamp = _timestamp(pairs)
+        stamp = timestamp_of(pairs)
         if stamp is not None:
             updated = max(updated or 0, stamp)
     return StreamInfo(
@@ -53,6 +52,16 @@ def read_info(stream_id: str, keys: StreamKeys, reply: list[Any]) -> StreamInfo:
     )
 
 
+def _first_of(fields: list[bytes]) -> int:
+    """Sequence of the first chunk in an entry, or of the next one after an entry without chunks."""
+    sealed = sealed_entry(fields)
+    if sealed is not None:
+        return sealed.first
+    body, last, foreign = chunk_fields(fields)
+    lines = 0 if body is None else 1 if foreign else body.count(b"\n") + 1
+    return last - lines + 1
+
+
 def _output(keys: StreamKeys, value: bytes | None) -> Any:
     if not value:
         return None
@@ -62,7 +71,7 @@ def _output(keys: StreamKeys, value: bytes | None) -> Any:
         raise MalformedStreamError(keys.meta.decode(), f"output is no JSON: {error}") from error
 
 
-def _timestamp(fields: list[bytes]) -> int | None:
+def timestamp_of(fields: list[bytes]) -> int | None:
     """The timestamp of the last chunk in an entry; None if that is no chunk, or has none."""
     body, _sequence, foreign = chunk_fields(fields)
     if body is None:

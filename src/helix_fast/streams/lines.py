@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar, cast
 
+from helix_fast import codec
+
 from .cursor import StreamCursor
 from .schema import StreamPosition
 
@@ -34,6 +36,16 @@ class _Undecoded:
 
     def decode_shared(self, _body: bytes, _last: int, _after: int) -> None:
         """Nothing that others could copy."""
+
+
+async def stored_lines(cursor: StreamCursor) -> list[bytes]:
+    """The lines of the log behind a cursor, without waiting for more. Raises as ``StreamCursor.next``."""
+    cursor.decoder = cast("Any", _Undecoded())
+    lines: list[bytes] = []
+    while (read := cast("Any", await cursor.stored())) is not None:
+        body, last, after = read[1]
+        lines += codec.split_lines(body, last, after)[1]
+    return lines
 
 
 class LineReader:

@@ -44,6 +44,7 @@ from .loss_memory import LossMemory
 from .reader import ResumableReader, StreamReader
 from .recovery import Recovery
 from .schema import StreamInfo, StreamPosition, to_position
+from .sealer import Sealer
 from .terms import NO_TERM, Terms, new_tag
 from .writer import StreamWriter
 
@@ -110,6 +111,7 @@ class RedisStreamManager(RedisStore):
         self._index = Index(requests, partial(stream_index, self.key_prefix), self.ttl, "list_streams", report)
         self._leases = LeaseRenewer(requests, self.ttl, self._index, report)
         self._losses = LossMemory(memory, report)
+        self._sealer = Sealer(requests)
         self._cursor_context = CursorContext(
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
         )
@@ -483,6 +485,23 @@ class RedisStreamManager(RedisStore):
             (what, reason, iso_now(), stream_control(self.key_prefix), told),
         )
         check_stream_reply(stream_id, reply)
+
+    async def seal_stream(self, stream_id: str) -> bool:
+        """Rewrite the log of an ended stream as a few deflated entries; it takes about a tenth of the memory then.
+
+        Nothing else changes: epoch, positions, sequences, the end and the time to live stay, and so do readers in the
+        middle of it. Programs that do not know sealed entries cannot read the log any more; earlier versions of this
+        library raise MalformedStreamError. Safe to call again, and from several processes at once. A long log is sent
+        by parts, none of which holds the server or the event loop for more than a few milliseconds.
+
+        Returns:
+            True if the log is as small as sealing makes it, also where it was before. False, and nothing was changed:
+            there is no such stream, it has not ended, or another program has written to it.
+
+        Raises:
+            InvalidIdError, MalformedStreamError, StoreConnectionError.
+        """
+        return await self._sealer.seal(stream_id, StreamKeys(self.key_prefix, stream_id))
 
     async def reset_stream(self, stream_id: str, *, fencing_token: int | None = None) -> str:
         """Delete a stream's chunks and begin a new epoch, which is returned. Sequences go on growing.

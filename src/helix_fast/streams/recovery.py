@@ -29,6 +29,7 @@ from helix_fast.transport.lane import settle
 from helix_fast.transport.retry import back_off, is_transient
 
 from .entries import check_current, check_foreign, reading_meta, stored_fence, typed
+from .sealed import sealed_entry
 from .terms import Terms, new_tag
 
 _REJOIN: Final = script("streams", "stream_rejoin")
@@ -83,12 +84,12 @@ class Rejoined:
         generation: of the connection before the stream was read: a later reconnection is looked into again.
         terms, fence, history, status: the stream's. last: its last sequence.
         oldest: sequence in the id of the first entry that is kept.
-        chunk, writer: of the entry that was asked for.
+        chunk, writer: of the batch that was asked for; empty: there is no such one.
     """
 
     __slots__ = ("chunk", "fence", "generation", "history", "last", "oldest", "status", "terms", "writer")
 
-    def __init__(self, reply: Sequence[bytes], generation: int, token: int | None) -> None:
+    def __init__(self, reply: Sequence[Any], generation: int, token: int | None, first: int) -> None:
         self.generation: int = generation
         self.status: str = reply[0].decode()
         self.terms: Terms = Terms(reply[3].decode(), reply[2].decode(), token)
@@ -99,6 +100,9 @@ class Rejoined:
         self.chunk: bytes = reply[9]
         self.writer: bytes = reply[10]
         self.history: bytes = reply[11]
+        sealed = sealed_entry(reply[12]) if reply[12] else None
+        if sealed is not None:
+            self.chunk, self.writer = sealed.batch(first)
 
 
 class Stored(NamedTuple):
@@ -190,7 +194,7 @@ class Recovery:
         if reply[0] == b"none":
             return Gone(bool(reply[1] and position.history) and reply[1] != position.history)
         with reading_meta(keys.meta):
-            found = Rejoined(reply, generation, terms.token)
+            found = Rejoined(reply, generation, terms.token, int(entry.partition(b"-")[2] or 0))
         stored_fence(keys.meta, found.fence)
         return found
 

@@ -16,6 +16,7 @@ from helix_fast.errors import (
     HelixError,
     InvalidArgumentError,
     MalformedChunkError,
+    SequenceGapError,
     StoreClosedError,
     StoreConnectionError,
     StoreResponseError,
@@ -32,6 +33,7 @@ from helix_fast.transport.lane import settle
 from .chunks import StreamChunk, encode_chunk
 from .cursor import StreamCursor
 from .entries import check_foreign, reading_meta, sequence_of
+from .lines import stored_lines
 from .manager import RedisStreamManager
 from .schema import StoredChunk, StreamInfo, StreamPosition, to_position
 from .terms import new_tag
@@ -168,9 +170,20 @@ class RedisResumableStorage(RedisStore):
         index = self._manager._index
         lists = not index.lists(stream_id)
         reply = await self._run(_PUT, stream_id, keys, (*head, *entries), lists=lists)
+        if reply[0] == b"sealed":
+            if await self._ends_with(stream_id, encoded, first_sequence):
+                return
+            reply[0] = b"closed"
         check_stream_reply(stream_id, reply, token, first_sequence, meta=keys.meta)
         if lists:
             await index.listed(stream_id)
+
+    async def _ends_with(self, stream_id: str, encoded: list[bytes], first: int) -> bool:
+        """Whether chunks are those of a sealed stream from ``first`` on, byte for byte."""
+        try:
+            return await stored_lines(self._manager._cursor(stream_id, first - 1, None, "raise", None)) == encoded
+        except SequenceGapError:
+            return False
 
     async def _run(
         self, script: Script, stream_id: str, keys: StreamKeys, args: Sequence[Argument], *, lists: bool

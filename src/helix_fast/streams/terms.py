@@ -48,6 +48,8 @@ class _Term(NamedTuple):
     tag: str
 
 
+SEALED: Final = "sealed,"
+"""What the list of a sealed log begins with. Versions that cannot read such a log fail at this, with a typed error."""
 KEPT_TERMS: Final = 128
 """So many terms are kept in the list at least."""
 
@@ -68,7 +70,7 @@ class Terms:
     __slots__ = ("_terms", "current", "epoch", "key", "oldest", "token")
 
     def __init__(self, text: str, epoch: str, token: int | None = None) -> None:
-        self._terms = [_parse(element) for element in text.split(",")]
+        self._terms = [_parse(element) for element in text.removeprefix(SEALED).split(",")]
         last = self._terms[-1]
         self.current: int = last.number
         self.oldest: int = self._terms[0].number

@@ -448,6 +448,23 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         """
         run(self._async.request_stop(stream_id, reason))
 
+    def seal_stream(self, stream_id: str) -> bool:
+        """Rewrite the log of an ended stream as a few deflated entries; it takes about a tenth of the memory then.
+
+        Nothing else changes: epoch, positions, sequences, the end and the time to live stay, and so do readers in the
+        middle of it. Programs that do not know sealed entries cannot read the log any more; earlier versions of this
+        library raise MalformedStreamError. Safe to call again, and from several processes at once. A long log is sent
+        by parts, none of which holds the server or the event loop for more than a few milliseconds.
+
+        Returns:
+            True if the log is as small as sealing makes it, also where it was before. False, and nothing was changed:
+            there is no such stream, it has not ended, or another program has written to it.
+
+        Raises:
+            InvalidIdError, MalformedStreamError, StoreConnectionError.
+        """
+        return run(self._async.seal_stream(stream_id))
+
     def reset_stream(self, stream_id: str, *, fencing_token: int | None = None) -> str:
         """Delete a stream's chunks and begin a new epoch, which is returned. Sequences go on growing.
 

@@ -13,6 +13,7 @@
 -- ARGV[9...]        pairs of (chunks in the entry, body of the entry)
 --
 -- Reply: {'ok'} | {'none'} | {'closed', status} | {'stale', token seen} | {'conflict', expected sequence}
+--   | {'sealed', status}: it is closed, unless these chunks are its last, which only the caller can inflate
 -- Idempotent: chunks that are the stream's last already, byte for byte, are not added again.
 
 -- include stream_field
@@ -58,6 +59,7 @@ if first + total - 1 == last then
     end
   end
   if same then return {'ok'} end
+  if string.sub(known[3], 1, 7) == 'sealed,' then return {'sealed', known[1]} end
 end
 if known[1] == 'ended' or known[1] == 'failed' then return {'closed', known[1]} end
 if first ~= last + 1 then return {'conflict', text(last + 1)} end

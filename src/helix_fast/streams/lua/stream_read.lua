@@ -35,6 +35,8 @@ local function number(text) -- decimal text as other readers understand it: fore
   return text and #text < 17 and string.match(text, '^%d+$') or '0'
 end
 
+local sealed -- whether the log may have sealed entries
+
 local function begin(fields) -- sequence of an entry's first chunk
   local last, lines, body, ours = 0, 0, nil, false
   for i = 1, #fields, 2 do
@@ -42,7 +44,12 @@ local function begin(fields) -- sequence of an entry's first chunk
     if fields[i] == 'chunk' then body = fields[i + 1] end
     if fields[i] == 'writer' then ours = true end
   end
-  if body then lines = ours and select(2, string.gsub(body, '\n', '')) + 1 or 1 end
+  local count = body and sealed and field(fields, 'sealed')
+  if count then
+    lines = tonumber(number(count))
+  elseif body then
+    lines = ours and select(2, string.gsub(body, '\n', '')) + 1 or 1
+  end
   return last - lines + 1
 end
 
@@ -60,6 +67,7 @@ local over = known[3] == 'ended' or known[3] == 'failed'
 
 -- 1. A position of a lost branch: behind the end of its term, or of a term that this log never had
 local term, terms = known[6], known[4] or ''
+sealed = string.sub(terms, 1, 7) == 'sealed,'
 local ended = false
 if ARGV[12] ~= '' then ended = end_of(terms, ARGV[12], ARGV[13]) end
 local resume
@@ -108,6 +116,9 @@ end
 local from = '-'
 if ARGV[2] ~= '' then
   from = '(' .. ARGV[2]
+  -- sealed since the reader was there: the entry with the next chunk begins at or before the one that it has read
+  local entry = sealed and redis.call('XREVRANGE', KEYS[1], ARGV[2], '-', 'COUNT', 1)[1]
+  if entry and field(entry[2], 'sealed') and tonumber(number(field(entry[2], 'sequence'))) > after then from = entry[1] end
 elseif terms ~= '' and after > 0 then
   local wanted, holder = after + 1, nil
   for number, first in string.gmatch(terms, '(%d+):(%d+)[^,]*') do
@@ -130,14 +141,19 @@ elseif terms ~= '' and after > 0 then
   end
 end
 
--- 4. The page, cut where it has enough bytes: entries of 64 KiB would make it as long as a reader cannot hold
-local entries = {}
+-- 4. The page, cut where it has enough bytes: entries of 64 KiB would make it as long as a reader cannot hold. A sealed entry
+-- is a page of chunks by itself: a second one is not read with it
+local entries, wanted = {}, sealed and math.min(4, ARGV[4]) or tonumber(ARGV[4])
 if from ~= '(18446744073709551615-18446744073709551615' then -- behind the largest id there is nothing, and no range
-  entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[4])
+  entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', wanted)
 end
-local count, size = #entries, 0
-local more = count == tonumber(ARGV[4])
+local count, size, inflated = #entries, 0, false
+local more = count == wanted
 for i = 1, count do
+  if sealed and field(entries[i][2], 'sealed') then
+    if inflated then size = math.huge end
+    inflated = true
+  end
   if size > tonumber(ARGV[11]) then
     more, entries[i] = true, nil
   else

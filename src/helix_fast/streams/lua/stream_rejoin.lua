@@ -17,7 +17,7 @@
 --
 -- Reply: {'none', history} where there is no stream, else
 -- {status, term, epoch, terms, fence ('' for none), stop, reason, last sequence, id of the first entry kept, chunk at id, writer at
--- id, history ('' where it was not asked for)}
+-- id, history ('' where it was not asked for), fields of the sealed entry that holds id or false}
 -- Repeating it after a lost reply is safe: it finds the term that the first one began.
 
 -- include stream_field
@@ -62,5 +62,10 @@ if status ~= 'ended' and status ~= 'failed' and not fenced and known[3] == ARGV[
 end
 local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
 local at = ARGV[6] ~= '' and redis.call('XRANGE', stream, ARGV[6], ARGV[6])[1]
+local holder = false
+if ARGV[6] ~= '' and string.sub(terms, 1, 7) == 'sealed,' then
+  local entry = redis.call('XREVRANGE', stream, ARGV[6], '-', 'COUNT', 1)[1]
+  holder = entry and field(entry[2], 'sealed') and entry[2] or false
+end
 return {status, term, known[3], terms, fence, known[6] or '0', known[7] or '', field(top[2], 'sequence'), first[1],
-  at and field(at[2], 'chunk') or '', at and field(at[2], 'writer') or '', history}
+  at and field(at[2], 'chunk') or '', at and field(at[2], 'writer') or '', history, holder}
