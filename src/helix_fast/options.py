@@ -82,6 +82,7 @@ class StreamOptions(TypedDict, total=False):
     max_chunk_bytes: int
     max_buffered_bytes: int
     loss_memory_s: float
+    seal_after: float | None
     logger: logging.Logger | None
 
 

@@ -44,6 +44,7 @@ from .loss_memory import LossMemory
 from .reader import ResumableReader, StreamReader
 from .recovery import Recovery
 from .schema import StreamInfo, StreamPosition, to_position
+from .seal_later import SealLater
 from .sealer import Sealer
 from .terms import NO_TERM, Terms, new_tag
 from .writer import StreamWriter
@@ -75,6 +76,8 @@ class RedisStreamManager(RedisStore):
         loss_memory_s: seconds for which a closed writer's acknowledged chunks are remembered: if the server turns out
             to have lost some, ``on("error")`` gets AcknowledgedDataLostError.
         max_buffered_bytes: unacknowledged bytes of a stream beyond which ``writer.drain()`` waits.
+        seal_after: seconds after which a stream that this manager or one of its writers has ended is sealed in the
+            background, see ``seal_stream``; None: never. Streams are left unsealed if the manager is closed earlier.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class RedisStreamManager(RedisStore):
         max_chunk_bytes: int = 1 << 20,
         max_buffered_bytes: int = 8 << 20,
         loss_memory_s: float = 60,
+        seal_after: float | None = None,
         **connection: Unpack[ConnectionOptions],
     ) -> None:
         length = 0 if max_stream_length is None else max_stream_length
@@ -100,6 +104,7 @@ class RedisStreamManager(RedisStore):
         self._max_chunk_bytes = arguments.integer(max_chunk_bytes, "max_chunk_bytes", 64)
         self._max_buffered_bytes = arguments.integer(max_buffered_bytes, "max_buffered_bytes", 1)
         memory = arguments.seconds(loss_memory_s, "loss_memory_s")
+        delay = None if seal_after is None else arguments.seconds(seal_after, "seal_after")
         silence = arguments.milliseconds(block_timeout, "block_timeout", 1)
         super().__init__(redis, key_prefix=key_prefix, **connection)
         self._appenders: dict[str, Appender] = {}
@@ -112,6 +117,7 @@ class RedisStreamManager(RedisStore):
         self._leases = LeaseRenewer(requests, self.ttl, self._index, report)
         self._losses = LossMemory(memory, report)
         self._sealer = Sealer(requests)
+        self._seal_later = SealLater(self.seal_stream, delay, report)
         self._cursor_context = CursorContext(
             requests, requests.topology, self.ttl, stream_control(self.key_prefix), silence, report
         )
@@ -451,6 +457,7 @@ class RedisStreamManager(RedisStore):
             ),
         )  # fmt: skip
         check_stream_reply(stream_id, reply, token, meta=keys.meta)
+        self._seal_later.ended(stream_id)
         await self._index.listed(stream_id)
 
     async def pause_stream(self, stream_id: str) -> None:
@@ -568,6 +575,7 @@ class RedisStreamManager(RedisStore):
                 stack.push_async_callback(appender.close)
             stack.push_async_callback(self._leases.close)
             stack.push_async_callback(cancel, *self._dropping)
+            stack.push_async_callback(self._seal_later.close)
             stack.push_async_callback(self._losses.close)
 
 

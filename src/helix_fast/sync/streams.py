@@ -230,6 +230,8 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         loss_memory_s: seconds for which a closed writer's acknowledged chunks are remembered: if the server turns out
             to have lost some, ``on("error")`` gets AcknowledgedDataLostError.
         max_buffered_bytes: unacknowledged bytes of a stream beyond which ``writer.drain()`` waits.
+        seal_after: seconds after which a stream that this manager or one of its writers has ended is sealed in the
+            background, see ``seal_stream``; None: never. Streams are left unsealed if the manager is closed earlier.
     """
 
     def __init__(
@@ -245,6 +247,7 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
         max_chunk_bytes: int = 1 << 20,
         max_buffered_bytes: int = 8 << 20,
         loss_memory_s: float = 60,
+        seal_after: float | None = None,
         **connection: Unpack[ConnectionOptions],
     ) -> None:
         self._async = _manager.RedisStreamManager(
@@ -258,6 +261,7 @@ class RedisStreamManager(BlockingStore["_manager.RedisStreamManager"]):
             max_chunk_bytes=max_chunk_bytes,
             max_buffered_bytes=max_buffered_bytes,
             loss_memory_s=loss_memory_s,
+            seal_after=seal_after,
             **connection,
         )
 
