@@ -22,6 +22,7 @@ TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P12": (1.3, "at most"),
     "P13": (15.0, "at least"),
     "P14": (0.25, "at most"),
+    "P16": (0.25, "at most"),
     "P18": (3.0, "at least"),
     "P19": (1.3, "at most"),
 }
