@@ -43,6 +43,17 @@ async def test_each_chunk_is_an_event_with_its_position_and_the_end_has_a_name(h
     assert "content-length" not in connection.headers
 
 
+async def test_a_sealed_stream_sends_the_same_events(helix: Helix) -> None:
+    await write(helix, *(f"token {n}" for n in range(100)))
+    await helix.streams.end_stream("s")
+    before = await Connection(helix.streams, "/s").all()
+    assert await helix.streams.seal_stream("s")
+    assert await Connection(helix.streams, "/s").all() == before
+    for last in (identifier(before[0]), identifier(before[49]), identifier(before[99]), "70"):
+        seen = int(last.rpartition(":")[2])
+        assert await Connection(helix.streams, "/s", last=last).all() == before[seen:]
+
+
 async def test_client_goes_on_behind_its_last_event_id_and_then_live(helix: Helix) -> None:
     await write(helix, "a", "b")
     first = Connection(helix.streams, "/s")

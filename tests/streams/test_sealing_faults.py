@@ -24,6 +24,7 @@ STREAM = "helix:stream:{s}"
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sealed log is sent in several parts."""
     monkeypatch.setattr(sealed_module, "_WANTED_BYTES", 600)
+    monkeypatch.setattr(sealer_module, "_PAGE_ENTRIES", 5)
     monkeypatch.setattr(sealer_module, "_PART_BYTES", 100)
 
 
@@ -105,9 +106,8 @@ async def test_what_changes_between_reading_and_replacing_is_not_overwritten(
         assert found == {"reset": ["new"], "delete": [], "trim": texts[11:]}.get(change, texts)
 
 
+@pytest.mark.usefixtures("in_parts")
 async def test_a_draft_of_a_process_that_died_expires(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed_module, "_WANTED_BYTES", 600)
-    monkeypatch.setattr(sealer_module, "_PART_BYTES", 100)
     async with storage(server_url) as store:
         texts = await prepared(store)
         send = sealer_module._Draft._send

@@ -7,7 +7,6 @@ sequences are those that the batches had.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from helix_fast.arguments import MAX_EXACT
@@ -97,7 +96,7 @@ class ForeignEntryError(Exception):
 
 
 class Sealing:
-    """Turns the entries of a log, taken one after the other, into those of the sealed log.
+    """Turns the entries of a log, taken page by page, into those of the sealed log.
 
     What has no place in a sealed entry stays as it is: markers, batches that are too large, what would not get smaller.
 
@@ -107,51 +106,59 @@ class Sealing:
 
     def __init__(self) -> None:
         self.sealed: int = 0
+        self._made: list[Entry] = []
         self._run: list[Entry] = []
+        self._lines: list[int] = []  # of each entry of the run
         self._term = b""
         self._last = 0
         self._bytes = 0
 
-    def take(self, entry: Entry) -> Iterator[Entry]:
-        """Take the next entry of the log; yields entries of the sealed log. Raises ForeignEntryError."""
-        entry_id, fields = entry
-        if fields[::2] != _BATCH:
-            if b"chunk" in fields[::2] and sealed_entry(fields) is None:
-                raise ForeignEntryError
-            yield from self.finish()
-            yield entry
-            return
-        lines, digits, nonce = fields[1::2]
-        term, _, first = entry_id.partition(b"-")
-        last = _number(digits)
-        begin = last - lines.count(b"\n")
-        if not lines or begin < 1 or first != b"%d" % begin or b"\n" in nonce or len(lines) >= MOST_BYTES:
-            yield from self.finish()
-            yield entry
-            return
-        if term != self._term or begin != self._last + 1 or self._bytes + len(lines) >= MOST_BYTES:
-            yield from self.finish()
-        self._run.append(entry)
-        self._term, self._last = term, last
-        self._bytes += len(lines) + 1
-        if self._bytes >= _WANTED_BYTES:
-            yield from self.finish()
+    def take(self, entries: list[Entry]) -> list[Entry]:
+        """Take the next entries of the log; returns the next ones of the sealed log. Raises ForeignEntryError."""
+        for entry in entries:
+            entry_id, fields = entry
+            if fields[::2] != _BATCH:
+                if b"chunk" in fields[::2] and sealed_entry(fields) is None:
+                    raise ForeignEntryError
+                self._keep(entry)
+                continue
+            lines, digits, nonce = fields[1::2]
+            count = lines.count(b"\n") + 1
+            last = _number(digits)
+            first = last - count + 1
+            term, _, begin = entry_id.partition(b"-")
+            if first < 1 or begin != b"%d" % first or not lines or len(lines) >= MOST_BYTES or b"\n" in nonce:
+                self._keep(entry)
+                continue
+            if term != self._term or first != self._last + 1 or self._bytes + len(lines) >= MOST_BYTES:
+                self._seal()
+            self._run.append(entry)
+            self._lines.append(count)
+            self._term, self._last = term, last
+            self._bytes += len(lines) + 1
+            if self._bytes >= _WANTED_BYTES:
+                self._seal()
+        made, self._made = self._made, []
+        return made
 
-    def finish(self) -> Iterator[Entry]:
-        """The entries of what was taken and not yielded yet."""
-        run, size, self._run, self._bytes = self._run, self._bytes, [], 0
+    def _keep(self, entry: Entry) -> None:
+        self._seal()
+        self._made.append(entry)
+
+    def _seal(self) -> None:
+        """Make one entry of those that are gathered, if it is smaller."""
+        run, counts, size = self._run, self._lines, self._bytes
+        self._run, self._lines, self._bytes = [], [], 0
         if not run:
             return
         lines = zlib.compress(b"\n".join([fields[1] for _id, fields in run]), _LEVEL)
-        writers = zlib.compress(b"\n".join([b"%d %b" % (_count(fields[1]), fields[5]) for _id, fields in run]), _LEVEL)
+        batches = [b"%d %b" % (count, fields[5]) for count, (_id, fields) in zip(counts, run, strict=True)]
+        writers = zlib.compress(b"\n".join(batches), _LEVEL)
         if len(lines) + len(writers) >= size + 10 * len(run):  # an entry takes more than 10 bytes beside its lines
-            yield from run
+            self._made += run
             return
         self.sealed += 1
-        last = run[-1][1][3]
-        count = int(last) - int(run[0][0].partition(b"-")[2]) + 1
-        yield [run[0][0], [b"chunk", lines, b"sequence", last, b"sealed", b"%d" % count, b"writers", writers]]
-
-
-def _count(lines: bytes) -> int:
-    return lines.count(b"\n") + 1
+        count = b"%d" % sum(counts)
+        self._made.append(
+            [run[0][0], [b"chunk", lines, b"sequence", run[-1][1][3], b"sealed", count, b"writers", writers]]
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, Final
 
 from helix_fast.clock import iso_from_ms, ms_from_iso
@@ -20,6 +19,7 @@ from .sealed import Entry, ForeignEntryError, Sealing, is_end
 from .terms import SEALED
 
 _SEAL: Final = script("streams", "stream_seal")
+_PAGE_ENTRIES: Final = 256  # taken in one go: a millisecond of the event loop
 _PART_BYTES: Final = 256 << 10  # of one request: the server copies it in a fraction of a millisecond
 _PART_ENTRIES: Final = 512
 _DRAFT_MS: Final = 60_000
@@ -97,30 +97,27 @@ class _Draft:
         sealing, page, last = Sealing(), PageSize(), b""
         while last != self._end:
             start = b"(" + last if last else b"-"
+            count = min(page.count, _PAGE_ENTRIES)
             entries = await self._requests.command(
-                self._stream_id, b"XRANGE", self._keys.stream, start, b"+", b"COUNT", page.count
+                self._stream_id, b"XRANGE", self._keys.stream, start, b"+", b"COUNT", count
             )
             if not entries:
                 return None
             self._first = self._first or entries[0][0]
             self._length += len(entries)
-            for entry in entries:
-                if (self._part_bytes > _PART_BYTES or len(self._part) > _PART_ENTRIES) and not await self._send():
-                    return None
-                self._add(sealing.take(entry))
+            if (self._part_bytes > _PART_BYTES or len(self._part) > _PART_ENTRIES) and not await self._send():
+                return None
+            made = sealing.take(entries)
+            self._part += made
+            self._part_bytes += sum([len(fields[1]) for _id, fields in made])
             self._newest += entries[-2:]
-            page.fit(len(entries), sum(len(value) for _id, fields in entries for value in fields))
+            page.fit(len(entries), sum([len(fields[1]) for _id, fields in entries]))
             last = entries[-1][0]
         if not sealing.sealed:
             if self._sent:
                 await self._requests.command(self._stream_id, b"UNLINK", self._key)
             return True
         return True if await self._send(last=True) else None
-
-    def _add(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            self._part.append(entry)
-            self._part_bytes += sum(map(len, entry[1]))
 
     async def _send(self, *, last: bool = False) -> bool:
         """Send the part; whether the log is still the one that was read."""
