@@ -193,6 +193,7 @@ KNOWN_CHUNKS: Final[dict[str, type[Chunk]]] = {
 _decode_known: Final[Callable[[bytes], StreamChunk]] = msgspec.json.Decoder(AnyKnownChunk).decode
 _decode_known_list = msgspec.json.Decoder(list[AnyKnownChunk]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_NOT_KNOWN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what those raise
 
 
 def encode_chunk(
@@ -207,11 +208,15 @@ def encode_chunk(
         MalformedChunkError: no object, no string ``type``, NaN or Infinity, text that is no Unicode, values that JSON
             does not have, or a known type with missing or wrong fields.
     """
+    data: Any = None
     try:
-        if isinstance(chunk, Chunk):
+        if isinstance(chunk, dict):
+            data = chunk
+        elif isinstance(chunk, Chunk):
             # msgspec does not check types when a struct is made, so a wrong field would only be noticed by a reader
             return _known_to_wire(chunk, agent_id, agent_type, now)
-        data = chunk.data if isinstance(chunk, UnknownChunk) else chunk
+        elif isinstance(chunk, UnknownChunk):
+            data = chunk.data
         if not isinstance(data, dict):
             raise MalformedChunkError(None, chunk, f"expected an object, got {type(chunk).__name__}")
         kind = data.get("type")
@@ -220,13 +225,17 @@ def encode_chunk(
         codec.check_finite(data, binary=False)
         wire = to_json(data)
         struct = KNOWN_CHUNKS.get(kind)
-        if struct is not None:
-            slip = None if chunk is not data else snake_case(struct, data)
-            if slip is not None:
-                raise MalformedChunkError(
-                    None, chunk, f"no field {slip[0]!r}; a dict has names as in JSON: {slip[1]!r}"
-                )
-            decode_chunk(wire)
+        if struct is None:
+            return wire
+        try:
+            _decode_known(wire)
+            return wire
+        except _NOT_KNOWN:
+            pass
+        slip = snake_case(struct, data) if chunk is data else None
+        if slip is not None:
+            raise MalformedChunkError(None, chunk, f"no field {slip[0]!r}; a dict has names as in JSON: {slip[1]!r}")
+        _decode_other(wire, None)
         return wire
     except MalformedChunkError as error:
         error.data = chunk
@@ -268,11 +277,16 @@ def decode_chunk(data: bytes, sequence: int | None = None) -> StreamChunk:
     """
     try:
         return _decode_known(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_KNOWN:
         pass
+    return _decode_other(data, sequence)
+
+
+def _decode_other(data: bytes, sequence: int | None) -> StreamChunk:
+    """Decode a chunk that is none of the known ones as they are: of another type, with more fields, or malformed."""
     try:
         fields = _decode_object(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_KNOWN as error:
         whole = without_lone_surrogates(data)
         if whole is not None:
             try:
@@ -366,7 +380,7 @@ def decode_lines(body: bytes, last: int, after: int) -> Decoded:
         chunks = _decode_known_list(array)
         if len(chunks) == count:  # a line that holds "{},{}" is no chunk, though it makes a fine array
             return first, cast("list[StreamChunk | MalformedChunkError]", chunks), False
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_KNOWN:
         pass
     first, lines = codec.split_lines(body, last, after)
     found = [_decode_or_error(line, sequence) for sequence, line in enumerate(lines, first)]

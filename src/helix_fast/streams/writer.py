@@ -302,8 +302,8 @@ class StreamWriter:
         self._binding.check_part(self._loop, "writer")
 
     def _encode(self, chunk: StreamChunk | dict[str, Any]) -> bytes:
-        if not self._appender.open.count or self._loop.is_closed():
-            self._check_loop()  # once a batch: it costs half as much as encoding a chunk
+        if running_loop() is not self._loop or self._binding.loop is not self._loop:
+            self._check_loop()
         if self._closed:
             raise StreamClosedError(self.stream_id, "closed")
         if (
@@ -322,7 +322,8 @@ class StreamWriter:
             except (ValueError, TypeError) as error:
                 raise MalformedChunkError(None, chunk, str(error)) from error
         else:
-            data = encode_chunk(chunk, self.agent_id, self.agent_type, int(time.time() * 1000))
+            now = 0 if isinstance(chunk, dict) else int(time.time() * 1000)  # a dict goes out as it is
+            data = encode_chunk(chunk, self.agent_id, self.agent_type, now)
         if len(data) > self._max_chunk_bytes:
             self._check_size(len(data))
         return data

@@ -19,6 +19,8 @@ from helix_fast.errors import InvalidArgumentError
 
 _CLOSE_SECONDS: Final = 10.0
 """How long ``close`` waits for the thread of another loop: that thread may wait for ours."""
+running_loop: Final = asyncio._get_running_loop
+"""The running event loop; None outside of one, as in the child of a process that forked within one. Written in C."""
 _bindings: Final[weakref.WeakSet[LoopBinding]] = weakref.WeakSet()  # those that a fork has to reach
 
 
@@ -118,14 +120,6 @@ class LoopBinding:
             self.loop = None
             self.forked = True
             self._abandon()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The running event loop; None outside of one, as in the child of a process that forked within one."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def follow(loop: asyncio.AbstractEventLoop, what: str) -> asyncio.AbstractEventLoop:
