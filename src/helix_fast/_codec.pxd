@@ -119,6 +119,7 @@ cdef class RemoteSubscribers:
 cdef class FastAppend:
     cdef readonly RemoteSubscribers subscribers
     cdef public object stream_id, topology, lane, terms, failed, trouble, observed, make_future, call_soon
+    cdef public object loop_closed
     cdef public bytes nonce
     cdef readonly BatchBuilder open            # the buffer's
     cdef readonly Sequencer sequence    # the buffer's

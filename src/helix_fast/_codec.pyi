@@ -635,8 +635,8 @@ class Batch:
 class FastAppend:
     """Fast path of an awaited chunk: with nothing buffered, one chunk is one XADD, published when it is acknowledged.
 
-    A subclass has the rest, batching, retries and recovery, in the methods that are called here: `put_many`, `replied`,
-    `schedule` and `suspend`. Owned by one thread.
+    A subclass has the rest, batching, retries and recovery, in the methods that are called here: `check_loop`,
+    `check_open`, `put_many`, `replied`, `schedule` and `suspend`. Owned by one thread.
 
     Args:
         stream_id: the stream.
@@ -650,6 +650,7 @@ class FastAppend:
         linger: seconds for which chunks are gathered; more than 0 disables the fast path.
         make_future: makes the future of an awaited write.
         call_soon: the event loop's.
+        loop_closed: whether the event loop is closed.
     """
 
     stream_id: str
@@ -687,6 +688,7 @@ class FastAppend:
     """Of the batch in flight, if any."""
     make_future: Callable[[], Any]
     call_soon: Callable[..., Any]
+    loop_closed: Callable[[], bool]
     observed: Any
     linger: float
     silent: bool
@@ -704,6 +706,7 @@ class FastAppend:
         linger: float,
         make_future: Callable[[], Any],
         call_soon: Callable[..., Any],
+        loop_closed: Callable[[], bool],
     ) -> None: ...
     @property
     def closed(self) -> bool:

@@ -14,6 +14,10 @@ from tests.codec.append_doubles import Buffer, Lane, Topology, Waiting
 from tests.codec.twins import TWINS, compared, on_each_twin
 
 
+class ElsewhereError(Exception):
+    """Another event loop runs."""
+
+
 def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: float = 0.0) -> tuple[Any, list[Any]]:
     """An appender that writes down what it does not do itself, and its trace."""
     trace: list[Any] = []
@@ -33,12 +37,21 @@ def appender_of(codec: ModuleType, *, lane: bool, max_length: int = 0, linger: f
         def schedule(self, delay: float) -> None:
             trace.append(("schedule", delay, self.state))
 
+        def check_loop(self) -> None:
+            if appender.elsewhere:
+                raise ElsewhereError
+
+        def check_open(self) -> None:
+            raise REFUSED
+
     topology = Topology(Lane(codec, trace) if lane else None, trace)
     appender = Appender(
         "s", topology, codec.AppendFramer(b"k", b"c"), SimpleNamespace(current=5), Buffer(codec, trace), b"abcd",
         max_length, linger, lambda: Waiting(trace), lambda call, *args: trace.append(("soon", call.__name__, args)),
+        lambda: appender.loop_over,
     )  # fmt: skip
     appender.failed = SimpleNamespace(writes=[])
+    appender.loop_over = appender.elsewhere = False
     return appender, trace
 
 
@@ -59,7 +72,7 @@ REFUSED = ValueError("refused")
 STEPS = [
     "put", "reply", "put", "reply", "error", "send_text", "taken", "moved", "linger", "state", "failed", "queued",
     "flushed", "assisted", "observer", "observed", "closed", "refuses", "trouble", "many", "advance", "handed over",
-    "counted", "local", "polled", "counts_unreliable", "catch up", "joined", "changed",
+    "counted", "local", "polled", "counts_unreliable", "catch up", "joined", "changed", "elsewhere", "loop over",
 ]  # fmt: skip
 
 
@@ -115,6 +128,10 @@ def step(codec: ModuleType, appender: Any, name: str, number: int) -> Any:
         appender.topology.presence.local.clear()
     elif name == "local":
         appender.topology.presence.subscribe(counted=bool(number % 2))
+    elif name == "elsewhere":
+        appender.elsewhere = bool(number % 2)
+    elif name == "loop over":
+        appender.loop_over = bool(number % 2)
     elif name == "refuses":
         appender.topology.refuses = bool(number % 2)
     elif name == "trouble":
@@ -310,3 +327,22 @@ def test_a_count_from_about_the_time_when_this_process_was_counted_means_nothing
     appender.announce(4, 4, b"{}")
     subscribers(1)  # asked after that: this process alone
     assert not subscribers.present
+
+
+@on_each_twin
+def test_text_is_refused_on_another_loop_and_behind_the_end(codec) -> None:
+    appender, _trace = appender_of(codec, lane=True)
+    encoder = codec.ChunkEncoder("a")
+    appender.elsewhere = True
+    with pytest.raises(ElsewhereError):
+        appender.send_text(encoder, "x", 1.0)
+    appender.elsewhere = False
+    appender.send_text(encoder, "x", 1.0)
+    appender.elsewhere = appender.loop_over = True  # the batch was begun on a loop that is closed
+    with pytest.raises(ElsewhereError):
+        appender.send_text(encoder, "x", 1.0)
+    appender.elsewhere = appender.loop_over = False
+    appender.state = State.CLOSED
+    with pytest.raises(ValueError, match="refused"):
+        appender.send_text(encoder, "x", 1.0)
+    assert appender.open.count == 1

@@ -130,7 +130,7 @@ class Appender(codec.FastAppend):
         framer = codec.AppendFramer(keys.stream, keys.channel, topology.publish)
         super().__init__(
             stream_id, topology, framer, terms, WriteBuffer(last, max_length), nonce, max_length, linger,
-            self._loop.create_future, self._loop.call_soon,
+            self._loop.create_future, self._loop.call_soon, self._loop.is_closed,
         )  # fmt: skip
         self.numbered = secrets.randbelow(1 << 24)
         self.failed = FailedWrites()
@@ -171,6 +171,10 @@ class Appender(codec.FastAppend):
     def alive(self) -> bool:
         """Whether it can still write: nothing has ended it, and its event loop is open."""
         return not self.closed and not self._loop.is_closed()
+
+    def check_loop(self) -> None:
+        """Raise where the running event loop is not the appender's."""
+        self.topology.binding.check_part(self._loop, "writer")
 
     def check_open(self) -> None:
         """Raise what closed this appender, if something did."""

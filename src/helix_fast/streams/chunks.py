@@ -193,7 +193,8 @@ KNOWN_CHUNKS: Final[dict[str, type[Chunk]]] = {
 _decode_known: Final[Callable[[bytes], StreamChunk]] = msgspec.json.Decoder(AnyKnownChunk).decode
 _decode_known_list = msgspec.json.Decoder(list[AnyKnownChunk]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
-_NOT_KNOWN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what those raise
+_NOT_KNOWN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What these decoders raise."""
 
 
 def encode_chunk(

@@ -404,7 +404,8 @@ class StreamCursor:
             try:
                 await asyncio.wait((self._joining,))
             finally:
-                self._joining.cancel()
+                if not self._loop.is_closed():
+                    self._joining.cancel()
             if self.error is not None:
                 return
             self._joining.result()

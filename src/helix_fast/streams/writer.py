@@ -155,18 +155,14 @@ class StreamWriter:
 
     def send_text(self, delta: str) -> None:
         """Write a ``text_delta`` without waiting; the fast way for tokens. Otherwise as ``send``."""
-        appender = self._appender
-        if not appender.open.count or self._loop.is_closed():
-            self._check_loop()  # once a batch: it costs as much as adding a chunk
         if self._closed:
+            self._check_loop()
             raise StreamClosedError(self.stream_id, "closed")
-        if appender.closed:
-            appender.check_open()
         now = time.time()
         try:
             if len(delta) > self._surely_small:
                 self._check_size(len(self._encoder.encode_text(delta, int(now * 1000))))
-            appender.send_text(self._encoder, delta, now)
+            self._appender.send_text(self._encoder, delta, now)
         except (ValueError, TypeError) as error:
             if isinstance(error, HelixError):
                 raise

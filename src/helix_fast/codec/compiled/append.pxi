@@ -114,7 +114,7 @@ cdef class FastAppend:
     """
 
     def __init__(
-        self, stream_id, topology, framer, terms, buffer, nonce, max_length, linger, make_future, call_soon
+        self, stream_id, topology, framer, terms, buffer, nonce, max_length, linger, make_future, call_soon, loop_closed
     ):
         self.stream_id = stream_id
         self.topology = topology
@@ -133,6 +133,7 @@ cdef class FastAppend:
         self.linger = linger
         self.make_future = make_future
         self.call_soon = call_soon
+        self.loop_closed = loop_closed
         self.subscribers = RemoteSubscribers(topology.presence, framer.channel)
 
     @property
@@ -207,6 +208,10 @@ cdef class FastAppend:
     def send_text(self, ChunkEncoder encoder not None, delta, double seconds):
         """Add a `text_delta` that is not awaited, of that time (Unix, seconds). Raises as `encode_text`."""
         cdef Text text
+        if self.open.count == 0 or self.loop_closed():
+            self.check_loop()   # once a batch: it costs as much as adding a chunk
+        if self.state == STATE_CLOSED:
+            self.check_open()
         read_text(&text, delta, "delta")
         self.open.append_text(encoder, &text, <uint64_t> (seconds * 1000))
         if self.open.size >= MAX_BATCH_BYTES or self.open.count >= self.max_count:

@@ -171,6 +171,7 @@ class FastAppend:
         linger: seconds for which chunks are gathered; with any the fast path is not taken.
         make_future: makes the future of an awaited write.
         call_soon: the event loop's.
+        loop_closed: whether the event loop is closed.
 
     Attributes:
         state: a ``codec.states.State``.
@@ -196,6 +197,7 @@ class FastAppend:
         linger: float,
         make_future: Callable[[], Any],
         call_soon: Callable[..., Any],
+        loop_closed: Callable[[], bool],
     ) -> None:
         self.stream_id = stream_id
         self.topology = topology
@@ -216,6 +218,7 @@ class FastAppend:
         self.linger = linger
         self.make_future = make_future
         self.call_soon = call_soon
+        self.loop_closed = loop_closed
         self.state: int = State.IDLE
         self.generation = 0
         self.assisted_batches = 0
@@ -278,6 +281,10 @@ class FastAppend:
 
     def send_text(self, encoder: ChunkEncoder, delta: str, seconds: float) -> None:
         """Add a ``text_delta`` that is not awaited, of that time (Unix, seconds). Raises as ``encode_text``."""
+        if not self.open.count or self.loop_closed():
+            self.check_loop()  # once a batch: it costs as much as adding a chunk
+        if self.state == State.CLOSED:
+            self.check_open()
         if self.open.add_text(encoder, delta, int(seconds * 1000)) >= MAX_BATCH_BYTES or (
             self.open.count >= self.max_count
         ):
@@ -357,6 +364,14 @@ class FastAppend:
             else:
                 write.acknowledge(1, batch.first)
             self.advance()
+
+    def check_loop(self) -> None:
+        """Raise where the running event loop is not the appender's."""
+        raise NotImplementedError
+
+    def check_open(self) -> None:
+        """Raise what closed the appender."""
+        raise NotImplementedError
 
     def put_many(self, chunks: Sequence[bytes], original: object, owner: object) -> Write:
         """Add chunks; the future of what is returned has the sequence of the last when all are stored."""
