@@ -115,7 +115,6 @@ class StreamCursor:
         self._page = PageSize()
         self._far = False  # the last page was full: the end of the log is not near
         self._at_end = False  # the last page ended where the log ended
-        self._sealed = False  # the last page had a sealed entry
         self._subscribed = False
         self._joining: asyncio.Future[None] | None = None
         self._misplaced = False  # an entry without a sequence was reported
@@ -289,11 +288,9 @@ class StreamCursor:
         if not self._key.number and self._terms is not None and self.last > self._base:
             self._key = self._terms.key_at(self.last)  # a bare sequence: what it is compared with from now on
         decoded = self._merge(entries)
-        if more and self._sealed:
-            self.pushes.mark_stale()  # plain XRANGE would bring more sealed entries than may be inflated at once
-        elif more:
+        if more:
             self.pushes.mark_stale()
-            self._far = True
+            self._far = self._terms is None or not self._terms.sealed  # the script takes one sealed entry at a time
             self._page.fit(len(entries), sum(len(fields[1]) for _entry, fields in entries))
         elif not self.pushes.stale:
             self._at_end = True
@@ -423,7 +420,6 @@ class StreamCursor:
             raise self._fail(gap) from None
         except ValueError as error:
             raise self._fail(MalformedStreamError(self._keys.stream.decode(), str(error))) from error
-        self._sealed = run.sealed
         if run.entry_id:
             pushes.entry_id = run.entry_id
             if run.entry_id != run.chunk_id:

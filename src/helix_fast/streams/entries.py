@@ -120,7 +120,6 @@ class EntryRun:
         cut: a hole, another term or an unreadable entry follows; it must be read again.
         ended: the last entry is the end of the stream. error: the last entry is another end.
         foreign: a store of another kind wrote some of it. misplaced: id of an entry that has chunks but no sequence.
-        sealed: some of it was in a sealed entry.
 
     Raises:
         SequenceGapError: a hole before the first chunk.
@@ -138,7 +137,6 @@ class EntryRun:
         self.cut: bool = False
         self.ended: bool = False
         self.foreign: bool = False
-        self.sealed: bool = False
         self.error: HelixError | None = None
         self._bodies: list[bytes] = []
         at = 0
@@ -170,7 +168,6 @@ class EntryRun:
                     raise ValueError(f"entry {entry_id.decode()}: {error}") from error
                 self.cut = True  # the chunks before it come first
                 return
-            self.sealed = True
             # where its last batch would be read on from, had it not been sealed
             entry_id = b"%b-%d" % (entry_id.partition(b"-")[0], sequence)
         count = 0 if body is None else 1 if foreign else body.count(b"\n") + 1

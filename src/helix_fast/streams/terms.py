@@ -65,11 +65,13 @@ class Terms:
     Attributes:
         current: number of the last term. key: its number and tag.
         oldest: number of the first term of the list.
+        sealed: the log has sealed entries.
     """
 
-    __slots__ = ("_terms", "current", "epoch", "key", "oldest", "token")
+    __slots__ = ("_terms", "current", "epoch", "key", "oldest", "sealed", "token")
 
     def __init__(self, text: str, epoch: str, token: int | None = None) -> None:
+        self.sealed: bool = text.startswith(SEALED)
         self._terms = [_parse(element) for element in text.removeprefix(SEALED).split(",")]
         last = self._terms[-1]
         self.current: int = last.number

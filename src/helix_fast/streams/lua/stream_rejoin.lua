@@ -65,7 +65,8 @@ local at = ARGV[6] ~= '' and redis.call('XRANGE', stream, ARGV[6], ARGV[6])[1]
 local holder = false
 if ARGV[6] ~= '' and string.sub(terms, 1, 7) == 'sealed,' then
   local entry = redis.call('XREVRANGE', stream, ARGV[6], '-', 'COUNT', 1)[1]
-  holder = entry and field(entry[2], 'sealed') and entry[2] or false
+  local same = entry and string.match(entry[1], '^%d+') == string.match(ARGV[6], '^%d+')
+  holder = same and field(entry[2], 'sealed') and entry[2] or false
 end
 return {status, term, known[3], terms, fence, known[6] or '0', known[7] or '', field(top[2], 'sequence'), first[1],
   at and field(at[2], 'chunk') or '', at and field(at[2], 'writer') or '', history, holder}
