@@ -12,6 +12,7 @@
 #   make lint    what CI checks without running anything
 #   make bench   benchmarks, <10 min; BENCH_ARGS="--only P1,P2"; make bench-quick: with less data, <1 min
 #   make bench-web   the same for web servers (P13, P14), added to the results of make bench; <10 min
+#   make bench-langgraph   P17: LangGraph with our checkpointer and with others; Postgres where initdb is on PATH
 #   make growth  how cost grows with streams, entries and messages, <15 min; with BENCH_ARGS=--docs into docs/ too
 #   make docs    the documentation into site/, strictly: a broken link or a name that is not there fails
 #   make wheel   sdist and wheel into dist/, tried in an empty venv outside the checkout
@@ -41,8 +42,8 @@ CODE_DIRS := src tests $(wildcard benchmarks examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz chaos lint bench bench-quick bench-web growth docs
-.PHONY: wheel build clean
+.PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz chaos lint bench bench-quick bench-web
+.PHONY: bench-langgraph growth docs wheel build clean
 
 build: $(COMPILED)
 
@@ -137,6 +138,14 @@ bench-quick: build $(BENCHED)
 
 bench-web: build $(BENCHED)
 	$(PY) -m benchmarks --web $(BENCH_ARGS)
+
+# LangGraph's other checkpointers: where one cannot be installed, its row is missing.
+build/integrations/.savers: build/integrations/.installed
+	-HELIX_FAST_NO_EXTENSION=1 $(INTEGRATIONS) -m pip install -q --disable-pip-version-check -e '.[savers]'
+	@touch $@
+
+bench-langgraph: build build/integrations/.savers
+	$(INTEGRATIONS) -m benchmarks.langgraph_savers $(BENCH_ARGS)
 
 growth: build $(BENCHED)
 	$(PY) -m benchmarks.growth $(BENCH_ARGS)

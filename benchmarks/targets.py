@@ -27,6 +27,13 @@ TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P19": (1.3, "at most"),
 }
 """By measure: the ratio, and on which side of it one should be."""
+SAVERS: Final[dict[str, tuple[float, Reach]]] = {
+    "postgres, 1 thread": (3.0, "at least"),
+    "postgres, many": (6.0, "at least"),
+    "memory": (0.5, "at least"),
+    "bytes": (1.1, "at most"),
+}
+"""P17: LangGraph's checkpointers, measured by ``make bench-langgraph``."""
 SERVER_CPU_US: Final = 3.0
 """P2: CPU of the server for a chunk, at most."""
 CONNECTIONS: Final = 3

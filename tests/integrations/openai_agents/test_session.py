@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from helix_fast import Helix, InvalidIdError, StaleFencingTokenError, StoreClosedError, connect
+from helix_fast import Helix, InvalidArgumentError, InvalidIdError, StaleFencingTokenError, StoreClosedError, connect
 from helix_fast.integrations.openai_agents import HelixSession
 from tests.support.eventually import eventually
 from tests.support.proxy import FaultProxy
@@ -66,6 +66,11 @@ async def test_items_come_back_as_they_were_in_order(session: HelixSession) -> N
     await session.add_items(items[:2])
     await session.add_items(items[2:])
     assert await session.get_items() == items
+
+
+async def test_options_of_a_connection_are_refused_beside_an_open_one(helix: Helix) -> None:
+    with pytest.raises(InvalidArgumentError, match="key_prefix: the connection is that of the Helix"):
+        HelixSession("s", helix, key_prefix="other:")
 
 
 async def test_an_unknown_session_is_empty(session: HelixSession) -> None:

@@ -43,7 +43,8 @@ def take_all(data: bytes, at: int = 0) -> list[bytes]:
 
 def typed(value: Typed) -> bytes:
     """A serialized value: the type as a part, and the serializer's bytes as they are."""
-    return part(text(value[0])) + value[1]
+    kind = value[0].encode("utf-8", "surrogatepass")
+    return b"%d:%b%b" % (len(kind), kind, value[1])
 
 
 def as_typed(data: bytes) -> Typed:
@@ -59,13 +60,11 @@ def namespace(name: str) -> bytes:
 
 def blob(channel: str, version: Version) -> bytes:
     """The name of a blob within its namespace. Equal versions give equal names, also 1 and 1.0."""
+    name = channel.encode("utf-8", "surrogatepass")  # in place of text() and part(): each step names all channels
     if isinstance(version, str):
-        mark = b"s" + text(version)
-    elif version == int(version):
-        mark = b"i%d" % int(version)
-    else:
-        mark = b"f" + repr(float(version)).encode()
-    return part(text(channel)) + mark
+        return b"%d:%bs%b" % (len(name), name, version.encode("utf-8", "surrogatepass"))
+    mark = b"i%d" % int(version) if version == int(version) else b"f" + repr(float(version)).encode()
+    return b"%d:%b%b" % (len(name), name, mark)
 
 
 def as_blob(name: bytes) -> tuple[str, Version]:
@@ -124,7 +123,8 @@ class Write(NamedTuple):
 
     def pack(self) -> bytes:
         """What is stored beside the task and the index."""
-        return part(text(self.path)) + part(text(self.channel)) + typed(self.value)
+        path, channel = text(self.path), text(self.channel)
+        return b"%d:%b%d:%b%b" % (len(path), path, len(channel), channel, typed(self.value))
 
 
 def writes(groups: Iterable[bytes | None]) -> list[Write]:

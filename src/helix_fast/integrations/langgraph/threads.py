@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from helix_fast.errors import HelixError
@@ -56,7 +56,7 @@ class Threads:
 
     def keys(self, thread: str) -> ThreadKeys:
         """The keys of a thread."""
-        return ThreadKeys(self._prefix, thread)
+        return _keys(self._prefix, thread)
 
     async def put(self, thread: str, space: str, checkpoint_id: str, record: bytes, blobs: Iterable[bytes]) -> None:
         """Store a checkpoint.
@@ -199,6 +199,11 @@ class Threads:
         if lists and remember:
             await self._index.listed(keys.tag, created=reply == b"created")
         return reply
+
+
+@lru_cache(4096)  # a step of a graph is two calls for one thread
+def _keys(prefix: str, thread: str) -> ThreadKeys:
+    return ThreadKeys(prefix, thread)
 
 
 def _stored(
