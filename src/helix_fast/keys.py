@@ -325,3 +325,27 @@ class ByteStreamKeys:
     def operation(self, operation: str) -> bytes:
         """STRING with TTL: a call was made."""
         return self.chunks + b":op:" + operation.encode()
+
+
+class FileKeys:
+    """Names of a group of Strands' files, as bytes. All share one hash tag, as a list is read in one step.
+
+    ``names`` ZSET: the files' names in order; its name begins those of the files. ``both``: with a key that is never
+    written, as in SessionKeys.
+    """
+
+    __slots__ = ("_base", "both", "names", "tag")
+
+    def __init__(self, prefix: str, name: str) -> None:
+        self.tag: str = check_id(name, "name")
+        self._base: bytes = f"{prefix}strands:{{{name}}}:".encode()
+        self.names: bytes = self._base + b"names"
+        self.both: tuple[bytes, ...] = (self.names, self._base + b"never")
+
+    def file(self, key: bytes) -> bytes:
+        """STRING, with a TTL where the storage has one: the bytes of a file."""
+        return self._base + b"file:" + key
+
+    def operation(self, operation: str) -> bytes:
+        """STRING with TTL: a call was made."""
+        return self._base + b"operation:" + operation.encode()

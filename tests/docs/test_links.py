@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 OURS = "https://github.com/helix-fast/helix-fast/blob/main/"
 TEXTS = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]
 
@@ -57,17 +57,18 @@ def test_links_of_a_page_lead_to_files_and_headings_that_exist(page: Path) -> No
 def test_every_page_is_two_clicks_from_home() -> None:
     """By the links in the texts alone: who searches on a phone sees no navigation."""
     beside = {
-        page.name: {link.partition("#")[0] for link in links_of(page.read_text("utf-8"))} & {p.name for p in PAGES}
+        page: {(page.parent / link.partition("#")[0]).resolve() for link in links_of(page.read_text("utf-8"))}
+        & {*PAGES}
         for page in PAGES
     }
-    first = beside["index.md"]
-    second = first.union(*(beside[name] for name in first))
-    assert {page.name for page in PAGES} - second - {"index.md"} == set()
+    first = beside[DOCS / "index.md"]
+    second = first.union(*(beside[page] for page in first & {*PAGES}))
+    assert {*PAGES} - second - {DOCS / "index.md"} == set()
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
     nav = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nnav:\n")[1]
-    assert sorted(re.findall(r"([\w-]+\.md)$", nav, re.MULTILINE)) == [page.name for page in PAGES]
+    assert sorted(re.findall(r"([\w/-]+\.md)$", nav, re.MULTILINE)) == sorted(str(p.relative_to(DOCS)) for p in PAGES)
 
 
 def test_front_page_and_performance_page_are_of_one_run() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 
 from helix_fast.connect import Helix, connect
-from helix_fast.errors import StoreClosedError
+from helix_fast.errors import InvalidArgumentError, StoreClosedError
 
 
 class OwnedHelix:
@@ -16,11 +16,16 @@ class OwnedHelix:
 
     Args:
         target: a Helix, whose maker opens and closes it; or what ``connect`` takes.
-        options: of ``connect``.
+        options: of ``connect``; only for a Helix of our own.
+
+    Raises:
+        InvalidArgumentError: options beside a Helix, which would change nothing.
     """
 
     def __init__(self, target: Helix | str | Redis | RedisCluster, **options: Any) -> None:
         self._own = not isinstance(target, Helix)
+        if options and not self._own:
+            raise InvalidArgumentError(f"{', '.join(options)}: the connection is that of the Helix")
         self._helix = target if isinstance(target, Helix) else connect(target, **options)
         self._opening: asyncio.Future[Helix] | None = None
         self._closed = False

@@ -73,6 +73,17 @@ async def test_it_does_what_their_bus_does_with_listeners(helix: Helix) -> None:
     assert found[0] == found[1] == [ToolsListChanged(), ToolsListChanged(), PromptsListChanged()]
 
 
+async def test_another_replica_hears_with_our_bus_and_not_with_theirs(helix: Helix) -> None:
+    """Each replica has the SDK's bus, which is in its memory; the event stays in the one that publishes it."""
+    heard: list[ServerEvent] = []
+    async with HelixSubscriptionBus(helix) as publishing, HelixSubscriptionBus(helix) as other:
+        for one, two in ((InMemorySubscriptionBus(), InMemorySubscriptionBus()), (publishing, other)):
+            two.subscribe(heard.append)
+            await one.publish(ToolsListChanged() if one is publishing else PromptsListChanged())
+        await until(lambda: bool(heard))
+    assert heard == [ToolsListChanged()]
+
+
 async def test_a_new_replica_hears_nothing_of_the_past_and_all_of_its_own(helix: Helix) -> None:
     async with HelixSubscriptionBus(helix) as old:
         await old.publish(ToolsListChanged())

@@ -214,6 +214,21 @@ async def test_an_agent_goes_on_where_it_was(store: HelixConversationStore) -> N
     assert await store.load("chat-1", scope="another") is None
 
 
+async def test_another_worker_goes_on_with_a_conversation_here_and_not_with_their_store(server_url: str) -> None:
+    """pydantic-ai's only store is in the memory of one process: another worker begins anew."""
+    agent, lengths = Agent(TestModel(custom_output_text="Hi")), []
+    async with connect(server_url) as one, connect(server_url) as two:
+        pairs: list[tuple[ConversationStore, ConversationStore]] = [
+            (InMemoryConversationStore(), InMemoryConversationStore()),
+            (HelixConversationStore(one), HelixConversationStore(two)),
+        ]
+        for first, second in pairs:
+            await first.save(await agent.run("Hello", conversation=Conversation(conversation_id="c")))
+            found = await second.load("c")
+            lengths.append(None if found is None else len(found.messages))
+    assert lengths == [None, 2]
+
+
 async def test_of_many_writers_one_wins(store: HelixConversationStore) -> None:
     await store.save(Conversation(conversation_id="a", messages=turn("1")))
     copies = [await store.load("a") for _ in range(8)]

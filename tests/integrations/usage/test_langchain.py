@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("langchain_core")
 
+from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
@@ -49,6 +50,17 @@ async def test_a_response_is_recorded_once(helix: Helix) -> None:
         ("msg_2", "claude", "r", 36 / 1_000_000),
     ]
     assert (entries[0].tokens.prompt, entries[0].tokens.cached, entries[0].tokens.total) == (36, 12, 123)
+
+
+async def test_a_response_that_is_heard_of_twice_counts_once_here_and_twice_with_their_handler(helix: Helix) -> None:
+    """A retry that a cache or a proxy answers brings the same response again."""
+    ours, theirs = UsageCallbackHandler(helix.usage, session_id="s"), UsageMetadataCallbackHandler()
+    model = GenericFakeChatModel(messages=iter([message("msg_1"), message("msg_1")]))
+    for _ in range(2):
+        await model.ainvoke("Hello", config={"callbacks": [ours, theirs]})
+    (entry,) = await recorded(helix, 1)
+    assert entry.tokens.total == 123
+    assert theirs.usage_metadata["claude"]["total_tokens"] == 246
 
 
 async def test_a_response_without_id_and_model_is_recorded_under_the_run_and_the_called_model(helix: Helix) -> None:

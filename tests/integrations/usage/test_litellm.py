@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,23 @@ async def test_callbacks_that_come_twice_count_once_and_cache_hits_not_at_all(he
     }
     await logger.async_log_success_event(cached, None, None, None)
     assert await helix.usage.get_entry_count("s") == 1
+
+
+async def test_a_response_that_is_heard_of_twice_costs_once_here_and_twice_in_their_budgets(
+    helix: Helix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # their budgets are in a file, for one machine
+    response = await litellm.acompletion(model="gpt-4o", messages=MESSAGES, mock_response="Hi there")
+    cost = litellm.completion_cost(response)
+    budgets = litellm.BudgetManager(project_name="p")
+    budgets.create_budget(total_budget=10, user="u")
+    for _ in range(2):
+        budgets.update_cost("u", completion_obj=response)
+        await helix.usage.record_entry(TokenUsage.from_response(response, session_id="s", price=lambda *_: cost))
+    rollup = await helix.usage.get_rollup("s")
+    assert rollup is not None
+    assert rollup.tokens.cost == cost > 0
+    assert budgets.get_current_cost("u") == 2 * cost
 
 
 async def test_what_cannot_be_recorded_is_reported_and_ends_no_call(helix: Helix) -> None:
