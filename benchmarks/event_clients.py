@@ -62,6 +62,7 @@ class EventClient(asyncio.Protocol):
             if not waiting.done():
                 told = f"{self._path}: the connection ended after {len(self.times)} events"
                 waiting.set_exception(ConnectionError(told))
+                waiting.exception()  # those of a thousand clients are one
 
     def close(self) -> None:
         """Leave."""

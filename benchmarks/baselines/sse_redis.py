@@ -28,7 +28,10 @@ class RedisEvents:
 
     def __init__(self, socket_path: str) -> None:
         pool = redis.ConnectionPool(
-            connection_class=redis.UnixDomainSocketConnection, path=socket_path, max_connections=CLIENTS
+            connection_class=redis.UnixDomainSocketConnection,
+            path=socket_path,
+            max_connections=CLIENTS,
+            socket_timeout=None,  # XREAD may take as long as it blocks
         )
         self._client = redis.Redis(connection_pool=pool)
 

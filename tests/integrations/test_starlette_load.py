@@ -1,15 +1,11 @@
-"""Server-sent events where clients do not read, or the web server shuts down."""
+"""Server-sent events where clients do not read, or many have one stream. Of a web server: test_starlette_server."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +21,7 @@ from helix_fast.integrations.vercel_mapping import VercelMapping
 from helix_fast.streams.lines import LineReader
 from helix_fast.streams.schema import StreamPosition
 from helix_fast.testing.waiting import until
-from tests.support.sse import RETRY, SECONDS, Connection, reading, write
+from tests.support.sse import RETRY, SECONDS, Connection, reading
 
 
 @pytest.fixture
@@ -91,49 +87,6 @@ async def test_clients_that_never_read_hold_little_and_leave_nothing(helix: Heli
     finally:
         tracemalloc.stop()
     assert reading(helix) == 0
-
-
-SERVED = """
-import asyncio, contextlib, os
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Route
-from helix_fast import connect
-from helix_fast.integrations.starlette import event_stream
-
-@contextlib.asynccontextmanager
-async def lifespan(app):
-    async with connect(os.environ["HELIX_URL"]) as app.state.helix:
-        yield
-
-async def events(request):
-    return await event_stream(request, request.app.state.helix.streams, "s")
-
-app = Starlette(routes=[Route("/", events)], lifespan=lifespan)
-uvicorn.run(app, uds=os.environ["SOCKET"], log_level="warning")
-"""
-
-
-@pytest.mark.slow
-async def test_uvicorn_does_not_wait_for_clients_that_listen(helix: Helix, server_url: str, short_path: Path) -> None:
-    pytest.importorskip("uvicorn")
-    await write(helix, "a")
-    socket = short_path / "http.sock"
-    environment = {**os.environ, "HELIX_URL": server_url, "SOCKET": str(socket)}
-    server = subprocess.Popen([sys.executable, "-c", SERVED], env=environment, stderr=subprocess.PIPE)
-    try:
-        await until(socket.exists, seconds=SECONDS)
-        reader, writer = await asyncio.open_unix_connection(str(socket))
-        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        assert b"data" in await asyncio.wait_for(reader.readuntil(b'"delta"'), SECONDS)
-        server.terminate()
-        # without a timeout for shutdowns uvicorn would wait for this client
-        assert (await asyncio.wait_for(reader.read(), SECONDS)).endswith(b"0\r\n\r\n"), "the response is complete"
-        _, errors = await asyncio.to_thread(server.communicate, None, SECONDS)
-        assert errors == b""
-        writer.close()
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize("protocol", ["helix", "vercel", "ag-ui"])
