@@ -142,6 +142,10 @@ class Index:
                 found.cursor = cursor
                 return found
 
+    async def unchecked(self) -> list[Row]:
+        """All rows. What they list may be gone: the caller finds that when it asks for it."""
+        return (await read_rows(self._requests, self._key, None, None, self._method))[0]
+
     async def _take_out(self, rows: list[Row]) -> None:
         """Take out what does not exist, unless it was listed anew since the rows were read."""
         shards: defaultdict[int, list[Argument]] = defaultdict(list)

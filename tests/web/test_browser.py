@@ -67,3 +67,28 @@ async def test_stream_is_shown_as_it_is_written_and_stopped(server_url: str, wid
                 await page.click(f"nav [data-page={name}]")
                 assert await page.locator(f"#{name}").is_visible()
             assert problems == []
+
+
+@pytest.mark.thorough
+async def test_page_stays_usable_with_ten_thousand_live_streams(server_url: str) -> None:
+    count = 10_000
+    async with connect(server_url) as helix:
+        writers = []
+        for first in range(0, count, 500):
+            names = (f"chat-{number:05}" for number in range(first, first + 500))
+            writers += await asyncio.gather(*(helix.streams.create_writer(name, "agent") for name in names))
+        await asyncio.gather(*(writer.write({"type": "text_delta", "delta": "Hello"}) for writer in writers))
+        async with connect(server_url) as reading, serve(live_page(reading)) as base, chromium() as context:
+            page = await context.new_page()
+            await page.goto(base)
+            await shown(page, "#found", "the first 200 of 10,000")
+            await page.fill("#filter input", "chat-07654")
+            await shown(page, "#found", "1 of 1")
+            await page.click("#rows li button")
+            await shown(page, "#text", "Hello")
+            await writers[7_654].write({"type": "text_delta", "delta": ", and on"})
+            await shown(page, "#text", "Hello, and on")
+            await page.fill("#filter input", "")
+            await page.select_option("#filter select", "live")
+            await shown(page, "#found", "the first 200 of 10,000")
+            assert await page.locator("#rows li .badge.live").count() == 200

@@ -13,6 +13,7 @@ import pytest
 from helix_fast import Helix, InvalidArgumentError, connect
 from helix_fast.agents import AgentExecutor, FunctionAdapter, Messages
 from helix_fast.web.app import live_page
+from helix_fast.web.lookups import AT_ONCE, KEPT_SECONDS, Lookups, Row
 from tests.support.web import serve
 
 
@@ -128,3 +129,50 @@ async def test_thousands_of_sessions_are_listed_without_asking_for_all(server_ur
         assert found["lookedAt"] == 500, "not all of them are asked for"
         rows = (await client.get("/api/list?q=s-01199")).json()["rows"]
         assert [row["id"] for row in rows] == ["s-01199"]
+
+
+async def test_live_streams_are_first_among_many_and_a_look_asks_for_few(server_url: str) -> None:
+    """What was found out is kept: a list costs a bounded number of requests, however many ids there are."""
+    async with connect(server_url) as helix:
+        lookups, asked = Lookups(helix), 0
+        find = lookups._find
+
+        async def counting(name: str) -> Row | None:
+            nonlocal asked
+            asked += 1
+            return await find(name)
+
+        lookups._find = counting  # type: ignore[method-assign]
+        await asyncio.gather(*(helix.resumable.create(f"a-{number:04}") for number in range(1_200)))
+        await asyncio.gather(*(helix.streams.end_stream(f"a-{number:04}") for number in range(1_200)))
+        async with await helix.streams.create_writer("z-live", "agent") as writer:
+            writer.send_text("a")
+            await writer.flush()
+            found = await lookups.listing("", "", 200)
+            assert (found.rows[0].id, found.rows[0].live, found.total) == ("z-live", True, 1_201)
+            assert asked <= AT_ONCE
+            assert [row.id for row in (await lookups.listing("", "live", 200)).rows] == ["z-live"], "all are known now"
+            assert asked <= 1_201
+            asked = 0
+            for _ in range(3):
+                assert [row.id for row in (await lookups.listing("", "live", 200)).rows] == ["z-live"]
+            assert asked <= 3 * (AT_ONCE + 200)
+        await helix.streams.end_stream("z-live")
+        await helix.streams.delete_stream("a-0000")
+        lookups._read_at = -KEPT_SECONDS  # as after two seconds
+        lookups._asked_at = dict.fromkeys(lookups._asked_at, -KEPT_SECONDS)
+        found = await lookups.listing("", "", 2_000)
+        assert (found.total, found.looked_at, len(found.rows)) == (1_200, 1_200, 1_200)
+        assert not any(row.live or row.id == "a-0000" for row in found.rows)
+
+
+async def test_next_run_of_a_session_is_seen_at_once(server_url: str) -> None:
+    async with connect(server_url) as helix, AgentExecutor(helix, FunctionAdapter()) as executor:
+        lookups = Lookups(helix)
+        await (await executor.execute(agent, "hi", session_id="s")).result()
+        assert [row.status for row in (await lookups.listing("", "", 10)).rows] == ["completed"]
+        await executor.execute(agent, "wait", session_id="s")
+        lookups._read_at = -KEPT_SECONDS  # as after two seconds, in which the row is not asked for again
+        lookups._asked_at = {name: at + 3_600 for name, at in lookups._asked_at.items()}
+        assert [row.live for row in (await lookups.listing("", "live", 10)).rows] == [True]
+        await executor.drain(0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +39,7 @@ class Row(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class Listing(msgspec.Struct, rename="camel"):
-    """A page of the list; ``total`` ids are known, ``looked_at`` of them were asked for their status."""
+    """A page of the list; ``total`` ids are listed, of ``looked_at`` of them the status is known."""
 
     rows: list[Row]
     total: int
@@ -45,51 +47,105 @@ class Listing(msgspec.Struct, rename="camel"):
 
 
 class Lookups:
-    """What pages ask; one object for all of them."""
+    """What pages ask; one object for all of them.
+
+    What was found out about an id is kept, and asked again while it is shown. Of the others a wave is asked with each
+    list: first those that are new, then those that were asked longest ago. So a list costs a bounded number of requests
+    however many ids there are, and soon knows which of them are live.
+    """
 
     def __init__(self, helix: Helix) -> None:
         self._helix = helix
         self._ids: list[str] = []
+        self._streams: set[str] = set()
+        self._known: dict[str, Row] = {}
+        self._asked_at: dict[str, float] = {}  # in this order; an id that is gone is not in ``_known``
         self._read_at = -KEPT_SECONDS
         self._reading = asyncio.Lock()
+        self._asking = asyncio.Lock()
 
     async def ids(self) -> list[str]:
-        """The ids of all sessions and streams, from the indexes; the server's keys are not scanned."""
+        """The ids of all sessions and streams, those listed last first. The server's keys are not scanned."""
         async with self._reading:
             if time.monotonic() - self._read_at >= KEPT_SECONDS:
                 sessions, streams = await asyncio.gather(
-                    self._helix.state.list_sessions(), self._helix.streams.list_streams()
+                    self._helix.state._index.unchecked(), self._helix.streams._index.unchecked()
                 )
-                found = set(sessions)
-                found |= {name for name in streams if not _of_session(name, found)}
-                self._ids = sorted(found)
+                found = {row.id: float(row.score) for row in sessions}
+                begun: set[str] = set()
+                for row in streams:
+                    session = _session_of(row.id, found)
+                    if row.id not in self._streams:
+                        begun.add(session or row.id)
+                    found[session or row.id] = max(found.get(session or row.id, 0.0), float(row.score))
+                self._streams = {row.id for row in streams}
+                self._ids = sorted(found, key=lambda name: (-found[name], name))
+                for name in [name for name in self._asked_at if name in begun or name not in found]:
+                    self._forget(name)
                 self._read_at = time.monotonic()
             return self._ids
 
     async def listing(self, text: str, status: str, limit: int) -> Listing:
-        """The ids that contain ``text``, live ones first within what is looked at.
+        """The ids that contain ``text``, live ones first within what is known.
 
         Args:
             status: of the session or of its stream; empty: any; ``live``: a stream that is written.
             limit: rows at most.
         """
         ids = [each for each in await self.ids() if text in each]
-        rows: list[Row] = []
-        looked_at = 0
-        while looked_at < len(ids) and (len(rows) < limit or looked_at < AT_ONCE):
-            wave = ids[looked_at : looked_at + AT_ONCE]
-            looked_at += len(wave)
-            found = await asyncio.gather(*map(self.row, wave))
-            rows += [row for row in found if not status or status == row.status or (status == "live" and row.live)]
-        rows.sort(key=_place)
-        return Listing(rows[:limit], len(ids), looked_at)
+        async with self._asking:  # pages that ask at once share the answers
+            await self._ask_wave(ids, status, limit)
+            shown = self._choose(ids, status, limit)
+            now = time.monotonic()
+            await self._ask([row.id for row in shown if now - self._asked_at[row.id] >= KEPT_SECONDS])
+            shown = self._choose(ids, status, limit)
+        gone = sum(each in self._asked_at and each not in self._known for each in ids)
+        looked_at = sum(each in self._asked_at for each in ids)
+        return Listing(shown, len(ids) - gone, looked_at - gone)
+
+    async def _ask_wave(self, ids: list[str], status: str, limit: int) -> None:
+        """Ask for what is new, further waves of it only while too few rows are known; else for what is oldest."""
+        new = [each for each in ids if each not in self._asked_at]
+        await self._ask(new[:AT_ONCE])
+        for first in range(AT_ONCE, len(new), AT_ONCE):
+            if len(self._choose(ids, status, limit)) >= limit:
+                break
+            await self._ask(new[first : first + AT_ONCE])
+        if len(new) < AT_ONCE and (wanted := set(ids)):
+            before = time.monotonic() - KEPT_SECONDS
+            old = (name for name, at in self._asked_at.items() if at < before and name in wanted)
+            await self._ask(list(itertools.islice(old, AT_ONCE - len(new))))
+
+    def _choose(self, ids: list[str], status: str, limit: int) -> list[Row]:
+        rows = (self._known[each] for each in ids if each in self._known)
+        found = (row for row in rows if not status or status == row.status or (status == "live" and row.live))
+        return heapq.nsmallest(limit, found, key=_place)
+
+    async def _ask(self, names: list[str]) -> None:
+        rows = await asyncio.gather(*map(self._find, names))
+        now = time.monotonic()
+        for name, row in zip(names, rows, strict=True):
+            self._forget(name)
+            self._asked_at[name] = now
+            if row is not None:
+                self._known[name] = row
+
+    def _forget(self, name: str) -> None:
+        self._asked_at.pop(name, None)
+        self._known.pop(name, None)
 
     async def row(self, name: str) -> Row:
         """A session's line in the list; what cannot be read says so."""
+        return await self._find(name) or Row(id=name)
+
+    async def _find(self, name: str) -> Row | None:
+        """The line; None: there is no such session or stream."""
         try:
             run, lock = await asyncio.gather(self._helix.state.get_run(name), self._helix.locks.get_holder(name))
             stream_id = run.stream_id if run is not None and run.stream_id else name
             info = await self._helix.streams.get_info(stream_id)
+            if run is None and info is None and lock is None and not await self._helix.state.exists(name):
+                return None
         except HelixError as error:
             return Row(id=name, status=f"unreadable: {error.code}")
         row = Row(id=name, status=run.phase if run is not None else "", stream_id=stream_id if info else "")
@@ -166,14 +222,14 @@ class Lookups:
         return {name: info[name] for name in names if name in info}
 
 
-def _of_session(stream: str, sessions: set[str]) -> bool:
-    """Whether a stream is that of a session's run: its line is the session's."""
+def _session_of(stream: str, sessions: Mapping[str, float]) -> str:
+    """The session of whose run a stream is: its line is the session's. Empty where there is none."""
     session = stream
     while ":" in session:
         session = session.rpartition(":")[0]
         if session in sessions:
-            return True
-    return False
+            return session
+    return ""
 
 
 def _tokens(entry: TokenUsage) -> int:
