@@ -7,6 +7,7 @@ away, a stream that does not exist yet) ends the response, and the client comes 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, cast
 
@@ -217,6 +218,12 @@ class HelixEvents:
         return _named(FAILED, error)
 
 
+@functools.lru_cache(maxsize=4096)
+def _prefix(epoch: str, term: str) -> bytes:
+    """What an ``id`` has before its sequence."""
+    return ((f"{epoch}:{term}:" if term else f"{epoch}:") if _is_word(epoch) else "").encode()
+
+
 def _is_word(epoch: str) -> bool:
     """Whether a client may be sent this epoch: a stream of plain XADD has none, and a foreign one may break lines."""
     return bool(epoch) and epoch.isprintable()
@@ -229,8 +236,9 @@ def _frames(stored: Lines, encoder: codec.ChunkEncoder | None) -> tuple[list[byt
         encoder = text_encoder(body.partition(b"\n")[0])
     parts: list[bytes | int]
     if encoder is not None:
-        prefix = (f"{epoch}:{term}:" if term else f"{epoch}:") if _is_word(epoch) else ""
-        first, parts = codec.frame_events(encoder, body, last, after, prefix.encode(), WRITE_BYTES)
+        first, parts = codec.frame_events(encoder, body, last, after, _prefix(epoch, term), WRITE_BYTES)
+        if len(parts) == 1 and isinstance(parts[0], bytes):
+            return [parts[0]], encoder
         texts = sum(type(part) is bytes for part in parts)
         if texts == len(parts):
             return cast("list[bytes]", parts), encoder

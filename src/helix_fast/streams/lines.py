@@ -85,24 +85,28 @@ class LineReader:
         Raises:
             As ``ResumableReader.read_batch``, but for chunks that are malformed.
         """
-        cursor, pushes = self._cursor, self._cursor.pushes
         if self._page is not None:
             read, self._page = self._page, None
-            return self._lines(read)
-        cursor.check_loop()
+            return self._lines(read, self._cursor.term)
+        pushes = self._cursor.pushes
         if pushes.idle():
-            await cursor.wait_for_push()
-        read = pushes.next_pushed() or await cursor.next()
-        return None if read is None else self._lines(read)
+            await self._cursor.wait_for_push()
+        return self.read_pushed() or await self._read_log()
+
+    async def _read_log(self) -> Lines | None:
+        self._cursor.check_loop()
+        read: Any = await self._cursor.next()
+        return None if read is None else self._lines(read, self._cursor.term)
 
     def read_pushed(self) -> Lines | None:
         """The chunks that were pushed meanwhile, an entry at a time; None if there are none, or the log comes first."""
         read: Any = self._cursor.pushes.next_pushed()
-        return None if read is None else self._lines(read)
+        # A push of another term than that of the last entry is not taken: the log comes first.
+        return None if read is None else self._lines(read, self._term or self._cursor.term)
 
-    def _lines(self, read: Any) -> Lines:
+    def _lines(self, read: Any, term: str) -> Lines:
         body, last, after = read[1]
-        self._after, self._term = last, self._cursor.term
+        self._after, self._term = last, term
         return Lines(body, last, after, self._cursor.epoch, self._term)
 
     async def close(self) -> None:
