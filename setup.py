@@ -1,4 +1,4 @@
-"""Builds the one extension, `helix_fast._codec`; everything else stands in pyproject.toml.
+"""Builds the one extension, `helix_fast._codec`, and the page for the index; everything else stands in pyproject.toml.
 
 Environment:
     HELIX_FAST_NO_EXTENSION=1        leave the extension out: plain Python only.
@@ -11,6 +11,7 @@ Environment:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -96,5 +97,21 @@ class BuildCodec(build_ext):
             sys.stderr.write(WITHOUT_EXTENSION % error)
 
 
+def page() -> str:
+    """The README for the index, which has no files beside it: links and pictures get this version's full addresses."""
+    settings = (ROOT / "pyproject.toml").read_text("utf-8")
+    version = re.findall(r'^version = "(.+)"$', settings, re.MULTILINE)[0]
+    files = f"https://github.com/helix-fast/helix-fast/blob/v{version}/"
+    pictures = f"https://raw.githubusercontent.com/helix-fast/helix-fast/v{version}/"
+    text = (ROOT / "README.md").read_text("utf-8")
+    text = re.sub(r"(!\[[^\]]*\]\()(?!https?:)([^)]+)", rf"\1{pictures}\2?sanitize=true", text)
+    return re.sub(r"(\]\(|^\[[^\]]+\]: )(?!https?:|#)", rf"\1{files}", text, flags=re.MULTILINE)
+
+
 wanted = (ROOT / SOURCE).exists() and not asked("HELIX_FAST_NO_EXTENSION")
-setup(ext_modules=[codec_extension()] if wanted else [], cmdclass={"build_ext": BuildCodec})
+setup(
+    ext_modules=[codec_extension()] if wanted else [],
+    cmdclass={"build_ext": BuildCodec},
+    long_description=page(),
+    long_description_content_type="text/markdown",
+)

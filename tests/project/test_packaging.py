@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -112,8 +113,14 @@ def test_sdist_has_every_file_of_the_package(setup: Path) -> None:
     (archive,) = (setup / "dist").iterdir()
     with tarfile.open(archive) as opened:
         packed = {name.partition("/")[2] for name in opened.getnames()}
+        (name,) = [name for name in opened.getnames() if re.fullmatch(r"[^/]+/PKG-INFO", name)]
+        page = (opened.extractfile(name) or io.BytesIO()).read().decode().partition("\n\n")[2]
     there = {path.relative_to(setup).as_posix() for path in (setup / "src" / "helix_fast").rglob("*") if path.is_file()}
     assert there - packed - {"src/helix_fast/_codec.html"} == set()
+    # What the index shows has no files beside it.
+    links = re.findall(r"\]\(([^)]+)\)|^\[[^\]]+\]: (\S+)$", page, re.MULTILINE)
+    assert len(links) > 50
+    assert [link for pair in links for link in pair if link and not link.startswith("https://")] == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="CC is not asked there")
