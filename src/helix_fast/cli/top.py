@@ -29,35 +29,38 @@ def status_of(row: Row) -> Text:
     return Text(shown(status), STYLES.get(status, ""))
 
 
-def table_of(found: Listing, speeds: dict[str, float], height: int) -> Table:
+def table_of(found: Listing, speeds: dict[str, float] | None, height: int) -> Table:
     """The sessions, as many as fit."""
     table = Table(expand=True, box=None, pad_edge=False)
     table.add_column("session", ratio=3, no_wrap=True, overflow="ellipsis")
     table.add_column("status", no_wrap=True)
     table.add_column("chunks", justify="right", no_wrap=True)
-    table.add_column("a second", justify="right", no_wrap=True)
+    if speeds is not None:
+        table.add_column("a second", justify="right", no_wrap=True)
     table.add_column("last write", justify="right", no_wrap=True)
     table.add_column("lock", ratio=2, no_wrap=True, overflow="ellipsis")
     now = time.time() * 1000
     for row in found.rows[:height]:
         ago = "" if row.updated_at is None else f"{max(0, now - row.updated_at) / 1000:.0f} s ago"
-        lock = "" if row.owner is None else f"{shown(row.owner)}, {(row.lock_ms or 0) / 1000:.0f} s left"
-        speed = speeds.get(row.id, 0.0)
+        lock = "" if row.owner is None else f"{(row.lock_ms or 0) / 1000:.0f} s, {shown(row.owner)}"
+        speed = "" if speeds is None or not speeds.get(row.id) else f"{speeds[row.id]:,.0f}"
         table.add_row(
             Text(shown(row.id)),
             status_of(row),
             f"{row.chunks:,}" if row.chunks else "",
-            f"{speed:,.0f}" if speed else "",
+            *([] if speeds is None else [speed]),
             ago,
             Text(lock),
         )
     return table
 
 
-def summary_of(found: Listing, server: dict[str, Any], speeds: dict[str, float]) -> Text:
-    """The first line: how much there is, and how the server is."""
+def summary_of(found: Listing, server: dict[str, Any], speeds: dict[str, float] | None) -> Text:
+    """The first line: how much there is, and how the server is. A first look knows no speeds."""
     live = sum(row.live for row in found.rows)
-    parts = [counted(found.total, "session"), f"{live} live", f"{sum(speeds.values()):,.0f} chunks a second"]
+    parts = [counted(found.total, "session"), f"{live} live"]
+    if speeds is not None:
+        parts.append(f"{sum(speeds.values()):,.0f} chunks a second")
     if "used_memory" in server:
         parts.append(f"memory {amount(int(server['used_memory']))}")
         parts.append(f"{server.get('connected_clients', '?')} clients")
@@ -69,20 +72,21 @@ class Speeds:
     """Chunks a second of each session, between two looks."""
 
     def __init__(self) -> None:
-        self._before: dict[str, int] = {}
+        self._before: dict[str, int] | None = None
         self._at = 0.0
 
-    def of(self, rows: list[Row]) -> dict[str, float]:
-        """Those of the rows; none at the first look."""
+    def of(self, rows: list[Row]) -> dict[str, float] | None:
+        """Those of the rows; None at the first look."""
+        before, self._before = self._before, {row.id: row.chunks for row in rows}
         now = time.monotonic()
         passed, self._at = now - self._at, now
-        speeds = {
-            row.id: (row.chunks - self._before[row.id]) / passed
+        if before is None:
+            return None
+        return {
+            row.id: (row.chunks - before[row.id]) / passed
             for row in rows
-            if row.chunks > self._before.get(row.id, row.chunks)
+            if row.chunks > before.get(row.id, row.chunks)
         }
-        self._before = {row.id: row.chunks for row in rows}
-        return speeds
 
 
 def top(
