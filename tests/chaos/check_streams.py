@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +11,8 @@ from .findings import Findings
 from .history import Ack, Place, Producer, Reader, Stored
 
 Log = Sequence[Stored]
+FENCED = re.compile(r"\.token(\d+)\.")
+"""In the name of a chunk that was written with a fencing token."""
 
 
 def check_streams(
@@ -29,8 +32,9 @@ def check_streams(
     """
     found = Findings()
     producers, readers = list(producers), list(readers)
+    places = _places(readers, logs)
     for producer in producers:
-        _check_producer(found, producer, logs, may_lose)
+        _check_producer(found, producer, logs, places, may_lose)
     for stream, branches in logs.items():
         runs = {reader.name: reader.runs[stream] for reader in readers if stream in reader.runs}
         for log in branches:
@@ -45,13 +49,26 @@ def check_streams(
     return found
 
 
-def _check_producer(found: Findings, producer: Producer, logs: Mapping[str, Sequence[Log]], may_lose: bool) -> None:
+def _places(readers: Iterable[Reader], logs: Mapping[str, Sequence[Log]]) -> dict[str, int]:
+    """The sequence of each chunk that any log or reader has seen."""
+    runs = [run for reader in readers for each in reader.runs.values() for run in each]
+    return {stored.name: stored.place[2] for log in (*itertools.chain(*logs.values()), *runs) for stored in log}
+
+
+def _check_producer(
+    found: Findings,
+    producer: Producer,
+    logs: Mapping[str, Sequence[Log]],
+    places: Mapping[str, int],
+    may_lose: bool,
+) -> None:
     left = {stream: {stored.name: stored.place[2] for stored in branches[-1]} for stream, branches in logs.items()}
     for ack in producer.acks:
         found.count("acknowledged")
-        told = _was_told(producer, ack)
+        sequence = places.get(ack.name) if ack.sequence is None else ack.sequence
+        told = _was_told(producer, ack, sequence)
         if ack.name in left.get(ack.stream, {}):
-            if told and left[ack.stream][ack.name] == ack.sequence:
+            if told and left[ack.stream][ack.name] == sequence:
                 found.broken("reported, not lost", f"{ack} of {producer.name}")
             continue
         found.count("lost")
@@ -65,20 +82,27 @@ def _check_producer(found: Findings, producer: Producer, logs: Mapping[str, Sequ
             found.broken("lost where nothing may be", f"{ack} of {producer.name}")
 
 
-def _was_told(producer: Producer, ack: Ack) -> bool:
+def _was_told(producer: Producer, ack: Ack, sequence: int | None) -> bool:
+    """Where nobody knows the chunk's sequence, any later loss of the stream may be the chunk's."""
     return any(
-        told.last is None or told.first <= ack.sequence <= told.last
+        told.last is None or sequence is None or told.first <= sequence <= told.last
         for told in producer.told
         if told.stream == ack.stream and told.at > ack.at
     )
 
 
 def _check_log(found: Findings, stream: str, log: Log) -> None:
-    """No chunk twice, and the chunks of each incarnation in the order in which it wrote them."""
+    """No chunk twice, those of each incarnation in the order in which it wrote them, and none behind a larger token."""
     seen: set[str] = set()
     newest: dict[str, int] = {}
     place: tuple[str, int] = ("", 0)
+    token = 0
     for stored in log:
+        fenced = FENCED.search(stored.name)
+        if fenced is not None:
+            if int(fenced[1]) < token:
+                found.broken("stale write", f"{stored} in {stream} after one with token {token}")
+            token = max(token, int(fenced[1]))
         if stored.name in seen:
             found.broken("stored twice", f"{stored} in {stream}")
         seen.add(stored.name)

@@ -23,6 +23,7 @@ from .check_streams import check_streams
 from .findings import Findings
 from .history import producers, reader, waits
 from .journal import Record, records
+from .locking import FENCED_STREAM
 from .nemesis import Fault, schedule
 from .process import run
 from .program import BOUND, Order
@@ -112,7 +113,7 @@ def plan(arena: type[Arena], seed: int, seconds: float) -> dict[str, list[Fault]
 async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tuple[Findings, Counter[str]]:
     """Run a topology for so many seconds; returns what was found, and how often each fault was done."""
     kind = ARENAS[name]
-    arena, crew, findings, done = kind(directory, STREAMS), Crew(), Findings(), Counter[str]()
+    arena, crew, findings, done = kind(directory, (*STREAMS, FENCED_STREAM)), Crew(), Findings(), Counter[str]()
     acts = plan(kind, seed, seconds)
     try:
         await arena.start()
@@ -120,9 +121,12 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
             for number in range(count):
                 who = f"{program}{number}"
                 url = await arena.url_for(who)
-                ids = {"talker": (who, SHARED), "recorder": (USED,), "auditor": (USED,), "holder": (LOCKED,)}
+                ids = {
+                    "producer": STREAMS, "reader": arena.streams, "talker": (who, SHARED), "recorder": (USED,),
+                    "auditor": (USED,), "holder": (LOCKED,),
+                }  # fmt: skip
                 order = Order(
-                    program, who, url, ids.get(program, STREAMS), str(directory), seed, arena.wait_replicas,
+                    program, who, url, ids[program], str(directory), seed, arena.wait_replicas,
                     arena.network_of(who),
                 )  # fmt: skip
                 crew.orders.append(order)
@@ -144,7 +148,8 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
         await arena.stop()
     journals = {order.name: records(order.journal) for order in crew.orders}
     by_kind = {role: {each.name: journals[each.name] for each in crew.orders if each.kind == role} for role in CREW}
-    writing = [each for name, journal in by_kind["producer"].items() for each in producers(name, journal)]
+    streaming = (*by_kind["producer"].items(), *by_kind["holder"].items())
+    writing = [each for name, journal in streaming for each in producers(name, journal)]
     reading = [reader(name, journal) for name, journal in by_kind["reader"].items()]
     findings.add(check_streams(writing, reading, arena.logs, may_lose=kind.may_lose))
     stores = {

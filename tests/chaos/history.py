@@ -20,10 +20,10 @@ class Stored(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """An acknowledged chunk. ``number``: its place among what its producer wrote to the stream."""
+    """An acknowledged chunk. ``sequence``: None: the call does not tell. ``at``: the record's place in the journal."""
 
     stream: str
-    sequence: int
+    sequence: int | None
     name: str
     at: int
 
@@ -76,10 +76,8 @@ def producers(name: str, journal: Iterable[Record]) -> list[Producer]:
             found.append(Producer(f"{name}.{len(found)}"))
         elif what == "ack":
             names, last = record["names"], record["last"]
-            found[-1].acks.extend(
-                Ack(record["stream"], sequence, chunk, at)
-                for sequence, chunk in enumerate(names, last - len(names) + 1)
-            )
+            for before, chunk in enumerate(reversed(names)):
+                found[-1].acks.append(Ack(record["stream"], None if last is None else last - before, chunk, at))
         elif what == "lost":
             found[-1].told.append(Told(record["stream"], record["first"], record["last"], at))
         elif what == "gone":

@@ -70,7 +70,7 @@ class Program:
     def connect(self) -> Helix:
         return connect(
             self.order.url, timeout=1.0, retry_timeout=RETRY, wait_replicas=self.order.wait_replicas,
-            streams={"max_stream_length": None, "block_timeout": 500},
+            streams={"max_stream_length": None, "block_timeout": 500, "loss_memory_s": 600},
         )  # fmt: skip
 
     async def connected(self) -> Helix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from helix_fast.connect import Helix
@@ -15,64 +16,103 @@ from helix_fast.errors import (
     StreamResetError,
     WriteOutcomeUnknownError,
 )
+from helix_fast.streams.writer import StreamWriter
 from tests.support.streams_under_fault import delta
 
 from .program import Program
 
+Chunks = list[dict[str, Any]]
 
-async def produce(program: Program) -> None:
-    """Writes to all streams, in all ways, and repeats a write until it is acknowledged, as a careful caller does."""
-    helix = await program.connected()
+
+def told_of_streams(program: Program, helix: Helix) -> None:
+    """Write down what the stream manager says is lost."""
 
     def told(error: HelixError) -> None:
         if isinstance(error, AcknowledgedDataLostError):
             program.journal.write("lost", stream=error.stream_id, first=error.first, last=error.last)
 
     helix.streams.on("error", told)
+
+
+async def produce(program: Program) -> None:
+    """Writes to all streams, in all ways, and repeats a write until it is acknowledged, as a careful caller does."""
+    helix = await program.connected()
+    told_of_streams(program, helix)
     try:
-        await asyncio.gather(*(_produce_one(program, helix, stream) for stream in program.order.ids))
+        await asyncio.gather(*(Production(program, helix, stream).run() for stream in program.order.ids))
         program.journal.write("finished")
     finally:
         program.calls.report()
         await program.calls.wait("close", helix.close())
 
 
-async def _produce_one(program: Program, helix: Helix, stream: str) -> None:
-    dice, writer, number = program.dice, None, 0
-    author = f"{program.order.name}.{program.incarnation}.{stream}"
-    while True:
-        # The last write comes after all faults: with it the process has looked what became of its chunks.
-        last_one = program.stopping
-        count = 1 if last_one else dice.choice((1, 1, 1, 2, 5))
-        names = [f"{author}.{number + n}" for n in range(count)]
-        number += count
-        chunks = [{"type": "text_delta", "delta": name} for name in names]
-        acknowledged = False
-        while not acknowledged:
+class Production:
+    """What a producer writes to one stream."""
+
+    def __init__(self, program: Program, helix: Helix, stream: str) -> None:
+        self._program = program
+        self._helix = helix
+        self._stream = stream
+        self._writer: StreamWriter | None = None
+        self._number = 0
+
+    async def run(self) -> None:
+        """Write until all faults are over, and once more: with that it has looked what became of its chunks."""
+        dice = self._program.dice
+        while not self._program.stopping:
+            if dice.random() < 0.2:
+                await self._repeat(self._send, dice.randrange(1, 30))
+            else:
+                await self._repeat(self._write, dice.choice((1, 1, 1, 2, 5)))
+            if self._writer is not None and dice.random() < 0.02:
+                await self._program.calls.wait("close", self._writer.close())
+                self._writer = None
+            await asyncio.sleep(dice.random() * 0.02)
+        await self._repeat(self._write, 1)
+
+    async def _repeat(self, action: Callable[[Chunks], Awaitable[int | None]], count: int) -> None:
+        """Repeat it with the same chunks until they are acknowledged, or nobody can say what became of them."""
+        program, stream = self._program, self._stream
+        author = f"{program.order.name}.{program.incarnation}.{stream}"
+        names = [f"{author}.{self._number + n}" for n in range(count)]
+        self._number += count
+        chunks: Chunks = [{"type": "text_delta", "delta": name} for name in names]
+        self._sent = False
+        while True:
             try:
-                if writer is None:
-                    writer = await program.calls.wait("open", helix.streams.create_writer(stream, program.order.name))
-                if count == 1:
-                    last = await program.calls.wait("write", writer.write(chunks[0]))
-                else:
-                    last = await program.calls.wait("write_many", writer.write_many(chunks))
+                last = await action(chunks)
             except (StreamDeletedError, StreamResetError) as error:  # noqa: PERF203
                 program.journal.write("gone", stream=stream, code=error.code)
-                writer = None
+                self._writer, self._sent = None, False
             except WriteOutcomeUnknownError:
-                break
+                return
             except HelixError as error:
                 program.failed(error, stream)
                 await asyncio.sleep(0.05)
             else:
                 program.journal.write("ack", stream=stream, names=names, last=last)
-                acknowledged = True
-        if last_one and acknowledged:
-            return
-        if writer is not None and dice.random() < 0.02:
-            await program.calls.wait("close", writer.close())
-            writer = None
-        await asyncio.sleep(dice.random() * 0.02)
+                return
+
+    async def _open(self) -> StreamWriter:
+        if self._writer is None:
+            opening = self._helix.streams.create_writer(self._stream, self._program.order.name)
+            self._writer = await self._program.calls.wait("open", opening)
+        return self._writer
+
+    async def _write(self, chunks: Chunks) -> int:
+        writer = await self._open()
+        if len(chunks) == 1:
+            return await self._program.calls.wait("write", writer.write(chunks[0]))
+        return await self._program.calls.wait("write_many", writer.write_many(chunks))
+
+    async def _send(self, chunks: Chunks) -> None:
+        """Send them without waiting, once, and wait for all of them."""
+        writer = await self._open()
+        if not self._sent:
+            for chunk in chunks:
+                writer.send(chunk)
+            self._sent = True
+        await self._program.calls.wait("flush", writer.flush())
 
 
 async def read(program: Program) -> None:
