@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.state.store import RedisStateStore
 from helix_fast.testing.servers import ServerProcess, free_port
 from helix_fast.testing.waiting import until
+from helix_fast.transport.sentinel import Sentinels
 from tests.support.cluster_load import ClusterLoad
 from tests.support.sentinel import MASTER, SentinelSet, role
 from tests.support.streams_under_fault import collect_errors, follow, storage, text
@@ -165,3 +167,21 @@ async def test_store_closes_while_it_looks_for_a_primary(watched: SentinelSet) -
         assert not done
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_store_closes_also_where_the_driver_swallows_the_cancellation(
+    sentinel_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def swallowing(self: Sentinels, name: str) -> tuple[str, int]:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await go_on.wait()
+        return await discover(self, name)
+
+    discover = Sentinels.discover_master
+    helix = await connect(sentinel_url)
+    monkeypatch.setattr(Sentinels, "discover_master", swallowing)
+    await asyncio.wait_for(asked.wait(), 30)  # the poll for another primary, once a second
+    await asyncio.wait_for(helix.close(), 30)

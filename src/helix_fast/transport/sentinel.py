@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import redis.exceptions
@@ -11,7 +12,7 @@ from redis.backoff import NoBackoff
 
 from helix_fast.errors import HelixError, StoreAuthenticationError, StoreConnectionError, StoreResponseError
 
-from .binding import discard
+from .binding import cancel, discard
 
 _UNREACHED: Final = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 _REFUSED: Final = (
@@ -108,8 +109,14 @@ class SentinelWatcher:
 
     async def moved(self) -> bool:
         """Whether the Sentinels name another server than the one that was connected to last."""
+        # In a task of its own: redis-py may swallow a cancellation, and the caller would not end.
+        asking = asyncio.ensure_future(self._manager.discover_master(self._name))
         try:
-            host, port = await self._manager.discover_master(self._name)
+            await asyncio.wait([asking])
+            host, port = asking.result()
+        except asyncio.CancelledError:
+            await cancel(asking)
+            raise
         except (HelixError, redis.exceptions.RedisError, OSError):
             return False
         return self._address is not None and (str(host), int(port)) != self._address
