@@ -1,4 +1,4 @@
-"""Writes the numbers of a run between the markers of docs/performance.md: ``python -m benchmarks.docs``.
+"""Writes the numbers of a run into docs/performance.md, and its chart into the README: ``python -m benchmarks.docs``.
 
 Numbers there are never typed by hand: they come from ``results.json`` or ``growth.json``.
 """
@@ -54,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.results.exists():
-            write_results(load(options.results), options.page)
+            results = load(options.results)
+            write_results(results, options.page)
+            if options.page == PAGE:
+                from .front import write_front
+
+                write_front(results)
         if options.growth.exists():
             write_growth(load_growth(options.growth), options.page, options.images)
     except (ResultsFileError, MarkerError) as error:
