@@ -1,4 +1,4 @@
-"""P1, P2, P10, P11: what writing to streams costs."""
+"""P1, P2, P10, P11, P20: what writing to streams costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .baselines.bare_client import baseline_name, xadd_per_second
 from .baselines.pydantic_store import PydanticStore, TextDelta
 from .measure import Also, Measure, Run, Size, check, check_between
 from .open_streams import TASKS, OpenStreams
-from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, payloads_for
+from .payloads import AGENT_ID, AGENT_TYPE, TIMESTAMP, chunk_json, payload_of, payloads_for
 from .probe import Probe, Use
 from .stream_loads import check_last, close_and_delete, open_writers, stream_text, write_each
 from .targets import SERVER_CPU_US, TARGETS
@@ -73,6 +73,39 @@ class OneWriter(Measure):
             # As many bytes of text as chunks allow: 2 000 bytes a chunk need fewer of them.
             count = max(100, self.payload_count * 20 // max(20, len(text.encode()) // 4))
             yield name, functools.partial(self._write, text, count), functools.partial(self._append, text, count)
+
+
+class LongTexts(OneWriter):
+    """P1 with 2 000 bytes of text a chunk: ASCII, CJK, and text with escapes, one after the other."""
+
+    key = "P20"
+    what = "one writer, 2 000 bytes of text a chunk, send_text + flush"
+    target, reach = TARGETS["P20"]
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.count = self.size.pick(20_000, 2_000, 100)
+        self.texts = {kind: payload_of(f"{kind}-2000").text for kind in ("ascii", "cjk", "escaped")}
+
+    async def ours(self) -> float:
+        return statistics.harmonic_mean([await self._write(text, self.count) for text in self.texts.values()])
+
+    async def baseline(self) -> float:
+        return statistics.harmonic_mean([await self._append(text, self.count) for text in self.texts.values()])
+
+    def also(self) -> Iterator[Also]:
+        return iter(())
+
+    def variants(self) -> Iterator[tuple[str, Run, Run]]:
+        for kind, text in self.texts.items():
+            yield (
+                kind,
+                functools.partial(self._write, text, self.count),
+                functools.partial(self._append, text, self.count),
+            )
+
+    def payloads(self) -> Iterator[tuple[str, Run, Run]]:
+        return iter(())
 
 
 class ManyWriters(Measure):

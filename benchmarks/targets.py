@@ -25,6 +25,7 @@ TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P16": (0.25, "at most"),
     "P18": (3.0, "at least"),
     "P19": (1.3, "at most"),
+    "P20": (1.0, "at least"),
 }
 """By measure: the ratio, and on which side of it one should be."""
 SAVERS: Final[dict[str, tuple[float, Reach]]] = {

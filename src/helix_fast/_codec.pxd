@@ -9,7 +9,7 @@ policy (no retry, no timeout).
 
 Neither kind does I/O or reads a clock, and there is no mutable C state outside these objects.
 Free threading: ChunkEncoder and AppendFramer are immutable. BatchBuilder and Rollup guard their memory with the
-object's critical section; BatchBuilder runs no Python code and allocates nothing by Python inside it. Sequencer and
+object's critical section; BatchBuilder runs no Python code inside it, and allocates bytes only. Sequencer and
 Window hold numbers only: no race can free memory. The hot classes belong to the thread of their event loop.
 """
 
@@ -23,6 +23,7 @@ cdef enum:
     FIRST_CAPACITY = 1024       # bytes of a batch's first buffer: some eight chunks
     UNCOUNTED = 16384           # up to so many bytes of text with escapes get room for the worst case: six bytes each
     KEPT_CAPACITY = 262144      # take() frees a larger buffer, so one huge chunk does not pin its memory
+    GIVEN_SIZE = 16384          # take() gives the buffer away, in place of a copy, from so many bytes on
 
 
 cdef struct Number:             # a number as decimal text
@@ -43,14 +44,16 @@ cdef class ChunkEncoder:
 
 
 cdef class BatchBuilder:
-    cdef char* buffer           # malloc'd; NULL until the first chunk
+    cdef bytes room             # its memory is the buffer; None until the first chunk
+    cdef char* buffer
     cdef Py_ssize_t capacity    # bytes of buffer
+    cdef Py_ssize_t usual       # capacity of the next buffer
     cdef readonly Py_ssize_t size       # bytes used: the body so far, separators included
     cdef readonly Py_ssize_t count      # chunks in it
 
     # Adds room for a chunk of `length` bytes, and a separator before it; returns the start of the room.
-    # A caller that writes fewer bytes corrects `size`. NULL: no memory, nothing changed.
-    cdef char* extend(self, Py_ssize_t length) noexcept nogil
+    # A caller that writes fewer bytes corrects `size`. NULL: MemoryError, nothing changed.
+    cdef char* extend(self, Py_ssize_t length) except NULL
     cdef int append_text(self, ChunkEncoder encoder, const Text* text, uint64_t timestamp) except -1
 
 
@@ -62,8 +65,9 @@ cdef class AppendFramer:
 
     cdef readonly bytes catch_up_frame  # RESP of 'PUBLISH channel !'
 
-    # Results of `xadd` and `publish`, for arguments that were checked.
+    # Results of `xadd`, `xadd_pieces` and `publish`, for arguments that were checked.
     cdef bytes append_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
+    cdef tuple append_pieces(self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id)
     cdef bytes push_frame(self, uint64_t term, uint64_t first, uint64_t last, bytes body)
 
 
@@ -79,7 +83,7 @@ cdef class Window:
 # ---------------------------------------------------------------- hot: append, subscribers, reader
 
 cdef class Outbox:
-    cdef readonly list frames       # requests that leave in the next write
+    cdef readonly list frames       # requests that leave in the next write, or pieces of one
     cdef readonly list slots        # who gets the reply to each
     cdef readonly list ready        # appenders to be asked for their frames by the next write
     cdef readonly Py_ssize_t size   # bytes of the frames
@@ -87,6 +91,7 @@ cdef class Outbox:
     cdef public bint scheduled      # the next write is scheduled: another frame needs no `wake`
 
     cdef bint put(self, object frame, object slot) except -1
+    cdef int put_pieces(self, tuple pieces) except -1
 
 
 cdef class Write:

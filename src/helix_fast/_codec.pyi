@@ -157,6 +157,14 @@ class AppendFramer:
             OverflowError: a number, or first + count - 1, is out of range.
         """
 
+    def xadd_pieces(
+        self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None
+    ) -> tuple[bytes, bytes, bytes]:
+        """The same in pieces, for a long body, which is not copied: what stands before it, itself, what is behind it.
+
+        Raises as `xadd`.
+        """
+
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
         r"""RESP of `PUBLISH channel payload`. The payload is `<term>-<first>:<last>\n<body>`, see `parse_push`.
 
@@ -535,7 +543,7 @@ class Outbox:
     """
 
     frames: list[bytes]
-    """The requests, in the order in which they were added."""
+    """The requests, or their pieces, in the order in which they were added."""
     slots: list[Callable[[Any], None] | None]
     """What is called with the reply to each; None drops it."""
     size: int
@@ -548,7 +556,7 @@ class Outbox:
     """Set by the connection: its next write is scheduled."""
 
     def __new__(cls) -> Outbox: ...
-    def add(self, frame: bytes, slot: Callable[[Any], None] | None) -> bool:
+    def add(self, frame: bytes | tuple[bytes, ...], slot: Callable[[Any], None] | None) -> bool:
         """Add a request; returns whether a write must be scheduled. TypeError: the frame is not bytes."""
 
     def take_ready(self) -> list[Any]:
@@ -719,7 +727,7 @@ class FastAppend:
     def next_nonce(self) -> bytes:
         """8 characters that no other batch has. ValueError: `nonce` has not 4 characters."""
 
-    def transmit(self, frame: bytes) -> None:
+    def transmit(self, frame: bytes | tuple[bytes, ...]) -> None:
         """Send the request of the batch in flight; `__call__` gets the reply."""
 
     def enlist(self, delay: float) -> None:

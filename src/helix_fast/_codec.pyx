@@ -26,8 +26,14 @@ cdef extern from "Python.h":
             _PyBytes_Resize(&made, length);
         return made;
     }
+    /* Ends a bytes object that nobody else has seen earlier, and keeps the memory behind that end. */
+    static inline void helix_end_bytes(PyObject *made, Py_ssize_t length) {
+        Py_SET_SIZE((PyVarObject *)made, length);
+        PyBytes_AS_STRING(made)[length] = 0;
+    }
     """
     object helix_cut_bytes(PyObject* made, const char* end)
+    void helix_end_bytes(PyObject* made, Py_ssize_t length) noexcept
     PyObject* helix_new_bytes "PyBytes_FromStringAndSize" (const char* data, Py_ssize_t length) except NULL
     char* helix_bytes "PyBytes_AS_STRING" (PyObject* made) noexcept
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL

@@ -78,6 +78,22 @@ def test_one_mebibyte_of_text_survives(codec, unit) -> None:
 
 
 @on_each_twin
+def test_bodies_of_all_lengths_are_no_longer_touched_once_they_are_taken(codec) -> None:
+    batch = codec.BatchBuilder()
+    taken = []
+    for length in [5, 16_383, 16_384, 16_385, 70_000, 70_000, 3, 200_000, 40_000, 1, 300_000, 1]:
+        chunks = [b"%d" % (number % 10) * (length // 4) for number in range(4)] if length >= 4 else [b"x" * length]
+        for chunk in chunks:
+            batch.add(chunk)
+        assert batch.size == sum(map(len, chunks)) + len(chunks) - 1
+        taken.append((batch.take(), b"\n".join(chunks)))
+        assert (batch.size, batch.count) == (0, 0)
+    for body, expected in taken:
+        assert (body, len(body), hash(body)) == (expected, len(expected), hash(expected))
+    assert batch.take() == b""
+
+
+@on_each_twin
 @pytest.mark.parametrize("surrogate", [chr(0xD800), chr(0xDFFF), f"text {chr(0xDC80)} text"])
 def test_lone_surrogates_are_refused_and_change_nothing(codec, surrogate) -> None:
     batch, encoder = codec.BatchBuilder(), codec.ChunkEncoder("agent-1")

@@ -53,12 +53,17 @@ def test_xadd_frame_is_the_append_it_says(codec, key, term, first, count, body, 
     if last > U64_MAX:
         with pytest.raises(OverflowError):
             framer.xadd(term, first, count, body, nonce, min_id)
+        with pytest.raises(OverflowError):
+            framer.xadd_pieces(term, first, count, body, nonce, min_id)
         return
     trim = [] if min_id is None else [b"MINID", b"=", min_id]
     assert read_back(framer.xadd(term, first, count, body, nonce, min_id)) == [
         *(b"XADD", key, b"NOMKSTREAM", *trim, b"%d-%d" % (term, first)),
         *(b"chunk", body, b"sequence", b"%d" % last, b"writer", nonce),
     ]
+    pieces = framer.xadd_pieces(term, first, count, body, nonce, min_id)
+    assert b"".join(pieces) == framer.xadd(term, first, count, body, nonce, min_id)
+    assert pieces[1] is body
 
 
 @on_each_twin

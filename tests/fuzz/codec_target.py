@@ -246,6 +246,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "BatchBuilder.take": (),
     "AppendFramer": ("bytes", "bytes", "bytes"),
     "AppendFramer.xadd": ("number", "number", "number", "bytes", "bytes", "min_id?"),
+    "AppendFramer.xadd_pieces": ("number", "number", "number", "bytes", "bytes", "min_id?"),
     "AppendFramer.publish": ("number", "range", "bytes"),
     "Sequencer": ("number",),
     "Sequencer.reserve": ("number",),

@@ -9,7 +9,7 @@ from typing import Any
 
 from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.lua import script
-from helix_fast.transport.lane import OnReply
+from helix_fast.transport.lane import Frame, OnReply
 from helix_fast.transport.observer import Observer
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.topology import Standalone, Subscriptions
@@ -42,7 +42,7 @@ class FlakyTopology:
         self.retry_timeout = retry_timeout
         self.faults: deque[str] = deque()
         self.met = 0
-        self._late: list[tuple[str, bytes]] = []
+        self._late: list[tuple[str, Frame]] = []
 
     @property
     def requests(self) -> int:
@@ -51,7 +51,7 @@ class FlakyTopology:
     async def ready(self) -> None:
         await self._inner.ready()
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         fault = self._next_fault(frame)
         if fault in (LOSE_REQUEST, DELAY_REQUEST):
             if fault == DELAY_REQUEST:
@@ -83,8 +83,8 @@ class FlakyTopology:
         if transport is not None:
             transport.abort()
 
-    def _next_fault(self, frame: bytes) -> str:
-        head = frame[:80]
+    def _next_fault(self, frame: Frame) -> str:
+        head = (frame[0] if isinstance(frame, tuple) else frame)[:80]
         if not self.faults or (b"$4\r\nXADD\r\n" not in head and ASSISTED not in head):
             return PASS
         fault = self.faults.popleft()

@@ -229,6 +229,25 @@ async def test_all_that_are_ready_are_asked_when_the_lane_writes(
     await topology.close()
 
 
+@pytest.mark.parametrize("length", [5, 40_000])
+async def test_frames_in_pieces_are_one_request_each(server_url: str, length: int) -> None:
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    await lane.call(echo("connect"))
+    replies: asyncio.Queue[object] = asyncio.Queue()
+    for letter in b"abc":
+        text = bytes([letter]) * length
+        lane.send((b"*2\r\n$4\r\nECHO\r\n$%d\r\n" % length, text, b"\r\n"), replies.put_nowait)
+        lane.send(echo("x"), replies.put_nowait)
+    assert lane.outbox.size > 3 * length
+    got = [await asyncio.wait_for(replies.get(), 5) for _ in range(6)]
+    assert got == [b"a" * length, b"x", b"b" * length, b"x", b"c" * length, b"x"]
+    with pytest.raises(TypeError):
+        lane.send((b"PING", "text"))  # type: ignore[arg-type]
+    assert lane.outbox.frames == []
+    await topology.close()
+
+
 async def test_nobody_is_asked_while_the_socket_takes_nothing(server_url: str, fault_proxy: FaultProxy) -> None:
     topology = topology_for(fault_proxy.url, timeout=30)
     lane = lane_of(topology)

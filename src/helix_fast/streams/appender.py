@@ -28,6 +28,7 @@ from helix_fast.errors import (
 from helix_fast.flag import Flag
 from helix_fast.keys import StreamKeys
 from helix_fast.transport.binding import cancel
+from helix_fast.transport.lane import LONG_PIECE, Frame
 from helix_fast.transport.observer import Span
 from helix_fast.transport.topology import Topology
 
@@ -253,7 +254,7 @@ class Appender(codec.FastAppend):
         elif self.state < State.READY and not self.buffer.empty:
             self.enlist(0.0)
 
-    def next_frame(self) -> bytes | None:
+    def next_frame(self) -> Frame | None:
         """The request of the next batch, which is in flight from then on. None: there is none, or none now."""
         if self.state != State.READY:
             return None
@@ -266,7 +267,7 @@ class Appender(codec.FastAppend):
             self.suspend(trouble, refused=batch is not None and not batch.sent)
             return None
 
-    def _next_frame(self) -> bytes | None:
+    def _next_frame(self) -> Frame | None:
         batch = self.buffer.next_batch()
         if batch is None:
             self.state = State.IDLE
@@ -281,11 +282,12 @@ class Appender(codec.FastAppend):
             return None
         return self._frame(batch)
 
-    def _frame(self, batch: Batch) -> bytes | None:
+    def _frame(self, batch: Batch) -> Frame | None:
         try:
             batch.first = first = self.sequence.reserve(batch.count)
             below = self._trim_below(first + batch.count - 1)
-            frame = self.framer.xadd(self.terms.current, first, batch.count, batch.body, batch.nonce, below)
+            make = self.framer.xadd if len(batch.body) < LONG_PIECE else self.framer.xadd_pieces
+            frame: Frame = make(self.terms.current, first, batch.count, batch.body, batch.nonce, below)
         except (ValueError, OverflowError) as error:
             self.sequence.rollback()
             self.suspend(HelixError(f"no request can be made of stream {self.stream_id!r}: {error}"))
@@ -294,7 +296,7 @@ class Appender(codec.FastAppend):
         self.state = State.IN_FLIGHT
         return frame
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, frame: Frame) -> None:
         try:
             self.transmit(frame)
         except HelixError as error:  # the connections are closed

@@ -23,7 +23,7 @@ from helix_fast.errors import (
 from .binding import LoopBinding, cancel
 from .cluster_hub import ClusterHub
 from .hub import Hub
-from .lane import Lane, OnReply, settle
+from .lane import Frame, Lane, OnReply, settle
 from .link import Connector, establish, logger
 from .observer import Observable
 from .presence import Presence
@@ -80,7 +80,7 @@ class Cluster(Observable):
         self.presence: Presence = Presence(self.send, self.server)
         self._lanes: dict[Address, Lane] = {}
         self._hubs = ClusterHub(self._slots, self._make_hub, self.ready, self.target)
-        self._early: list[tuple[str, bytes, OnReply | None, bool]] = []
+        self._early: list[tuple[str, Frame, OnReply | None, bool]] = []
         self._retiring: dict[asyncio.Task[None], Lane] = {}
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -1.0
@@ -235,7 +235,7 @@ class Cluster(Observable):
 
     # Topology
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request to the node of the tag's slot, following redirects if ``follow``."""
         self.binding.check()
         if not self._slots and not self._closed:
@@ -252,7 +252,7 @@ class Cluster(Observable):
         self.requests += 1
         lane.send(frame, partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS, follow))
 
-    def _answered(self, slot: int, frame: bytes, on_reply: OnReply, left: int, follow: bool, reply: Any) -> None:
+    def _answered(self, slot: int, frame: Frame, on_reply: OnReply, left: int, follow: bool, reply: Any) -> None:
         if not isinstance(reply, HelixError):
             on_reply(reply)
             return

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final, Union
 
 import hiredis
 
@@ -29,6 +29,10 @@ from helix_fast.errors import (
 
 from .link import INCOMPLETE, Connector, Link, logger
 
+LONG_PIECE: Final = 8192
+"""Bytes of a frame's piece, on average, from which on pieces are handed to the socket without joining them."""
+Frame = Union[bytes, tuple[bytes, ...]]  # noqa: UP007  read on Python 3.10
+"""One RESP command, whole or in pieces."""
 OnReply = Callable[[Any], None]
 """Called with the reply, or an exception in its place: StoreResponseError from the server, StoreConnectionError when
 the connection broke (the request may or may not have been executed)."""
@@ -80,7 +84,7 @@ class Lane(Link):
         self._room: asyncio.Future[None] | None = None
         self.on_readonly: Callable[[], None] | None = None
 
-    def send(self, frame: bytes, on_reply: OnReply | None = None) -> None:
+    def send(self, frame: Frame, on_reply: OnReply | None = None) -> None:
         """Queue one request (one RESP command). Without ``on_reply`` the reply is ignored.
 
         Raises:
@@ -156,14 +160,17 @@ class Lane(Link):
         if not outbox.frames:
             return
         self._waiting.extend(outbox.slots)
-        data = outbox.frames[0] if len(outbox.frames) == 1 else b"".join(outbox.frames)
+        frames, size = outbox.frames[:], outbox.size
         outbox.clear()
         if self._wait:
-            data += self._wait
+            frames.append(self._wait)
             self._waiting.append(self._confirmed)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
-        transport.write(data)
+        if size >= LONG_PIECE * len(frames):
+            transport.writelines(frames)
+        else:
+            transport.write(b"".join(frames))
         if self._watcher is None:
             self._watch(self._progress, 0)
 

@@ -15,7 +15,7 @@ from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError
 from .binding import LoopBinding, cancel
 from .channels import Subscriber
 from .hub import Hub
-from .lane import Lane, OnReply
+from .lane import Frame, Lane, OnReply
 from .link import Connector, Link
 from .observer import Observable, Observer
 from .presence import Presence
@@ -57,7 +57,7 @@ class Topology(Protocol):
     async def ready(self) -> None:
         """Find out what must be known of the servers before the first request."""
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request about the keys tagged ``tag``; ``on_reply`` gets the reply or the error.
 
         Without ``follow`` a request that meets a node which has lost its slot is not sent to the slot's new node, but
@@ -167,7 +167,7 @@ class Standalone(Observable):
     async def ready(self) -> None:
         """Return at once: a single server needs no map."""
 
-    def send(self, tag: str, frame: bytes, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
         """Send a request on the lane; ``tag`` and ``follow`` make no difference."""
         self.binding.check()
         self.lane.send(frame, on_reply)

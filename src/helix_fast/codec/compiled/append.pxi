@@ -15,15 +15,26 @@ cdef class Outbox:
         self.ready = []
 
     cdef bint put(self, object frame, object slot) except -1:
-        require_bytes(frame, "frame")
-        self.frames.append(frame)
+        if type(frame) is tuple:
+            self.put_pieces(frame)
+        else:
+            require_bytes(frame, "frame")
+            self.frames.append(frame)
+            self.size += PyBytes_GET_SIZE(frame)
         self.slots.append(slot)
-        self.size += PyBytes_GET_SIZE(frame)
         self.requests += 1
         return not self.scheduled
 
+    cdef int put_pieces(self, tuple pieces) except -1:
+        for piece in pieces:
+            require_bytes(piece, "frame")
+        for piece in pieces:
+            self.frames.append(piece)
+            self.size += PyBytes_GET_SIZE(piece)
+        return 0
+
     def add(self, frame, slot):
-        """Add one; whether a write must be scheduled."""
+        """Add one, whole or in pieces; whether a write must be scheduled."""
         return self.put(frame, slot)
 
     def take_ready(self):

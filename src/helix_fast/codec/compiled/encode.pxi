@@ -95,26 +95,23 @@ cdef class BatchBuilder:
 
     def __cinit__(self):
         self.buffer = NULL
-        self.capacity = self.size = self.count = 0
+        self.usual = FIRST_CAPACITY
 
-    def __dealloc__(self):
-        free(self.buffer)
-
-    cdef char* extend(self, Py_ssize_t length) noexcept nogil:
+    cdef char* extend(self, Py_ssize_t length) except NULL:
         cdef Py_ssize_t separator = 1 if self.count else 0
         cdef Py_ssize_t needed, capacity
-        cdef char* grown
-        if length > PY_SSIZE_T_MAX - self.size - separator:
-            return NULL
+        cdef bytes grown
+        if length > PY_SSIZE_T_MAX // 4 - self.size - separator:
+            raise MemoryError
         needed = self.size + separator + length
         if needed > self.capacity:
-            capacity = self.capacity if self.capacity else FIRST_CAPACITY
+            capacity = self.capacity if self.capacity else self.usual
             while capacity < needed:
-                capacity = capacity * 2 if capacity <= PY_SSIZE_T_MAX // 2 else needed
-            grown = <char*> realloc(self.buffer, <size_t> capacity)
-            if grown == NULL:
-                return NULL
-            self.buffer = grown
+                capacity *= 2
+            grown = PyBytes_FromStringAndSize(NULL, capacity)
+            put(PyBytes_AS_STRING(grown), self.buffer, self.size)
+            self.room = grown
+            self.buffer = PyBytes_AS_STRING(grown)
             self.capacity = capacity
         if separator:
             self.buffer[self.size] = c"\n"
@@ -128,10 +125,7 @@ cdef class BatchBuilder:
         write_number(&stamp, timestamp)
         with cython.critical_section(self):
             out = self.extend(chunk_room(text, encoder.tail, &stamp))
-            if out != NULL:
-                self.size = put_chunk(out, text, encoder.tail, &stamp) - self.buffer
-        if out == NULL:
-            raise MemoryError
+            self.size = put_chunk(out, text, encoder.tail, &stamp) - self.buffer
         return 0
 
     def add_text(self, ChunkEncoder encoder not None, delta, timestamp):
@@ -155,30 +149,32 @@ cdef class BatchBuilder:
             raise ValueError("chunk has a newline inside: it would be read as two")
         with cython.critical_section(self):
             out = self.extend(length)
-            if out != NULL:
-                put(out, data, length)
+            put(out, data, length)
             size = self.size
-        if out == NULL:
-            raise MemoryError
         return size
 
     def take(self):
         """Return the body and empty the batch."""
-        cdef char* buffer
+        cdef bytes room, body
         cdef Py_ssize_t capacity, size, count
         # The buffer leaves the object while Python allocates: that may let another thread into the critical section.
         with cython.critical_section(self):
-            buffer, capacity, size, count = self.buffer, self.capacity, self.size, self.count
+            room, capacity, size, count = self.room, self.capacity, self.size, self.count
+            self.room = None
             self.buffer = NULL
             self.capacity = self.size = self.count = 0
+            if size >= GIVEN_SIZE and size >= capacity // 2:
+                # A copy would cost as much as building the body has. The next body will be about as long.
+                self.usual = size + size // 4
+                helix_end_bytes(<PyObject*> room, size)
+                return room
         try:
-            body = PyBytes_FromStringAndSize(buffer, size)
+            body = PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size) if size else b""
             size = count = 0
         finally:
             # After a MemoryError the chunks go back; otherwise the empty buffer, for the next batch.
             with cython.critical_section(self):
-                if self.buffer == NULL and (count or capacity <= KEPT_CAPACITY):
-                    self.buffer, self.capacity, self.size, self.count = buffer, capacity, size, count
-                    buffer = NULL
-            free(buffer)
+                if self.buffer == NULL and room is not None and (count or capacity <= KEPT_CAPACITY):
+                    self.room, self.buffer = room, PyBytes_AS_STRING(room)
+                    self.capacity, self.size, self.count = capacity, size, count
         return body

@@ -4,6 +4,8 @@
 cdef enum:
     LINE = DIGITS + 3           # a RESP length line at its longest: mark, digits, CRLF
     POSITION = 3 * DIGITS + 3   # what stands before the body of a publication, at its longest
+    BEFORE = 3 * LINE + 2 * DIGITS + 16     # more than `put_before` writes
+    AFTER = 2 * LINE + DIGITS + 48          # more than `put_after` writes
 
 
 cdef inline char* put_length(char* out, char mark, uint64_t value) noexcept nogil:
@@ -41,6 +43,42 @@ cdef char* put_position(char* out, uint64_t term, uint64_t first, uint64_t last)
     return out + 1
 
 
+cdef inline int check_append(uint64_t first, uint64_t count, object body, object nonce, object min_id) except -1:
+    require_bytes(body, "body")
+    require_bytes(nonce, "nonce")
+    if min_id is not None:
+        require_bytes(min_id, "min_id")
+    if first < 1 or count < 1:
+        raise ValueError("first and count must be at least 1")
+    if count - 1 > UINT64_MAX - first:
+        raise OverflowError(f"the last sequence is above {UINT64_MAX}")
+    return 0
+
+
+cdef inline char* put_before(char* out, uint64_t term, uint64_t first, Py_ssize_t length) noexcept nogil:
+    """What stands between the head of an append and its body: the id, the name of the field, the body's length."""
+    cdef Number term_text, first_text
+    write_number(&term_text, term)
+    write_number(&first_text, first)
+    out = put_length(out, c"$", 2 * DIGITS - term_text.start - first_text.start + 1)
+    out = put_number(out, &term_text)
+    out[0] = c"-"
+    out = put_number(out + 1, &first_text)
+    out = put(out, b"\r\n$5\r\nchunk\r\n", 13)
+    return put_length(out, c"$", length)
+
+
+cdef inline char* put_after(char* out, uint64_t last, Py_ssize_t nonce_length) noexcept nogil:
+    """What stands between the body of an append and its nonce."""
+    cdef Number last_text
+    write_number(&last_text, last)
+    out = put(out, b"\r\n$8\r\nsequence\r\n", 16)
+    out = put_length(out, c"$", DIGITS - last_text.start)
+    out = put_number(out, &last_text)
+    out = put(out, b"\r\n$6\r\nwriter\r\n", 14)
+    return put_length(out, c"$", nonce_length)
+
+
 @cython.final
 cdef class AppendFramer:
     """RESP of one stream's appends. Immutable; may be shared between threads."""
@@ -59,63 +97,43 @@ cdef class AppendFramer:
     def xadd(self, term, first, count, body, nonce, min_id=None):
         """RESP of the `XADD` that appends one batch."""
         cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), length = u64(count, "count")
-        require_bytes(body, "body")
-        require_bytes(nonce, "nonce")
-        if min_id is not None:
-            require_bytes(min_id, "min_id")
-        if start < 1 or length < 1:
-            raise ValueError("first and count must be at least 1")
-        if length - 1 > UINT64_MAX - start:
-            raise OverflowError(f"the last sequence is above {UINT64_MAX}")
+        check_append(start, length, body, nonce, min_id)
         return self.append_frame(number, start, start + length - 1, body, nonce, min_id)
+
+    def xadd_pieces(self, term, first, count, body, nonce, min_id=None):
+        """The same in pieces: what stands before the body, the body itself, and what stands behind it."""
+        cdef uint64_t number = u64(term, "term"), start = u64(first, "first"), length = u64(count, "count")
+        check_append(start, length, body, nonce, min_id)
+        return self.append_pieces(number, start, start + length - 1, body, nonce, min_id)
 
     cdef bytes append_frame(
         self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id
     ):
-        cdef Number term_text, first_text, last_text
-        cdef char before[3 * LINE + 2 * DIGITS + 16]
-        cdef char after[2 * LINE + DIGITS + 48]
-        cdef char trim[LINE]
-        cdef char* middle
-        cdef char* end
-        cdef char* out
-        cdef char* trim_end = trim
-        cdef Py_ssize_t trimmed = 0
-        cdef bytes head = self.head, frame
-        if min_id is not None:
-            head = self.trim_head
-            trim_end = put_length(trim, c"$", PyBytes_GET_SIZE(min_id))
-            trimmed = (trim_end - trim) + PyBytes_GET_SIZE(min_id) + 2
-        write_number(&term_text, term)
-        write_number(&first_text, first)
-        write_number(&last_text, last)
-
-        middle = put_length(before, c"$", 2 * DIGITS - term_text.start - first_text.start + 1)
-        middle = put_number(middle, &term_text)
-        middle[0] = c"-"
-        middle = put_number(middle + 1, &first_text)
-        middle = put(middle, b"\r\n$5\r\nchunk\r\n", 13)
-        middle = put_length(middle, c"$", PyBytes_GET_SIZE(body))
-
-        end = put(after, b"\r\n$8\r\nsequence\r\n", 16)
-        end = put_length(end, c"$", DIGITS - last_text.start)
-        end = put_number(end, &last_text)
-        end = put(end, b"\r\n$6\r\nwriter\r\n", 14)
-        end = put_length(end, c"$", PyBytes_GET_SIZE(nonce))
-
-        frame = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(head) + trimmed + (middle - before)
-                                          + PyBytes_GET_SIZE(body) + (end - after) + PyBytes_GET_SIZE(nonce) + 2)
-        out = put(PyBytes_AS_STRING(frame), PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
-        if trimmed:
-            out = put(out, trim, trim_end - trim)
-            out = put(out, PyBytes_AS_STRING(min_id), PyBytes_GET_SIZE(min_id))
-            out = put(out, b"\r\n", 2)
+        cdef char before[BEFORE]
+        cdef char after[AFTER]
+        cdef char* middle = put_before(before, term, first, PyBytes_GET_SIZE(body))
+        cdef char* end = put_after(after, last, PyBytes_GET_SIZE(nonce))
+        cdef bytes head = self.head if min_id is None else self.trim_head + bulk(min_id)
+        cdef bytes frame = PyBytes_FromStringAndSize(
+            NULL, PyBytes_GET_SIZE(head) + (middle - before) + PyBytes_GET_SIZE(body) + (end - after)
+            + PyBytes_GET_SIZE(nonce) + 2
+        )
+        cdef char* out = put(PyBytes_AS_STRING(frame), PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
         out = put(out, before, middle - before)
         out = put(out, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         out = put(out, after, end - after)
         out = put(out, PyBytes_AS_STRING(nonce), PyBytes_GET_SIZE(nonce))
         put(out, b"\r\n", 2)
         return frame
+
+    cdef tuple append_pieces(
+        self, uint64_t term, uint64_t first, uint64_t last, bytes body, bytes nonce, bytes min_id
+    ):
+        cdef char before[BEFORE]
+        cdef char after[AFTER]
+        cdef bytes head = self.head if min_id is None else self.trim_head + bulk(min_id)
+        head += before[:put_before(before, term, first, PyBytes_GET_SIZE(body)) - before]
+        return head, body, after[:put_after(after, last, PyBytes_GET_SIZE(nonce)) - after] + nonce + b"\r\n"
 
     def publish(self, term, first, last, body):
         """RESP of the publication of one batch."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from helix_fast.codec.states import State
 
+from .arguments import require_bytes
 from .encode import BatchBuilder, ChunkEncoder
 from .frame import AppendFramer
 from .reader import StreamEntry
@@ -31,7 +32,7 @@ class Outbox:
     """Requests that wait for the next write, and the slots for their replies. Owned by one thread.
 
     Attributes:
-        frames, slots: the requests, in order; a slot is called with the reply, None drops it.
+        frames: the requests, in order, or their pieces. slots: one a request, called with the reply; None drops it.
         ready: appenders to be asked for their frames by the next write.
         size: bytes of the frames.
         requests: how many were ever added.
@@ -48,13 +49,14 @@ class Outbox:
         self.requests: int = 0
         self.scheduled: bool = False
 
-    def add(self, frame: bytes, slot: Callable[[Any], None] | None) -> bool:
-        """Add one; whether a write must be scheduled."""
-        if type(frame) is not bytes:
-            raise TypeError(f"frame must be bytes, not {type(frame).__name__}")
-        self.frames.append(frame)
+    def add(self, frame: bytes | tuple[bytes, ...], slot: Callable[[Any], None] | None) -> bool:
+        """Add one, whole or in pieces; whether a write must be scheduled."""
+        pieces: tuple[bytes, ...] = frame if isinstance(frame, tuple) else (frame,)
+        for piece in pieces:
+            require_bytes(piece, "frame")
+        self.frames += pieces
+        self.size += sum(map(len, pieces))
         self.slots.append(slot)
-        self.size += len(frame)
         self.requests += 1
         return not self.scheduled
 
@@ -242,7 +244,7 @@ class FastAppend:
             self._buffer.in_flight, self.single = self.single, None
         return self._buffer
 
-    def _post(self, frame: bytes, slot: Callable[[Any], None], *, follow: bool) -> None:
+    def _post(self, frame: bytes | tuple[bytes, ...], slot: Callable[[Any], None], *, follow: bool) -> None:
         if self.lane is None or self.lane.closed:
             self.topology.send(self.stream_id, frame, slot, follow=follow)
         elif self.lane.outbox.add(frame, slot):
@@ -255,7 +257,7 @@ class FastAppend:
         self.numbered += 1
         return self.nonce + b"%04x" % (self.numbered & 0xFFFF)
 
-    def transmit(self, frame: bytes) -> None:
+    def transmit(self, frame: bytes | tuple[bytes, ...]) -> None:
         """Send the request of the batch in flight; ``__call__`` gets the reply."""
         # An append does not follow its slot to another node, which may know less: Recovery inspects the stream first.
         self._post(frame, self, follow=False)

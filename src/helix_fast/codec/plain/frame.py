@@ -32,6 +32,12 @@ class AppendFramer:
 
     def xadd(self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None) -> bytes:
         """RESP of the `XADD` that appends one batch."""
+        return b"".join(self.xadd_pieces(term, first, count, body, nonce, min_id))
+
+    def xadd_pieces(
+        self, term: int, first: int, count: int, body: bytes, nonce: bytes, min_id: bytes | None = None
+    ) -> tuple[bytes, bytes, bytes]:
+        """The same in pieces: what stands before the body, the body itself, and what stands behind it."""
         term, first, count = u64(term, "term"), u64(first, "first"), u64(count, "count")
         require_bytes(body, "body")
         require_bytes(nonce, "nonce")
@@ -43,7 +49,8 @@ class AppendFramer:
         if last > U64_MAX:
             raise OverflowError(f"the last sequence is above {U64_MAX}")
         head = self._head if min_id is None else self._trim_head + _bulk(min_id)
-        return head + _bulk(b"%d-%d" % (term, first), b"chunk", body, b"sequence", b"%d" % last, b"writer", nonce)
+        head += _bulk(b"%d-%d" % (term, first), b"chunk") + b"$%d\r\n" % len(body)
+        return head, body, b"\r\n" + _bulk(b"sequence", b"%d" % last, b"writer", nonce)
 
     def publish(self, term: int, first: int, last: int, body: bytes) -> bytes:
         """RESP of the publication of one batch."""
