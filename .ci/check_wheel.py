@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".lua"}
+SUFFIXES = {".py", ".pyi", ".lua"}
 FOLDERS = {"static"}  # whose files belong to the package, whatever they are
 # An extension with its debug information alone is larger.
 MAX_BYTES = 1_200_000

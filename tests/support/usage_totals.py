@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ async def record_and_store(store: RedisUsageStore) -> None:
     await store.record_entries(ones(COUNT))
     assert await total(store) == COUNT
     assert await place(store) == COUNT
+
+
+async def summed(server_url: str) -> AsyncIterator[RedisUsageStore]:
+    """A store that has recorded COUNT entries, added them up, and stored the totals; a fixture of its users."""
+    async with RedisUsageStore(server_url, ttl_seconds=1000) as made:
+        await record_and_store(made)
+        yield made
 
 
 async def totals(store: RedisUsageStore) -> dict[bytes, bytes]:

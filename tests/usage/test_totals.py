@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,17 @@ from helix_fast.usage import pages as usage_pages
 from helix_fast.usage import rollup
 from helix_fast.usage import totals as usage_totals
 from helix_fast.usage.store import RedisUsageStore
-from tests.support.usage_totals import COUNT, KEYS, cold, held_back, ones, place, record_and_store, spoil, totals
+from tests.support.usage_totals import (
+    COUNT,
+    KEYS,
+    cold,
+    held_back,
+    ones,
+    place,
+    spoil,
+    summed,
+    totals,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -23,12 +33,7 @@ WEEK_MS = 7 * 86_400_000
 Change = Callable[[RedisUsageStore], Awaitable[Any]]
 
 
-@pytest.fixture
-async def store(server_url: str) -> AsyncIterator[RedisUsageStore]:
-    """One that has recorded COUNT entries, added them up, and stored the totals."""
-    async with RedisUsageStore(server_url, ttl_seconds=1000) as made:
-        await record_and_store(made)
-        yield made
+store = pytest.fixture(summed)
 
 
 async def test_totals_are_believed_where_they_are_those_of_the_list(store: RedisUsageStore, server_url: str) -> None:

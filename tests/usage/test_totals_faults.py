@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +18,22 @@ from helix_fast.usage.store import RedisUsageStore
 from helix_fast.usage.totals import Cursor
 from tests.support.proxy import FaultProxy
 from tests.support.sentinel import SentinelSet
-from tests.support.usage_totals import COUNT, KEYS, cold, ones, place, record_and_store, spoil, totals, until_stored
+from tests.support.usage_totals import (
+    COUNT,
+    KEYS,
+    cold,
+    ones,
+    place,
+    spoil,
+    summed,
+    totals,
+    until_stored,
+)
 
 pytestmark = pytest.mark.faults
 
 
-@pytest.fixture
-async def store(server_url: str) -> AsyncIterator[RedisUsageStore]:
-    """One that has recorded COUNT entries, added them up, and stored the totals."""
-    async with RedisUsageStore(server_url, ttl_seconds=1000) as made:
-        await record_and_store(made)
-        yield made
+store = pytest.fixture(summed)
 
 
 async def assert_rollups_go_on(store: RedisUsageStore, recording: RedisUsageStore) -> None:
