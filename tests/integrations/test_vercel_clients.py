@@ -93,14 +93,19 @@ async def test_stop_after_a_resume_ends_it_in_every_tab(server_url: str, sdk: in
 @thorough
 async def test_workflow_transport_goes_on_by_itself_behind_each_cut(server_url: str) -> None:
     need("@ai-sdk/workflow")
-    async with made(server_url, 7, 150, 0.01) as (_helix, clients, api, site):
+    async with made(server_url, 7, 400, 0.01) as (
+        _helix,
+        clients,
+        api,
+        site,
+    ):  # on a busy machine, too, all cuts hit it
         await clients("chat", name="a", sdk=7, api=api, chat="c", transport="workflow")
         await clients("send", name="a", text="hello", body={"chat": "c"})
         for length in (50, 200, 400):
             await clients("text", name="a", length=length)
             site.address.cut()
         dump = await clients("status", name="a", status=["ready", "error"])
-        assert (dump["status"], dump["error"], said(dump)[0]) == ("ready", None, text(150))
+        assert (dump["status"], dump["error"], said(dump)[0]) == ("ready", None, text(400))
         resumed = [request["url"] for request in dump["requests"] if request["method"] == "GET"]
         assert len(resumed) >= 3
         assert all(int(url.rpartition("=")[2]) > 0 for url in resumed), "each goes on where the last one was cut"

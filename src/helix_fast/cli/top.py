@@ -38,7 +38,7 @@ def table_of(found: Listing, speeds: dict[str, float] | None, height: int) -> Ta
     if speeds is not None:
         table.add_column("a second", justify="right", no_wrap=True)
     table.add_column("last write", justify="right", no_wrap=True)
-    table.add_column("lock", ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column("lock: left, holder", ratio=2, no_wrap=True, overflow="ellipsis")
     now = time.time() * 1000
     for row in found.rows[:height]:
         ago = "" if row.updated_at is None else f"{max(0, now - row.updated_at) / 1000:.0f} s ago"
