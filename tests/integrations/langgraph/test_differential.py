@@ -155,7 +155,10 @@ class History:
 
     async def change(self, name: str, args: tuple[Any, ...]) -> None:
         getattr(self.model, name)(*args)
-        await getattr(self.saver, f"a{name}")(*args)
+        if self.random.random() < 0.2:  # the blocking method, in another thread
+            await asyncio.to_thread(getattr(self.saver, name), *args)
+        else:
+            await getattr(self.saver, f"a{name}")(*args)
 
     async def step(self) -> None:
         number = self.random.random()
