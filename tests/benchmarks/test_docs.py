@@ -154,6 +154,7 @@ def test_payload_that_a_measure_lacks_leaves_its_place_empty() -> None:
     assert lines[start + 3].split() == ["cjk", "8.50"]
 
 
+@pytest.mark.slow
 def test_pauses_of_the_loop_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert holds.main(["--quick", "--runs", "1", "--only", "messages"]) == 0
     told = capsys.readouterr().out

@@ -59,7 +59,7 @@ def test_both_codecs_read_every_beginning_of_a_line_alike(text) -> None:
 
 
 @on_each_twin
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_every_mixture_of_telling_bytes_is_read_as_python_does(codec, size) -> None:
     telling = b"\x41\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xe1\xed\xef\xf0\xf1\xf4\xf5\xf8\xff"
     encoder = codec.ChunkEncoder("a")

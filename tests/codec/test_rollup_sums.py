@@ -181,6 +181,7 @@ def test_costs_add_up_by_model_and_are_counted(codec: Any) -> None:
     assert (rollup.tokens.cost, rollup.tokens.priced_calls, rollup.tokens.calls) == (1.250015, 3, 5)
 
 
+@pytest.mark.slow
 @on_each_twin
 def test_a_hundred_thousand_small_prices_do_not_drift(codec: Any) -> None:
     rollup = codec.Rollup()
