@@ -59,7 +59,7 @@ class Rollup(Measure):
 
     key = "P5"
     what = "rollup of 100 000 entries, read cold"
-    against = "LRANGE and the same sum over pydantic models"
+    against = "the limit: pages thrown away as they come"
     unit = "entries/s"
     target, reach = TARGETS["P5"]
 
@@ -138,7 +138,7 @@ class Rollup(Measure):
             assert rollup is not None
             check(rollup.entry_count, self.count + self.recorded, "entries of the warm rollup")
 
-    async def baseline(self) -> float:
+    async def _pydantic(self) -> float:
         began = time.perf_counter()
         sums = await self.store.rollup(SESSION)
         seconds = time.perf_counter() - began
@@ -147,9 +147,9 @@ class Rollup(Measure):
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
         if self.size.full:
-            yield "pages thrown away as they come, in place of ours", self._unread, self.baseline
+            yield "against LRANGE and the same sums over pydantic models", self.ours, self._pydantic
 
-    async def _unread(self) -> float:
+    async def baseline(self) -> float:
         """The time of server and socket for all entries: the lower bound of every reader."""
         pages: list[tuple[bytes, int]] = []  # requests, and the offset at which the reply to each ends
         end = 0

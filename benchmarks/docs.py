@@ -13,7 +13,7 @@ from typing import Final
 
 from .growth_report import load_growth, write_growth
 from .page import IMAGES, PAGE, ROOT, MarkerError, put
-from .projection import assumptions, projection_table
+from .projection import MONTHLY, assumptions, monthly_table, projection_table
 from .results import Results, ResultsFileError, load
 from .table import about, markdown, measures_table, payloads_table, peers_table
 
@@ -40,6 +40,9 @@ def write_results(results: Results, path: Path = PAGE) -> None:
     """Write a run of the benchmarks into the page, and the projection to larger machines."""
     put("results", results_markdown(results), path)
     table = projection_table(results)
+    costs = monthly_table(results)
+    if costs:
+        put("monthly", MONTHLY + "\n\n" + markdown(costs, {1, 2, 3, 4}), path)
     if table:
         put("projection", assumptions(results) + "\n\n" + markdown(table, {1, 2, 3, 5, 6, 7, 8, 9}), path)
 

@@ -27,6 +27,21 @@ SYSTEM_CORES: Final = 1
 NODES: Final = 12
 STREAMS: Final = 100_000
 PACE: Final = 20
+# What a million sessions cost: assumptions, each of which a reader can replace.
+SESSIONS: Final = 1_000_000
+CHUNKS_A_SESSION: Final = 2_000  # four answers of 500 tokens
+KEPT_SECONDS: Final = 86_400
+MONTH_SECONDS: Final = 30 * 86_400
+PEAK: Final = 4.0  # the busiest hour against the mean
+CORE_MONTH: Final = 25.0  # US dollars
+GIGABYTE_MONTH: Final = 4.0  # of memory
+READER_CPU: Final = "CPU a chunk of the process that reads"
+MONTHLY: Final = f"""\
+- A session is {CHUNKS_A_SESSION:,} chunks, kept for a day. A million of them a month, spread over its days; the busiest
+  hour has {PEAK:g} times the mean, and cores are bought for it, used to {HEADROOM:.0%}. Memory is for a day's sessions.
+- A core costs {CORE_MONTH:g} US dollars a month, a GB of memory {GIGABYTE_MONTH:g}: prices of no provider in
+  particular.
+- One entry a token is the baseline of P2 (pydantic and redis-py: CPU) and of P11 (memory); without replicas, each."""
 ASSUMPTIONS: Final = f"""\
 - CPU and bytes a chunk stay what they were at {{rate}} on {{cores}} cores of this machine ({{cpu}}). Busier ones
   make larger batches and a chunk cheaper, so this errs to the low side; a network in place of a socket makes it dearer,
@@ -38,6 +53,13 @@ ASSUMPTIONS: Final = f"""\
   {{imbalance:.1%}} more than the mean. Every node has a core to itself, and clients run on others, as many as it takes.
 - No replicas, no persistence: with `wait_replicas` or an append-only file the server's part grows.
 - An agent writes {PACE} chunks a second."""
+
+
+LOADS: Final = (
+    ("P2", "written"),
+    ("P4", "written and read live"),
+    ("P15", "written and read live in another process"),
+)
 
 
 class Cost(NamedTuple):
@@ -60,16 +82,17 @@ class Carried(NamedTuple):
 
 
 def costs_of(results: Results) -> list[Cost]:
-    """What P2 (acknowledged writes) and P4 (with a live reader for each stream) were seen to cost."""
+    """What acknowledged writes (P2) were seen to cost, and those read live here (P4) and in another process (P15)."""
     found = []
-    for key, what in (("P2", "written"), ("P4", "written and read live")):
+    for key, what in LOADS:
         result = results.measures.get(key)
         if result is None:
             continue
         values = {part.what: part.value for part in result.also}
         if {SERVER_CPU, CLIENT_CPU, BYTES} <= set(values):
             rate = result.ours if key == "P2" else values["chunks/s that were really written"]
-            found.append(Cost(what, values[SERVER_CPU], values[CLIENT_CPU], values[BYTES], rate))
+            client = values[CLIENT_CPU] + values.get(READER_CPU, 0.0)
+            found.append(Cost(what, values[SERVER_CPU], client, values[BYTES], rate))
     return found
 
 
@@ -112,6 +135,53 @@ def projection_table(results: Results) -> Rows:
     return lines if len(lines) > 1 else []
 
 
+class Monthly(NamedTuple):
+    """A million sessions a month: cores of servers and of clients, GB of memory, and dollars."""
+
+    what: str
+    servers: float
+    clients: float
+    gigabytes: float
+
+    @property
+    def dollars(self) -> float:
+        """A month."""
+        return (self.servers + self.clients) * CORE_MONTH + self.gigabytes * GIGABYTE_MONTH
+
+
+def monthly(what: str, server: float, client: float, stored: float) -> Monthly:
+    """From µs of CPU and stored bytes a chunk."""
+    rate = SESSIONS * CHUNKS_A_SESSION / MONTH_SECONDS
+    cores = rate * PEAK / HEADROOM / 1e6
+    return Monthly(what, cores * server, cores * client, rate * KEPT_SECONDS * stored / 1e9)
+
+
+def monthly_rows(results: Results) -> list[Monthly]:
+    """Ours, ours with sealed streams, and one entry a token; as far as the run has their measures."""
+    written, stored, sealed = (results.measures.get(key) for key in ("P2", "P11", "P16"))
+    if written is None or stored is None:
+        return []
+    values = {part.what: part.value for part in written.also}
+    names = [(name, name.replace(", ours", ", baseline")) for name in (SERVER_CPU, CLIENT_CPU)]
+    if not all(name in values for pair in names for name in pair):
+        return []
+    (server, their_server), (client, their_client) = ((values[ours], values[theirs]) for ours, theirs in names)
+    rows = [monthly("one entry a token", their_server, their_client, stored.baseline)]
+    rows.append(monthly("helix-fast", server, client, stored.ours))
+    if sealed is not None:
+        rows.append(monthly("helix-fast, sealed after the end", server, client, sealed.ours))
+    return rows
+
+
+def monthly_table(results: Results) -> Rows:
+    """A row for each way to store; none where a run lacks the measures."""
+    rows = monthly_rows(results)
+    lines: Rows = [("a million sessions a month", "server cores", "client cores", "GB", "dollars a month")]
+    for row in rows:
+        lines.append((row.what, *map(number, (row.servers, row.clients, row.gigabytes, row.dollars))))
+    return lines if rows else []
+
+
 def assumptions(results: Results) -> str:
     """The assumptions with the numbers of the run."""
     machine, costs = results.machine, costs_of(results)
@@ -138,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("projection: the run has neither P2 nor P4\n")
         return 2
     sys.stdout.write(align(table) + "\n\n" + assumptions(results) + "\n")
+    costs = monthly_table(results)
+    if costs:
+        sys.stdout.write("\n" + align(costs) + "\n\n" + MONTHLY + "\n")
     return 0
 
 

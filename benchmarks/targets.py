@@ -9,12 +9,12 @@ from .measure import Reach
 TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P1": (2.0, "at least"),
     "P2": (15.0, "at least"),
-    "P3": (8.0, "at least"),
+    "P3": (10.0, "at least"),
     "P4": (3.0, "at most"),
-    "P5": (20.0, "at least"),
+    "P5": (0.9, "at least"),
     "P6": (1.1, "at most"),
     "P7": (1.0, "at most"),
-    "P8": (2.0, "at least"),
+    "P8": (0.9, "at least"),
     "P9": (3.0, "at least"),
     "P9-decode": (2.0, "at least"),
     "P10": (1.25, "at most"),
@@ -22,10 +22,13 @@ TARGETS: Final[dict[str, tuple[float, Reach]]] = {
     "P12": (1.3, "at most"),
     "P13": (15.0, "at least"),
     "P14": (0.25, "at most"),
+    "P15": (2.5, "at most"),
     "P16": (0.25, "at most"),
     "P18": (3.0, "at least"),
     "P19": (1.3, "at most"),
     "P20": (1.0, "at least"),
+    "P21": (5.0, "at most"),
+    "P22": (1.15, "at most"),
 }
 """By measure: the ratio, and on which side of it one should be."""
 SAVERS: Final[dict[str, tuple[float, Reach]]] = {

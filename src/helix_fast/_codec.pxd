@@ -1,16 +1,18 @@
 """C declarations of the codec. Bodies are in `codec/compiled/*.pxi`, the contract is in `_codec.pyi`.
 
 Pure classes: bytes and values in, values out. No attribute is a future, a lane, a topology or a loop.
-    ChunkEncoder, BatchBuilder (encode), AppendFramer (frame), Sequencer, Window (sequence), Rollup (rollup)
+    ChunkEncoder, BatchBuilder (encode), AppendFramer (frame), Sequencer, Window (sequence), ReplyCutter,
+    StringArray (replies), Rollup (rollup)
 Hot classes: the inner loop of appenders and readers. They call the objects that they get, import nothing, and decide no
 policy (no retry, no timeout).
     Outbox, Write, Batch, FastAppend (append), RemoteSubscribers (subscribers), ChunkIterator, StreamEntry, PushBuffer
     (reader)
 
 Neither kind does I/O or reads a clock, and there is no mutable C state outside these objects.
-Free threading: ChunkEncoder and AppendFramer are immutable. BatchBuilder and Rollup guard their memory with the
-object's critical section; BatchBuilder runs no Python code inside it, and allocates bytes only. Sequencer and
-Window hold numbers only: no race can free memory. The hot classes belong to the thread of their event loop.
+Free threading: ChunkEncoder, AppendFramer and StringArray are immutable. BatchBuilder and Rollup guard their memory
+with the object's critical section; BatchBuilder runs no Python code inside it, and allocates bytes only. Sequencer and
+Window hold numbers only: no race can free memory. The hot classes and ReplyCutter belong to the thread of their event
+loop.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -78,6 +80,25 @@ cdef class Sequencer:
 
 cdef class Window:
     cdef readonly uint64_t last     # sequence last seen
+
+
+cdef class ReplyCutter:
+    cdef char* buffer           # malloc'd; NULL until the first bytes
+    cdef Py_ssize_t room        # bytes of buffer
+    cdef Py_ssize_t start, end  # what was fed and not handed out
+    cdef Py_ssize_t at          # where the values that are not seen yet begin
+    cdef int64_t left           # so many of them the reply has still
+
+
+cdef class StringArray:
+    cdef bytes reply
+    cdef const char* start      # of the first string
+    cdef const char* stop       # the reply's end
+    cdef Py_ssize_t count
+    cdef readonly bytes first, last     # b"": there is none
+
+    # Where the string of an index begins.
+    cdef const char* place(self, Py_ssize_t index) noexcept nogil
 
 
 # ---------------------------------------------------------------- hot: append, subscribers, reader

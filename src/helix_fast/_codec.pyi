@@ -358,6 +358,79 @@ def merge_entries(entries: list[Any], last: int) -> tuple[int, int, bytes]:
     (1, 1, b'{}')
     """
 
+def merge_page(reply: bytes, last: int) -> tuple[int, int, int, bytes, bytes, bytes]:
+    """As `merge_entries`, of a page that was not parsed: no object is made of an entry.
+
+    Args:
+        reply: to XRANGE, as RESP.
+        last: sequence of the last chunk before it.
+
+    Returns:
+        (entries in the page, entries taken, sequence of the last chunk in them, id of the first and of the last of
+        them, their bodies joined); the ids are b"" where none was taken.
+
+    Raises:
+        ValueError: no array.
+        TypeError: reply is not bytes.
+        OverflowError: last is out of range.
+
+    >>> entry = [b"*2", b"$4", b"17-1", b"*6", b"$5", b"chunk", b"$2", b"{}", b"$8", b"sequence", b"$1", b"1"]
+    >>> merge_page(b"\\r\\n".join([b"*1", *entry, b"$6", b"writer", b"$1", b"w", b""]), 0)
+    (1, 1, 1, b'17-1', b'17-1', b'{}')
+    """
+
+@final
+class ReplyCutter:
+    """Cuts what a server sends into replies (RESP2), without parsing them. Owned by one thread.
+
+    >>> cutter = ReplyCutter()
+    >>> cutter.feed(b"+OK\\r\\n*1\\r\\n$2\\r\\n")
+    >>> cutter.next(), cutter.next(), cutter.rest()
+    (b'+OK\\r\\n', None, b'*1\\r\\n$2\\r\\n')
+    """
+
+    def __new__(cls) -> ReplyCutter: ...
+    @property
+    def size(self) -> int:
+        """Bytes fed that are not part of a reply yet."""
+
+    def feed(self, data: bytes) -> None:
+        """Add received bytes. TypeError: data is not bytes."""
+
+    def next(self) -> bytes | None:
+        """The next whole reply, or None. ValueError: no RESP2; nothing more can be cut then."""
+
+    def rest(self) -> bytes:
+        """Take what was fed and is not part of a whole reply; it begins where a reply begins."""
+
+@final
+class StringArray:
+    """The strings of a reply that is an array of strings, which are not made into objects. Immutable.
+
+    Args:
+        reply: the reply, as RESP.
+
+    Raises:
+        ValueError: no array of strings, or more behind it. TypeError: reply is not bytes.
+
+    >>> array = StringArray(b"*2\\r\\n$1\\r\\na\\r\\n$1\\r\\nb\\r\\n")
+    >>> len(array), array.first, array.last, array.strings(1)
+    (2, b'a', b'b', [b'b'])
+    """
+
+    def __init__(self, reply: bytes) -> None: ...
+    @property
+    def first(self) -> bytes:
+        """The first string; b"" where there is none."""
+
+    @property
+    def last(self) -> bytes:
+        """The last one."""
+
+    def __len__(self) -> int: ...
+    def strings(self, first: int = 0) -> list[bytes]:
+        """The strings from an index on, as objects."""
+
 def check_finite(value: object, binary: bool = True) -> None:
     """Refuse values that JSON cannot hold and that msgspec writes as null or as a string.
 
@@ -478,6 +551,9 @@ class Rollup:
 
     def add(self, entries: list[bytes]) -> None:
         """Add entries, each one JSON object. TypeError: not a list, or not bytes; the entries before were added."""
+
+    def add_strings(self, strings: StringArray, first: int = 0) -> None:
+        """Add the entries of a reply, from an index on. TypeError: it is no StringArray."""
 
     def merge(self, other: Rollup) -> None:
         """Add the sums of another rollup, which does not change. TypeError: it is not a Rollup."""

@@ -14,7 +14,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memmove
 
 
 cdef extern from "Python.h":
@@ -57,6 +57,7 @@ include "codec/compiled/reader.pxi"
 include "codec/compiled/append.pxi"
 include "codec/compiled/subscribers.pxi"
 include "codec/compiled/scan.pxi"
+include "codec/compiled/replies.pxi"
 include "codec/compiled/shape.pxi"
 include "codec/compiled/entry.pxi"
 include "codec/compiled/rollup.pxi"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks import docs, holds, projection
+from benchmarks import docs, holds, projection, trace
 from benchmarks import page as pages
 from benchmarks.growth_report import (
     AppendPoint,
@@ -160,3 +160,28 @@ def test_pauses_of_the_loop_are_measured(capsys: pytest.CaptureFixture[str]) -> 
     told = capsys.readouterr().out
     assert "save_state, 1,000 messages, one of them new" in told
     assert "list_sessions" not in told
+
+
+def test_a_million_sessions_are_reckoned_from_cpu_and_bytes(tmp_path: Path) -> None:
+    run = a_run()
+    assert projection.monthly_table(run) == []
+    run.measures["P2"].also += [
+        Also(SERVER_CPU.replace("ours", "baseline"), 4.0, "µs"),
+        Also(CLIENT_CPU.replace("ours", "baseline"), 40.0, "µs"),
+    ]
+    run.measures["P11"] = measured(0.9)
+    run.measures["P11"].ours, run.measures["P11"].baseline = 117.0, 130.0
+    theirs, ours = projection.monthly_rows(run)
+    assert (theirs.servers / ours.servers, theirs.clients / ours.clients) == pytest.approx((2.0, 40 / 6))
+    rate = 1_000_000 * 2_000 / (30 * 86_400)
+    assert ours.servers == pytest.approx(rate * 2.0 * 4 / 0.7 / 1e6)
+    assert ours.gigabytes == pytest.approx(rate * 86_400 * 117 / 1e9)
+    page = page_of(tmp_path, PAGE + "\n<!-- monthly: begin -->\n<!-- monthly: end -->")
+    docs.write_results(run, page)
+    assert "| helix-fast | " in page.read_text("utf-8")
+
+
+def test_steps_of_a_chunk_are_named_and_found() -> None:
+    lines = trace.rows([5.0, 6.0], [[1.0, 1.0]] * len(trace.STEPS), "idle")
+    assert [line[0] for line in lines] == ["idle", *trace.STEPS, "all"]
+    assert trace.after([1.0, 3.0], 2.0) == 3.0

@@ -16,10 +16,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tests.fuzz.material import Material
+from tests.fuzz.replies import piece_of, reply_of
 
 MOST_CALLS = 100
 MOST_OBJECTS = 3
-OBJECTS = ("ChunkEncoder", "BatchBuilder", "AppendFramer", "Sequencer", "Window", "Rollup")
+OBJECTS = (
+    "ChunkEncoder",
+    "BatchBuilder",
+    "AppendFramer",
+    "Sequencer",
+    "Window",
+    "Rollup",
+    "ReplyCutter",
+    "StringArray",
+)
 PROPERTIES: dict[str, tuple[str, ...]] = {
     "AppendFramer": ("catch_up_frame", "channel"),
     "ChunkEncoder": ("agent_id", "agent_type"),
@@ -27,6 +37,8 @@ PROPERTIES: dict[str, tuple[str, ...]] = {
     "Sequencer": ("last",),
     "Window": ("last",),
     "Rollup": ("entry_count", "malformed_count"),
+    "ReplyCutter": ("size",),
+    "StringArray": ("first", "last"),
 }
 # Where a call has two faults, the contract leaves open which of them is told.
 EITHER: dict[str, set[str | bytes]] = {
@@ -224,6 +236,7 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "bytes or entry": lambda _, material: material.blob() if material.rarely() else material.entry(),
     "kinds": lambda _, material: material.kinds(),
     "bounds": lambda _, material: material.bounds(),
+    "index": lambda _, material: material.pick([0, 1, 2, 9, -1, None]),
     "limit": lambda _, material: material.pick([0, 1, 2, 2**62, 2**70, -1]),
     "body": _body,
     "maker": lambda _, material: material.pick([dict, dict, dict, None]),
@@ -234,6 +247,10 @@ MAKERS: dict[str, Callable[[CodecTarget, Material], Any]] = {
     "page": lambda _, material: material.page(),
     "encoder": _object("ChunkEncoder"),
     "rollup": _object("Rollup"),
+    "strings": _object("StringArray"),
+    "page reply": lambda _, material: reply_of(material, material.page()),
+    "array reply": lambda _, material: reply_of(material, material.entries()),
+    "piece": lambda _, material: piece_of(material),
     "exported": _exported,
 }
 # What every entry point is called with: names of MAKERS; a range is two numbers.
@@ -257,6 +274,7 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "Window.offer": ("range",),
     "Rollup": (),
     "Rollup.add": ("entries",),
+    "Rollup.add_strings": ("strings", "index"),
     "Rollup.merge": ("rollup",),
     "Rollup.copy": (),
     "Rollup.restore": ("exported",),
@@ -282,6 +300,13 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "number_chunks": ("places", "values", "number", "text", "text"),
     "iterate_but_last": ("values",),
     "merge_entries": ("page", "number"),
+    "merge_page": ("page reply", "number"),
+    "ReplyCutter": (),
+    "ReplyCutter.feed": ("piece",),
+    "ReplyCutter.next": (),
+    "ReplyCutter.rest": (),
+    "StringArray": ("array reply",),
+    "StringArray.strings": ("index",),
     "check_finite": ("tree", "flag"),
     "load_entry": ("bytes or entry",),
     "select_entries": ("some entries", "kinds", "bounds", "bounds", "limit"),
@@ -293,6 +318,9 @@ STEPS = [name for name in SIGNATURES if name not in OBJECTS] + [
     "frame_events",
     "frame_deltas",
     "merge_entries",
+    "merge_page",
+    "ReplyCutter.feed",
+    "ReplyCutter.next",
     "Rollup.add",
     "Rollup.add",
     "select_entries",

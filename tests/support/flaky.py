@@ -51,7 +51,15 @@ class FlakyTopology:
     async def ready(self) -> None:
         await self._inner.ready()
 
-    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(
+        self,
+        tag: str,
+        frame: Frame,
+        on_reply: OnReply | None = None,
+        *,
+        follow: bool = True,
+        unparsed: bool = False,
+    ) -> None:
         fault = self._next_fault(frame)
         if fault in (LOSE_REQUEST, DELAY_REQUEST):
             if fault == DELAY_REQUEST:
@@ -61,7 +69,7 @@ class FlakyTopology:
         elif fault == LOSE_REPLY and on_reply is not None:
             self._inner.send(tag, frame, lambda _reply: on_reply(StoreConnectionError(fault)))
         else:
-            self._inner.send(tag, frame, on_reply)
+            self._inner.send(tag, frame, on_reply, unparsed=unparsed)
 
     async def call(self, tag: str, frame: bytes) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

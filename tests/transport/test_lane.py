@@ -21,6 +21,7 @@ from helix_fast.testing.waiting import until
 from helix_fast.transport.lane import Lane
 from helix_fast.transport.resolve import topology_for
 from helix_fast.transport.topology import Standalone
+from helix_fast.transport.unparsed import Unparsed
 from tests.support.proxy import FaultProxy
 from tests.support.streams_under_fault import logged, storage, text
 
@@ -327,3 +328,57 @@ async def test_answer_that_is_no_resp_breaks_the_connection_and_no_more() -> Non
     server.close()
     await asyncio.gather(*handlers, return_exceptions=True)  # their sockets are closed with them
     await server.wait_closed()
+
+
+async def test_unparsed_replies_come_in_order_between_others(server_url: str) -> None:
+    """Long and short ones, on a lane that is idle and on one that is in the middle of other replies."""
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    words = [b"%d:" % number + b"x" * (number * 97 % 4000) for number in range(300)]
+    await lane.call(codec.frame_command([b"RPUSH", b"list", *words]))
+    unparsed = 0
+
+    async def parsed(number: int) -> None:
+        reply = await lane.call(codec.frame_command([b"LRANGE", b"list", 0, number]))
+        assert reply == words[: number + 1]
+        assert await lane.call(echo(number)) == b"%d" % number
+
+    async def whole(number: int) -> None:
+        nonlocal unparsed
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        lane.send(codec.frame_command([b"LRANGE", b"list", 0, number]), future.set_result, unparsed=True)
+        reply = await future
+        if isinstance(reply, Unparsed):
+            unparsed += 1
+            reply = codec.StringArray(reply.reply).strings()
+        assert reply == words[: number + 1]
+
+    for count in (1, 2, 40):
+        for _ in range(10):
+            await asyncio.gather(*((parsed if number % 3 else whole)(number * 7) for number in range(count)))
+            await whole(299)
+    assert unparsed >= 40  # all that were sent on an idle lane
+    refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    lane.send(codec.frame_command([b"LRANGE", b"list", b"x", b"y"]), refused.set_result, unparsed=True)
+    assert isinstance(await refused, StoreResponseError)
+    assert await lane.call(echo("goes on")) == b"goes on"
+    assert lane.generation == 1
+    await topology.close()
+
+
+async def test_unparsed_replies_fail_with_their_connection(server_url: str, fault_proxy: FaultProxy) -> None:
+    topology = topology_for(fault_proxy.url)
+    lane = lane_of(topology)
+    await lane.call(codec.frame_command([b"RPUSH", b"list", *[b"x" * 1000] * 500]))
+    for allowed in (1, 100, 5_000, 200_000):
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        fault_proxy.cut_after_reply_bytes(allowed)
+        lane.send(codec.frame_command([b"LRANGE", b"list", 0, -1]), future.set_result, unparsed=True)
+        assert isinstance(await future, StoreConnectionError)
+        assert await lane.call(echo("again")) == b"again"
+        future = asyncio.get_running_loop().create_future()
+        lane.send(codec.frame_command([b"LRANGE", b"list", 0, -1]), future.set_result, unparsed=True)
+        reply = await future
+        assert isinstance(reply, Unparsed)
+        assert len(codec.StringArray(reply.reply)) == 500
+    await topology.close()

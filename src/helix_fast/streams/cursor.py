@@ -346,21 +346,20 @@ class StreamCursor:
         self._far = False
         page, pushes = self._page.count, self.pushes
         entry_id = self._chunk_id()
-        entries = await self._read_ahead.read(entry_id, page)
-        if entries is None:
+        seen = self.last
+        found = await self._read_ahead.read(entry_id, page, seen)
+        if found is None:
             self._page.shrink()
             return None
-        seen = self.last
-        taken, last, body = codec.merge_entries(entries, seen)
-        if not taken or (self._terms is not None and self._terms.part(entry_id, entries[0][0])):
+        if not found.taken or (self._terms is not None and self._terms.part(entry_id, found.first_id)):
             return None
-        self._page.fit(taken, len(body))
-        if taken == page:
-            await self._read_ahead.prefetch(entries[-1][0], self._page.count)
+        self._page.fit(found.taken, len(found.body))
+        if found.taken == page:
+            await self._read_ahead.prefetch(found.last_id, self._page.count)
         pushes.mark_stale()
-        self._far = taken == page
-        self._advance_to(entries[taken - 1][0], last)
-        return self.decoder.decode(body, last, seen)
+        self._far = found.taken == page
+        self._advance_to(found.last_id, found.last)
+        return self.decoder.decode(found.body, found.last, seen)
 
     def _advance_to(self, entry_id: bytes, last: int) -> None:
         self.pushes.entry_id = entry_id

@@ -235,7 +235,15 @@ class Cluster(Observable):
 
     # Topology
 
-    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(
+        self,
+        tag: str,
+        frame: Frame,
+        on_reply: OnReply | None = None,
+        *,
+        follow: bool = True,
+        unparsed: bool = False,
+    ) -> None:
         """Send a request to the node of the tag's slot, following redirects if ``follow``."""
         self.binding.check()
         if not self._slots and not self._closed:
@@ -250,7 +258,8 @@ class Cluster(Observable):
                 asyncio.get_running_loop().call_soon(on_reply, error)
             return
         self.requests += 1
-        lane.send(frame, partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS, follow))
+        answered = partial(self._answered, slot, frame, on_reply or _ignore, _REDIRECTS, follow)
+        lane.send(frame, answered, unparsed=unparsed)
 
     def _answered(self, slot: int, frame: Frame, on_reply: OnReply, left: int, follow: bool, reply: Any) -> None:
         if not isinstance(reply, HelixError):

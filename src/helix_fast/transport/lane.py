@@ -28,6 +28,7 @@ from helix_fast.errors import (
 )
 
 from .link import INCOMPLETE, Connector, Link, logger
+from .unparsed import Cutting, Unparsed, UnparsedSlot
 
 LONG_PIECE: Final = 8192
 """Bytes of a frame's piece, on average, from which on pieces are handed to the socket without joining them."""
@@ -82,16 +83,23 @@ class Lane(Link):
         self._progress = 0
         self._watcher: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
+        self._cutting: Cutting = Cutting()
         self.on_readonly: Callable[[], None] | None = None
 
-    def send(self, frame: Frame, on_reply: OnReply | None = None) -> None:
+    def send(self, frame: Frame, on_reply: OnReply | None = None, *, unparsed: bool = False) -> None:
         """Queue one request (one RESP command). Without ``on_reply`` the reply is ignored.
+
+        Args:
+            unparsed: ``on_reply`` takes an ``Unparsed``, where the reply is an array and need not be parsed.
 
         Raises:
             StoreClosedError: the lane is closed.
         """
         if self.closed:
             raise StoreClosedError(f"the connection to {self.target} is closed")
+        if unparsed and on_reply is not None and not self._wait:
+            self._cutting.expect(idle=not self._waiting)
+            on_reply = UnparsedSlot(on_reply)
         if self.outbox.add(frame, on_reply):
             self.wake()
 
@@ -204,6 +212,9 @@ class Lane(Link):
         if self._wait:
             super().data_received(data)
             return
+        if self._cutting.due:
+            (self._cut if self._cutting.begun else self._parse)(data)
+            return
         reader, waiting = self._reader, self._waiting
         self._progress += 1
         try:
@@ -220,18 +231,47 @@ class Lane(Link):
         except hiredis.ProtocolError as error:
             self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
 
+    def _cut(self, data: bytes) -> None:
+        """Cut what arrives into replies. That which is due unparsed stays as it is, the others are parsed."""
+        cutting, cutter = self._cutting, self._cutting.cutter
+        try:
+            cutter.feed(data)
+            while cutting.begun and (raw := cutter.next()) is not None:
+                if raw[:1] == b"*" and self._waiting and type(self._waiting[0]) is UnparsedSlot:
+                    self._handle(Unparsed(raw))
+                else:
+                    super().data_received(raw)
+        except ValueError as error:
+            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+
+    def _parse(self, data: bytes) -> None:
+        """Parse all of it, and have what comes next cut where the last reply ended with it."""
+        reader, ended = self._reader, False
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                self._handle(reply)
+                ended = not reader.has_data()
+        except hiredis.ProtocolError as error:
+            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+        else:
+            self._cutting.begun = ended and self._cutting.due > 0
+
     def _handle(self, reply: Any) -> None:
         self._progress += 1
         if not self._waiting:
             self._abort(StoreConnectionError(f"{self.target} sent a reply that nobody asked for"))
             return
         slot = self._waiting.popleft()
+        rest = self._cutting.take() if type(slot) is UnparsedSlot else b""
         if type(reply) is StoreResponseError and reply.server_code == "READONLY" and self.on_readonly is not None:
             self.on_readonly()
         if self._wait and slot != self._confirmed and type(slot) is not AtOnce:
             self._unconfirmed.append((slot, reply))
         else:
             self._settle(slot, reply)
+        if rest and self._transport is not None:
+            self.data_received(rest)
 
     def _confirmed(self, replicas: Any) -> None:
         """The reply to WAIT: what was answered before it may be handed out."""
@@ -282,6 +322,7 @@ class Lane(Link):
         slots = [slot for slot, _reply in self._unconfirmed]
         slots += [slot for slot in (*self._waiting, *self.outbox.slots) if slot != self._confirmed]
         self._unconfirmed.clear()
+        self._cutting.reset()
         self._waiting.clear()
         self.outbox.clear()
         self._paused = False

@@ -57,11 +57,20 @@ class Topology(Protocol):
     async def ready(self) -> None:
         """Find out what must be known of the servers before the first request."""
 
-    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(
+        self,
+        tag: str,
+        frame: Frame,
+        on_reply: OnReply | None = None,
+        *,
+        follow: bool = True,
+        unparsed: bool = False,
+    ) -> None:
         """Send a request about the keys tagged ``tag``; ``on_reply`` gets the reply or the error.
 
         Without ``follow`` a request that meets a node which has lost its slot is not sent to the slot's new node, but
         answered with TRYAGAIN: after a failover the new one may know less, and the caller must inspect it first.
+        ``unparsed`` as in ``Lane.send``.
         """
 
     async def call(self, tag: str, frame: bytes) -> Any:
@@ -167,10 +176,18 @@ class Standalone(Observable):
     async def ready(self) -> None:
         """Return at once: a single server needs no map."""
 
-    def send(self, tag: str, frame: Frame, on_reply: OnReply | None = None, *, follow: bool = True) -> None:
+    def send(
+        self,
+        tag: str,
+        frame: Frame,
+        on_reply: OnReply | None = None,
+        *,
+        follow: bool = True,
+        unparsed: bool = False,
+    ) -> None:
         """Send a request on the lane; ``tag`` and ``follow`` make no difference."""
         self.binding.check()
-        self.lane.send(frame, on_reply)
+        self.lane.send(frame, on_reply, unparsed=unparsed)
 
     async def call(self, tag: str, frame: bytes) -> Any:
         """Send a request on the lane and wait for the reply."""

@@ -18,6 +18,7 @@ from helix_fast.errors import HelixError, StoreConnectionError
 from helix_fast.keys import UsageKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
+from helix_fast.transport.unparsed import Unparsed
 
 from . import totals as usage_totals
 from .totals import Cursor, StoredRollup
@@ -46,6 +47,8 @@ class Page(NamedTuple):
     entries: list[bytes]
     totals: StoredRollup | None = None
     """The sums of the entries before the page, if the list was to be read from its beginning."""
+    unparsed: codec.StringArray | None = None
+    """In place of ``entries``, which is empty then: its first string is the last entry of the page before."""
 
 
 class _Prefetch:
@@ -68,13 +71,13 @@ class _Prefetch:
         if not self.checked.done():
             self.checked.set_result(reply)
 
-    async def result(self) -> tuple[list[bytes], Any]:
+    async def result(self) -> tuple[list[bytes] | codec.StringArray, Any]:
         """The entries, with the last one of the page before; and the reply of the script."""
         check = await self.checked
         for reply in (self.entries, check):
             if isinstance(reply, HelixError):
                 raise reply
-        return self.entries, check
+        return codec.StringArray(self.entries.reply) if isinstance(self.entries, Unparsed) else self.entries, check
 
 
 class Pages:
@@ -84,15 +87,19 @@ class Pages:
         requests: the store's.
         session_id, keys: whose entries.
         totals: whether to read stored totals in place of the entries that they cover.
+        unparsed: whether pages may be ``unparsed``.
     """
 
-    def __init__(self, requests: Requests, session_id: str, keys: UsageKeys, *, totals: bool = False) -> None:
+    def __init__(
+        self, requests: Requests, session_id: str, keys: UsageKeys, *, totals: bool = False, unparsed: bool = False
+    ) -> None:
         self._requests = requests
         self._session_id = session_id
         self._keys = [keys.entries, keys.ids]
         self._totals = [keys.totals] if totals else []
         self._in_flight: deque[_Prefetch] = deque()
         self._prefetches = True
+        self._unparsed = unparsed
         self._longest = PAGE  # entries that a page of the script may have, as far as the link has let pages pass
         # of the plain pages: arguments of their check, length of the list, next entry to request, entries of a page
         self._check: list[bytes | int] = []
@@ -167,11 +174,10 @@ class Pages:
             last = prefetch.start + prefetch.count - 1
             try:
                 # Not redirected to another node: there the check could be executed before the page is read.
-                for frame, on_reply in (
-                    (codec.frame_command([b"LRANGE", self._keys[0], prefetch.start - 1, last]), prefetch.on_entries),
-                    (READ.frame(self._keys, self._check), prefetch.on_check),
-                ):
-                    topology.send(self._session_id, frame, on_reply, follow=False)
+                read = codec.frame_command([b"LRANGE", self._keys[0], prefetch.start - 1, last])
+                topology.send(self._session_id, read, prefetch.on_entries, follow=False, unparsed=self._unparsed)
+                check = READ.frame(self._keys, self._check)
+                topology.send(self._session_id, check, prefetch.on_check, follow=False)
             except HelixError as error:
                 prefetch.on_check(error)
             self._next += prefetch.count
@@ -186,10 +192,16 @@ class Pages:
             return None
         if check is None or check[2] != self._check[0]:
             return None
-        if len(entries) != prefetch.count + 1 or entries[0] != self._last:
+        if len(entries) != prefetch.count + 1:
             return None
-        del entries[0]
-        self._last = entries[-1]
+        if isinstance(entries, list):
+            first, newest, unparsed = entries[0], entries[-1], None
+        else:
+            first, newest, unparsed, entries = entries.first, entries.last, entries, []
+        if first != self._last:
+            return None
+        del entries[:1]
+        self._last = newest
         self._length = check[1]
         self._prefetch()
-        return Page(False, check[0], check[1], prefetch.start, entries)
+        return Page(False, check[0], check[1], prefetch.start, entries, unparsed=unparsed)

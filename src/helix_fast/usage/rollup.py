@@ -16,7 +16,7 @@ from helix_fast.keys import UsageKeys, check_id
 from helix_fast.requests import Requests
 
 from . import totals as usage_totals
-from .pages import FIRST_PAGE, Pages
+from .pages import FIRST_PAGE, Page, Pages
 from .rollup_schema import UsageRollup, build_rollup
 from .totals import Cursor, StoredRollup
 
@@ -67,7 +67,7 @@ class RollupReader:
         """
         keys = UsageKeys(self._prefix, session_id)
         cached = self._cache.get(session_id) or _CachedRollup()
-        pages = Pages(self._requests, session_id, keys, totals=True)
+        pages = Pages(self._requests, session_id, keys, totals=True, unparsed=True)
         restarts = 0
         while restarts < MAX_RESTARTS:
             page = await pages.next(cached.cursor)
@@ -80,15 +80,25 @@ class RollupReader:
             if page.totals is not None:
                 cached = _CachedRollup(page.totals)
             read = cached.cursor.read - page.start
-            fresh = page.entries[read:] if read else page.entries
-            cached.rollup.add(fresh)
-            cached.cursor.move(page.nonce, fresh)
+            if page.unparsed is not None:
+                self._add_unparsed(cached, page, page.unparsed, read)
+            else:
+                fresh = page.entries[read:] if read else page.entries
+                cached.rollup.add(fresh)
+                cached.cursor.move(page.nonce, fresh)
             self._keep(session_id, cached)
             if cached.cursor.read >= page.length:
                 if cached.cursor.read - cached.stored >= STORE_EVERY:
                     self._store_totals(session_id, keys, cached)
                 return cached.rollup.copy()
         raise StoreError(f"the usage of {session_id!r} is deleted again and again while it is being read")
+
+    def _add_unparsed(self, cached: _CachedRollup, page: Page, strings: codec.StringArray, read: int) -> None:
+        """Add a page but for the entries of it that were read, and the last entry of the page before."""
+        fresh = len(strings) - 1 - read
+        if fresh > 0:
+            cached.rollup.add_strings(strings, 1 + read)
+            cached.cursor.move_by(page.nonce, fresh, strings.last)
 
     def _store_totals(self, session_id: str, keys: UsageKeys, cached: _CachedRollup) -> None:
         """Store the totals without waiting: no result depends on it."""

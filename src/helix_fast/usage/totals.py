@@ -49,8 +49,13 @@ class Cursor:
         if entries:
             if not self.read:
                 self.first = entries[0]
-            self.read += len(entries)
-            self.digest = hashlib.sha1(self.first + entries[-1], usedforsecurity=False).hexdigest().encode()
+            self.move_by(nonce, len(entries), entries[-1])
+
+    def move_by(self, nonce: bytes, count: int, last: bytes) -> None:
+        """Move on by so many entries, with others before them; ``last`` is the last of them."""
+        self.nonce = nonce
+        self.read += count
+        self.digest = hashlib.sha1(self.first + last, usedforsecurity=False).hexdigest().encode()
 
 
 class StoredRollup(NamedTuple):

@@ -209,11 +209,7 @@ cdef class Rollup:
 
     def add(self, entries):
         """Add entries, each one JSON object."""
-        cdef Entry read
         cdef Shapes shapes
-        cdef Value* values
-        cdef const char* data
-        cdef Py_ssize_t length
         cdef list learnt = []       # the entries whose bytes the shapes point to
         shapes.count = shapes.last = shapes.tried = shapes.fitted = 0
         if not isinstance(entries, list):
@@ -221,24 +217,22 @@ cdef class Rollup:
         with cython.critical_section(self):
             for entry in <list> entries:
                 require_bytes(entry, "an entry")
-                data = PyBytes_AS_STRING(entry)
-                length = PyBytes_GET_SIZE(entry)
-                values = find_shape(&shapes, data, length)
-                if values != NULL and read_values(&read, values):
-                    self.add_usual(&read)
-                    continue
-                if read_usual(&read, data, length):
-                    self.add_usual(&read)
-                    if values == NULL and shapes.count < SHAPES:
-                        if learn_shape(&shapes.known[shapes.count], data, length):
-                            learnt.append(entry)
-                            shapes.count += 1
-                    continue
-                reading = plain_reading(entry)
-                if reading is None:
-                    self.malformed_count += 1
-                else:
-                    self.add_unusual(reading)
+                if add_entry(self, &shapes, PyBytes_AS_STRING(entry), PyBytes_GET_SIZE(entry), entry):
+                    learnt.append(entry)
+
+    def add_strings(self, StringArray strings not None, first=0):
+        """Add the entries of a reply, from an index on."""
+        cdef Shapes shapes
+        cdef Py_ssize_t index = max(0, first)
+        cdef Py_ssize_t length = 0
+        cdef const char* at = strings.place(min(index, strings.count))
+        cdef const char* end = strings.stop
+        cdef const char* text = NULL
+        shapes.count = shapes.last = shapes.tried = shapes.fitted = 0
+        with cython.critical_section(self):
+            for index in range(index, strings.count):
+                at = reply_string(at, end, &text, &length)
+                add_entry(self, &shapes, text, length, None)
 
     cdef int merge_group(self, const Group* source) except -1:
         cdef Group other = source[0]     # `find` may move the table that it stands in, when self is merged into itself
@@ -358,3 +352,26 @@ cdef class Rollup:
             first = self.first if self.first != INT64_MAX else None
             last = self.last if self.last != INT64_MIN else None
             return self.entry_count, self.malformed_count, first, last, tuple(sections), children
+
+
+cdef bint add_entry(
+    Rollup rollup, Shapes* shapes, const char* data, Py_ssize_t length, object entry
+) except -1:
+    """Add one; whether a shape now points into its bytes. `entry` is made of them where it is None."""
+    cdef Entry read
+    cdef Value* values = find_shape(shapes, data, length)
+    if values != NULL and read_values(&read, values):
+        rollup.add_usual(&read)
+        return False
+    if read_usual(&read, data, length):
+        rollup.add_usual(&read)
+        if values == NULL and shapes.count < SHAPES and learn_shape(&shapes.known[shapes.count], data, length):
+            shapes.count += 1
+            return True
+        return False
+    reading = plain_reading(PyBytes_FromStringAndSize(data, length) if entry is None else entry)
+    if reading is None:
+        rollup.malformed_count += 1
+    else:
+        rollup.add_unusual(reading)
+    return False

@@ -13,6 +13,7 @@ from .finite import check_finite
 from .frame import AppendFramer, frame_command, parse_push
 from .lines import join_lines, split_lines
 from .reader import ChunkIterator, PushBuffer, StreamEntry
+from .replies import ReplyCutter, StringArray, merge_page
 from .rollup import Rollup, load_entry, select_entries
 from .sequence import Sequencer, Window
 from .subscribers import RemoteSubscribers
@@ -28,9 +29,11 @@ __all__ = [
     "Outbox",
     "PushBuffer",
     "RemoteSubscribers",
+    "ReplyCutter",
     "Rollup",
     "Sequencer",
     "StreamEntry",
+    "StringArray",
     "Window",
     "Write",
     "check_finite",
@@ -42,6 +45,7 @@ __all__ = [
     "join_lines",
     "load_entry",
     "merge_entries",
+    "merge_page",
     "number_chunks",
     "parse_push",
     "select_entries",

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, final
 
 import msgspec
 
+from .replies import StringArray
 from .sums import (
     CHILDREN,
     CUSTOM,
@@ -236,6 +237,12 @@ class Rollup:
             self._group(reading.section, reading.name).add(reading)
             if reading.child is not None:
                 self._group(CHILDREN, reading.child).count += 1
+
+    def add_strings(self, strings: StringArray, first: int = 0) -> None:
+        """Add the entries of a reply, from an index on."""
+        if type(strings) is not StringArray:
+            raise TypeError(f"strings must be StringArray, not {type(strings).__name__}")
+        self.add(strings.strings(first))
 
     def _group(self, section: int, name: str) -> Group:
         groups = self._sections[section]

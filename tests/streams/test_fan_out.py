@@ -1,0 +1,63 @@
+"""Many readers of one stream in one process: an entry is parsed and decoded once, and no reader asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from helix_fast import RedisStreamManager, TextDeltaChunk
+from helix_fast.streams.chunks import LineDecoder
+from helix_fast.testing.waiting import until
+from helix_fast.transport import channels
+
+READERS = 30
+ENTRIES = 20
+
+
+async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any) -> Any:
+            calls[name] += 1
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, call)
+
+    async with RedisStreamManager(server_url) as writing, RedisStreamManager(server_url) as reading:
+        writer = await writing.create_writer("s", "agent")
+        await writer.write(TextDeltaChunk(delta="0"))
+        got: list[list[Any]] = [[] for _ in range(READERS)]
+
+        async def read(chunks: list[Any]) -> None:
+            reader = await reading.create_resumable_reader("s")
+            assert reader is not None
+            async for stored in reader:
+                chunks.append(stored.chunk)  # noqa: PERF401  seen while it goes on
+
+        reading_all = asyncio.gather(*map(read, got))
+        await until(lambda: all(got))
+        await writer.write(TextDeltaChunk(delta="1"))
+        await until(lambda: all(len(chunks) == 2 for chunks in got))  # all of them take pushes
+        counted(channels.codec, "parse_push")
+        counted(LineDecoder, "decode")
+        requests = reading._requests.topology.requests
+        for number in range(ENTRIES):
+            await writer.write(TextDeltaChunk(delta=f"{number + 2}"))
+            await until(lambda: all(len(chunks) == number + 3 for chunks in got))  # noqa: B023
+        assert calls == {"parse_push": ENTRIES, "decode": ENTRIES}
+        assert reading._requests.topology.requests == requests
+        monkeypatch.undo()
+        await writer.close()
+        await writing.end_stream("s")
+        await reading_all
+    texts = [[chunk.delta for chunk in chunks] for chunks in got]
+    assert texts == [[str(number) for number in range(ENTRIES + 2)]] * READERS
+    assert len({id(chunk) for chunks in got for chunk in chunks}) == READERS * (ENTRIES + 2)  # no two share a chunk
