@@ -240,12 +240,12 @@ class Module:
     def text(self, doc: str) -> str:
         """The whole module."""
         plain = [f"import {name}" for name, (module, what) in self.imports.items() if what is None and name == module]
-        froms: dict[str, list[str]] = {}
+        imported: dict[str, list[str]] = {}
         for name, (module, what) in self.imports.items():
             if what is not None:
-                froms.setdefault(module, []).append(what if what == name else f"{what} as {name}")
-        typed = froms.pop("typing_extensions", [])  # not there at run time
-        found = [f"from {module} import {', '.join(sorted(names))}" for module, names in froms.items()]
+                imported.setdefault(module, []).append(what if what == name else f"{what} as {name}")
+        typed = imported.pop("typing_extensions", [])  # not there at run time
+        found = [f"from {module} import {', '.join(sorted(names))}" for module, names in imported.items()]
         if typed:
             self.imports["TYPE_CHECKING"] = ("typing", "TYPE_CHECKING")
             found += ["from typing import TYPE_CHECKING", "", "if TYPE_CHECKING:"]
