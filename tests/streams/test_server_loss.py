@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError, StoreResponseError
+from helix_fast.errors import AcknowledgedDataLostError, SequenceGapError, StoreResponseError, StreamResetError
 from helix_fast.testing.servers import ServerProcess
 from helix_fast.testing.waiting import until
 from tests.support.streams_under_fault import collect_errors, delta, follow, storage, text
@@ -173,3 +173,45 @@ async def test_what_the_server_refused_for_good_is_not_stored_later(saving_serve
         assert saving_server.ask(b"CONFIG SET maxmemory 0") == b"+OK\r\n"
         assert await writer.write(text(2)) == 2
         assert [delta(stored.chunk) for stored in await store.read_from("s")] == ["1", "2"]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_stream_that_another_began_anew_on_an_emptied_server_hides_no_loss(
+    fresh_server: ServerProcess, closed: bool
+) -> None:
+    async with storage(fresh_server.url) as mine, storage(fresh_server.url) as others:
+        errors = collect_errors(mine)
+        writer = await mine.create_writer("s", "agent")
+        await writer.write_many([text(n) for n in range(3)])
+        if closed:
+            await writer.close()
+        await crash_and_come_back(fresh_server)
+        anew = await others.create_writer("s", "other")
+        await anew.write_many([text(f"other {n}") for n in range(5)])
+        if closed:
+            assert await (await mine.create_writer("s", "agent")).write(text(3)) == 6
+        else:
+            with pytest.raises(StreamResetError):
+                await writer.write(text(3))
+        lost = [(error.first, error.last) for error in errors if isinstance(error, AcknowledgedDataLostError)]
+        assert lost == [(1, 3)]
+
+
+@pytest.mark.parametrize("reset", [True, False])
+async def test_stream_that_was_reset_or_made_again_on_purpose_is_no_loss(
+    saving_server: ServerProcess, reset: bool
+) -> None:
+    async with storage(saving_server.url) as mine, storage(saving_server.url) as others:
+        errors = collect_errors(mine)
+        writer = await mine.create_writer("s", "agent")
+        await writer.write_many([text(n) for n in range(3)])
+        await writer.close()
+        if reset:  # also by a server with another history
+            assert saving_server.ask(b"SAVE") == b"+OK\r\n"
+            await crash_and_come_back(saving_server)
+            await others.reset_stream("s")
+        else:
+            await others.delete_stream("s")
+        await (await others.create_writer("s", "other")).write(text("other"))
+        await (await mine.create_writer("s", "agent")).write(text(3))
+        assert errors == []

@@ -428,15 +428,23 @@ class Appender(codec.FastAppend):
             self._close_run()
             self._report_lost(self._acknowledged.take_all() if found.lost else [])
         elif found is not None:
-            self._compare(found.terms, found.last)
+            self._compare(found.terms, found.last, found.history)
 
-    def _compare(self, terms: Terms, last: int) -> None:
-        """Report what was acknowledged here and is not in a log of these terms that ends at ``last``."""
+    def _compare(self, terms: Terms, last: int, history: bytes) -> None:
+        """Report what was acknowledged here and is not in a log of these terms that ends at ``last``.
+
+        Another epoch without a loss is that of a reset, which goes on behind our last sequence, or of a stream that was
+        deleted and made again, in the same history of the server.
+        """
         self._close_run()
         if terms.epoch == self.terms.epoch:
             self._report_lost(self._acknowledged.take_lost(terms, last))
-        elif terms.oldest < self.terms.current:
-            self._report_lost(self._acknowledged.take_all())  # our epoch was begun on a branch that is lost
+            return
+        forked = bool(history and self._history) and history != self._history
+        ranges = self._acknowledged.take_all()  # none of them is in the new epoch, whose terms are compared from here on
+        # Begun on a branch that is lost; or the server came back without the stream, and another writer began it anew.
+        if terms.oldest < self.terms.current or (forked and terms.first <= self.sequence.last):
+            self._report_lost(ranges)
 
     def _report_lost(self, ranges: list[tuple[int, int]]) -> None:
         for first, last in ranges:
@@ -448,7 +456,7 @@ class Appender(codec.FastAppend):
 
     def adopt(self, before: Appender) -> None:
         """Take over what an earlier appender of the stream had acknowledged; report what of it is lost."""
-        before._compare(self.terms, self.sequence.last)
+        before._compare(self.terms, self.sequence.last, self._history)
         self.merge(before)
 
     def merge(self, before: Appender) -> None:

@@ -64,11 +64,11 @@ class Terms:
 
     Attributes:
         current: number of the last term. key: its number and tag.
-        oldest: number of the first term of the list.
+        oldest, first: number of the first term of the list, and the sequence that it begins with.
         sealed: the log has sealed entries.
     """
 
-    __slots__ = ("_terms", "current", "epoch", "key", "oldest", "sealed", "token")
+    __slots__ = ("_terms", "current", "epoch", "first", "key", "oldest", "sealed", "token")
 
     def __init__(self, text: str, epoch: str, token: int | None = None) -> None:
         self.sealed: bool = text.startswith(SEALED)
@@ -76,6 +76,7 @@ class Terms:
         last = self._terms[-1]
         self.current: int = last.number
         self.oldest: int = self._terms[0].number
+        self.first: int = self._terms[0].first
         self.key: TermKey = TermKey(str(last.number), last.tag)
         self.epoch: str = epoch
         self.token: int | None = token
