@@ -81,7 +81,11 @@ class Crew:
                 for name, process in waiting.items():
                     if process.is_alive():
                         findings.broken("hung", f"{name} did not end")
-                        process.kill()
+                        assert process.pid is not None
+                        os.kill(process.pid, signal.SIGUSR1)  # it writes into its journal where it stands
+                await asyncio.sleep(1)
+                for process in waiting.values():
+                    process.kill()
                 return
             await asyncio.sleep(0.05)
 

@@ -27,6 +27,17 @@ KINDS: dict[str, Callable[[Program], Coroutine[Any, Any, None]]] = {
 }
 
 
+async def _work(program: Program) -> None:
+    def where() -> None:
+        for task in asyncio.all_tasks():
+            frames = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
+            program.journal.write("task", name=task.get_name(), task=repr(task)[:300], frames=frames[-5:])
+
+    # Asked where it stands, when it does not end.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, where)
+    await KINDS[program.order.kind](program)
+
+
 def run(order: Order) -> None:
     """The main of each process."""
     from helix_fast.embedded.supervisor import die_with_parent
@@ -39,7 +50,7 @@ def run(order: Order) -> None:
     program = Program(order)
     status = 1
     try:
-        asyncio.run(KINDS[order.kind](program))
+        asyncio.run(_work(program))
         status = 0
     except HungError:
         status = 3
