@@ -441,7 +441,7 @@ class Appender(codec.FastAppend):
             self._report_lost(self._acknowledged.take_lost(terms, last))
             return
         forked = bool(history and self._history) and history != self._history
-        ranges = self._acknowledged.take_all()  # the new epoch has none of them, and its terms are compared from here on
+        ranges = self._acknowledged.take_all()  # the new epoch has none of them, and is compared from here on
         # Begun on a branch that is lost; or the server came back without the stream, and another writer began it anew.
         if terms.oldest < self.terms.current or (forked and terms.first <= self.sequence.last):
             self._report_lost(ranges)
