@@ -47,7 +47,8 @@ def codec_extension() -> Extension:
         link_args = [f"-fsanitize={sanitizers}"]
     elif sys.platform != "win32" and not (COVERAGE or asked("HELIX_FAST_DEBUG")):
         # Python's own flags ask for debug information, which is six times the size of the code.
-        compile_args.append("-g0")
+        # Nothing unwinds the extension's stack either.
+        compile_args += ["-g0", "-fno-asynchronous-unwind-tables"]
         if sys.platform == "linux":
             link_args.append("-Wl,--strip-all")
     return Extension(

@@ -7,19 +7,19 @@ from typing import Final
 from .measure import Reach
 
 TARGETS: Final[dict[str, tuple[float, Reach]]] = {
-    "P1": (2.0, "at least"),
-    "P2": (15.0, "at least"),
+    "P1": (2.5, "at least"),
+    "P2": (25.0, "at least"),
     "P3": (10.0, "at least"),
-    "P4": (3.0, "at most"),
+    "P4": (2.0, "at most"),
     "P5": (0.9, "at least"),
     "P6": (1.1, "at most"),
-    "P7": (1.0, "at most"),
+    "P7": (0.3, "at most"),
     "P8": (0.9, "at least"),
-    "P9": (3.0, "at least"),
-    "P9-decode": (2.0, "at least"),
-    "P10": (1.25, "at most"),
+    "P9": (4.5, "at least"),
+    "P9-decode": (2.5, "at least"),
+    "P10": (1.2, "at most"),
     "P11": (0.7, "at most"),
-    "P12": (1.3, "at most"),
+    "P12": (1.2, "at most"),
     "P13": (15.0, "at least"),
     "P14": (0.25, "at most"),
     "P15": (2.5, "at most"),
@@ -38,7 +38,7 @@ SAVERS: Final[dict[str, tuple[float, Reach]]] = {
     "bytes": (1.1, "at most"),
 }
 """P17: LangGraph's checkpointers, measured by ``make bench-langgraph``."""
-SERVER_CPU_US: Final = 3.0
+SERVER_CPU_US: Final = 2.0
 """P2: CPU of the server for a chunk, at most."""
 CONNECTIONS: Final = 3
 """P4: at most."""
