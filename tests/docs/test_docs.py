@@ -127,6 +127,8 @@ def test_commands_options_targets_and_extras_that_a_page_tells_to_type_exist(pag
         assert package == "helix-fast"
         there = (ROOT / "pyproject.toml").read_text("utf-8").split("[project.optional-dependencies]")[1].split("\n[")[0]
         assert set(extras.split(",")) <= set(re.findall(r"^([\w-]+) = \[", there, re.MULTILINE))
+    elif program == "docker":
+        assert (ROOT / arguments[arguments.index("-f") + 1]).is_file()
     else:
         assert program in ("export", "python"), line
 

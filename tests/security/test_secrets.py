@@ -70,7 +70,7 @@ async def test_nothing_that_breaks_in_use_shows_a_password(
                 with pytest.raises(HelixError) as gone:
                     await call
                 errors.append(gone.value)
-            shown += [repr(each) for each in gc.get_objects() if type(each).__module__.startswith("helix_fast.")]
+            shown += [repr(each) for each in gc.get_objects() if str(type(each).__module__).startswith("helix_fast.")]
             shown += [span.to_json() for span in spans.get_finished_spans()]
             shown.append(repr(metrics.get_metrics_data()))
     await until(lambda: len(errors) >= 6)

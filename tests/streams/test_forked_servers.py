@@ -146,7 +146,7 @@ async def test_snapshot_older_than_the_log_loses_nothing_in_silence(short_path: 
 
 
 @pytest.mark.parametrize("sync", ["always", "everysec"])
-async def test_server_with_a_log_of_its_own_loses_nothing_in_silence_when_it_is_killed(short_path: Path, sync: str) -> None:
+async def test_killed_server_with_a_log_of_its_own_loses_nothing_in_silence(short_path: Path, sync: str) -> None:
     server = ServerProcess(short_path, options={"appendonly": "yes", "appendfsync": sync})
     await server.start()
     try:
@@ -158,7 +158,7 @@ async def test_server_with_a_log_of_its_own_loses_nothing_in_silence_when_it_is_
             await work.more(5)
             await work.finish()
             verdict = check(work.writers, work.readers, [raw_log(server, "s")])
-            # Where the disk is slow to sync, "everysec" lets the log wait: check() has found nothing that was not named.
+            # Where the disk is slow, "everysec" lets the log wait; check() has found nothing that was not named.
             assert sync == "everysec" or (verdict.lost, verdict.gaps) == (0, 0)
     finally:
         await server.stop()

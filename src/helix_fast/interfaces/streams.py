@@ -232,6 +232,9 @@ class StreamManager(Store, Protocol):
     async def request_stop(self, stream_id: str, reason: str | None = None) -> None:
         """Ask the writers of a stream to stop."""
 
+    async def seal_stream(self, stream_id: str) -> bool:
+        """Rewrite the log of an ended stream in less memory; whether it is as small as it gets."""
+
     async def reset_stream(self, stream_id: str, *, fencing_token: int | None = None) -> str:
         """Delete a stream's chunks and begin a new epoch; the new epoch."""
 
