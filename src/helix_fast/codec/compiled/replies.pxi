@@ -177,6 +177,7 @@ cdef inline Py_ssize_t count_lines(const char* at, const char* end) noexcept nog
 
 def merge_page(reply not None, last):
     """As `merge_entries`, of a reply to XRANGE that was not parsed."""
+    require_bytes(reply, "reply")
     cdef uint64_t top = u64(last, "last")
     cdef const char* at
     cdef const char* end
@@ -184,7 +185,6 @@ def merge_page(reply not None, last):
     cdef char* out
     cdef Py_ssize_t entries = 0, taken = 0, size = 0, index
     cdef PageEntry entry
-    require_bytes(reply, "reply")
     end = PyBytes_AS_STRING(reply) + PyBytes_GET_SIZE(reply)
     start = at = reply_length(PyBytes_AS_STRING(reply), end, c"*", &entries)
     if at == NULL:

@@ -104,9 +104,9 @@ def _strings(data: bytes, at: int, count: int) -> tuple[list[bytes], int] | None
 
 def merge_page(reply: bytes, last: int) -> tuple[int, int, int, bytes, bytes, bytes]:
     """As ``merge_entries``, of a reply to XRANGE that was not parsed."""
-    top = u64(last, "last")
     if not isinstance(reply, bytes):
         raise TypeError(f"reply must be bytes, not {type(reply).__name__}")
+    top = u64(last, "last")
     head = _head(reply, 0, b"*")
     if head is None:
         raise ValueError("no reply to XRANGE")
