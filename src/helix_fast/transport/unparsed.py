@@ -8,8 +8,8 @@ handed out as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from helix_fast import codec
 
@@ -20,21 +20,8 @@ class Unparsed(NamedTuple):
     reply: bytes
 
 
-class UnparsedSlot:
-    """The place of a reply that is wanted unparsed; what its caller gets may be parsed all the same.
-
-    Args:
-        on_reply: gets an Unparsed, a parsed reply or an error.
-    """
-
-    __slots__ = ("on_reply",)
-
-    def __init__(self, on_reply: Callable[[Any], None]) -> None:
-        self.on_reply: Callable[[Any], None] = on_reply
-
-    def __call__(self, reply: Any) -> None:
-        """The reply."""
-        self.on_reply(reply)
+class UnparsedSlot(partial[None]):
+    """An ``on_reply`` that takes an Unparsed; what it gets may be parsed all the same, or an error."""
 
 
 class Cutting:
