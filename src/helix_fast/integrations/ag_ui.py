@@ -10,7 +10,6 @@ from typing import Any
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
-from helix_fast.streams.lines import LineReader
 from helix_fast.streams.schema import StreamPosition
 
 try:
@@ -123,7 +122,7 @@ class AGUIStreams(Endpoints):
         """Whether the last event that is stored is the run's end; that of a process that died is not stored."""
         codec = AGUIEvents("", self._error_text)
         position = StreamPosition("", max(0, last - 1))
-        async with LineReader(self.runs.streams._cursor(run, position, None, "skip", 0)) as reader:
+        async with self.runs.streams._line_reader(run, position, on_gap="skip") as reader:
             lines = await reader.read_batch()
             if lines is not None:
                 codec.chunks(lines)

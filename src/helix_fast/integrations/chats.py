@@ -321,10 +321,10 @@ async def follow(
     """The response that sends a stream after a position; None if it does not come to exist within ``wait_ms``."""
 
     def read(position: StreamPosition) -> LineReader:
-        return LineReader(streams._cursor(run, position, None, "raise", 0))
+        return streams._line_reader(run, position)
 
     first = position or StreamPosition("", 0)
-    reader = LineReader(streams._cursor(run, first, None, "raise", wait_ms))
+    reader = streams._line_reader(run, first, wait_ms=wait_ms)
     if not await reader.open():
         return None
     return EventStream(read, first, codec, heartbeat=heartbeat, headers=headers, reader=reader)

@@ -114,7 +114,7 @@ async def event_stream(
         raise HTTPException(400, str(error)) from error
 
     def read(position: StreamPosition) -> LineReader:
-        return LineReader(streams._cursor(stream_id, position, None, on_gap, wait_ms))
+        return streams._line_reader(stream_id, position, on_gap=on_gap, wait_ms=wait_ms)
 
     return EventStream(read, position, HelixEvents(retry), heartbeat=beat, headers=headers)
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError
-from helix_fast.streams.lines import LineReader
 from helix_fast.streams.manager import RedisStreamManager
+from helix_fast.streams.schema import StreamPosition
 
 try:
     from starlette.requests import Request
@@ -164,7 +164,7 @@ class ChatStreams(Endpoints):
         """The UI chunks of a run that are stored."""
         codec = VercelEvents(self.sdk_version, self._error_text)
         info = await self.runs.streams.get_info(run)
-        async with LineReader(self.runs.streams._cursor(run, 0, None, "raise", 0)) as reader:
+        async with self.runs.streams._line_reader(run, StreamPosition("", 0)) as reader:
             while info is not None and reader.position.sequence < info.last_sequence:
                 lines = await reader.read_batch()
                 if lines is None:

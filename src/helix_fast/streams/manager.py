@@ -40,6 +40,7 @@ from .cursor import CursorContext, StreamCursor
 from .entries import check_current, check_foreign, reading_meta, stored_fence
 from .info import read_info
 from .lease_renewal import LeaseRenewer
+from .lines import LineReader
 from .loss_memory import LossMemory
 from .reader import ResumableReader, StreamReader
 from .recovery import Recovery
@@ -389,6 +390,12 @@ class RedisStreamManager(RedisStore):
         )
         self._cursors.add(cursor)
         return cursor
+
+    def _line_reader(
+        self, stream_id: str, position: StreamPosition, *, on_gap: str = "raise", wait_ms: float = 0
+    ) -> LineReader:
+        """A reader of undecoded lines, for what passes them on."""
+        return LineReader(self._cursor(stream_id, position, None, on_gap, wait_ms))
 
     async def exists(self, stream_id: str) -> bool:
         """Whether there is such a stream, ended ones included. Raises InvalidIdError, StoreConnectionError."""
