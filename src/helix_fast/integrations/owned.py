@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
 
 from helix_fast.connect import Helix, connect
 from helix_fast.errors import InvalidArgumentError, StoreClosedError
+
+
+def helix_of(target: Helix | str | Redis | RedisCluster, options: Mapping[str, Any]) -> Helix:
+    """The Helix that was given, or a new one that is not open yet.
+
+    Raises:
+        InvalidArgumentError: options beside a Helix, which would change nothing.
+    """
+    if not isinstance(target, Helix):
+        return connect(target, **options)
+    if options:
+        raise InvalidArgumentError(f"{', '.join(options)}: the connection is that of the Helix")
+    return target
 
 
 class OwnedHelix:
@@ -19,14 +33,12 @@ class OwnedHelix:
         options: of ``connect``; only for a Helix of our own.
 
     Raises:
-        InvalidArgumentError: options beside a Helix, which would change nothing.
+        InvalidArgumentError: as ``helix_of``.
     """
 
     def __init__(self, target: Helix | str | Redis | RedisCluster, **options: Any) -> None:
         self._own = not isinstance(target, Helix)
-        if options and not self._own:
-            raise InvalidArgumentError(f"{', '.join(options)}: the connection is that of the Helix")
-        self._helix = target if isinstance(target, Helix) else connect(target, **options)
+        self._helix = helix_of(target, options)
         self._opening: asyncio.Future[Helix] | None = None
         self._closed = False
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
 
-from helix_fast.connect import Helix, connect
+from helix_fast.connect import Helix
 from helix_fast.errors import HelixError, InvalidArgumentError, StoreClosedError
+from helix_fast.integrations.owned import helix_of
 from helix_fast.keys import check_prefix
 from helix_fast.reporting import BackgroundErrors
 from helix_fast.requests import Requests
@@ -34,14 +35,9 @@ class Connection:
         self, target: Helix | str | Redis | RedisCluster, key_prefix: str | None, options: dict[str, Any]
     ) -> None:
         self._own = not isinstance(target, Helix)
-        if isinstance(target, Helix):
-            if options:
-                raise InvalidArgumentError(f"{', '.join(options)}: the connection is that of the Helix")
-            self.helix: Helix = target
-        else:
-            if key_prefix is not None:
-                options = {**options, "key_prefix": key_prefix}
-            self.helix = connect(target, **options)
+        if self._own and key_prefix is not None:
+            options = {**options, "key_prefix": key_prefix}
+        self.helix: Helix = helix_of(target, options)
         self.key_prefix: str = self.helix._key_prefix if key_prefix is None else check_prefix(key_prefix)
         self._requests: Requests | None = None
         self._errors = BackgroundErrors(None)
