@@ -130,9 +130,14 @@ def together(found: dict[str, Finding]) -> Iterator[Finding]:
         yield Finding(finding.name, finding.level, where + detail, finding.hint)
 
 
+def kind_of(info: Info) -> tuple[str, str]:
+    """What the server is, and its version; '' if it does not say."""
+    return ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info.get("redis_version", ""))
+
+
 def server_version(info: Info) -> Finding:
     """Whether the server is new enough."""
-    kind, number = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
+    kind, number = kind_of(info)
     least = (7, 2) if kind == "Valkey" else (6, 2)
     if tuple(map(int, re.findall(r"\d+", number)[:2])) < least:
         return Finding("server", "error", f"{kind} {number}", f"{kind} {least[0]}.{least[1]} or later is needed")

@@ -18,7 +18,7 @@ from helix_fast.embedded import find_server_binary
 from helix_fast.errors import EmbeddedServerUnavailableError, HelixError, InvalidArgumentError, StoreResponseError
 
 from .common import DEFAULT_URL, JsonOption, PrefixOption, UrlOption, run
-from .diagnosis import look_at_server, settings_of
+from .diagnosis import kind_of, look_at_server, settings_of
 from .findings import Finding, show
 from .output import print_json, printable
 
@@ -98,11 +98,8 @@ async def ask_once(url: str, prefix: str) -> Probe:
                 info = settings_of(await command("", b"INFO"))
             except StoreResponseError:  # a user who may not ask
                 info = {}
-        kind = (
-            f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version', '')}"
-        )
         role, loading = info.get("role", "master"), info.get("loading", "0")
-        ok, detail = role == "master" and loading == "0", kind.strip()
+        ok, detail = role == "master" and loading == "0", " ".join(kind_of(info)).strip()
         if not ok:
             detail += ": it is a replica" if role != "master" else ": it is still loading"
     except InvalidArgumentError:
