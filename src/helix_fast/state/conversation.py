@@ -114,14 +114,12 @@ def add_text(text: Any, messages: Sequence[bytes]) -> None:
         text.update(b",")
 
 
-def encode_messages(messages: Any) -> list[bytes]:
+def encode_messages(messages: Sequence[Any]) -> list[bytes]:
     """Messages as JSON, one each.
 
     Raises:
-        InvalidArgumentError: no list, or a message that is no JSON object.
+        InvalidArgumentError: a message that is no JSON object.
     """
-    if not isinstance(messages, (list, tuple)):
-        raise InvalidArgumentError(f"messages must be a list, not {type(messages).__name__}")
     encoded = [encode_json(message, f"messages[{index}]") for index, message in enumerate(messages)]
     _check_objects(encoded, 0)
     return encoded
