@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import uvloop
 
 from helix_fast import RedisStreamManager, ResumableReader, StreamWriter, TextDeltaChunk, connect
 
+from .child import Child, answer_all
 from .measure import check
 from .payloads import HEADLINE
 from .probe import Probe
@@ -26,7 +26,6 @@ from .stream_loads import AT_ONCE, open_writers
 
 TASKS = 100
 CHECKED = 1000
-LONGEST_LINE = 1 << 20
 
 
 class Cost(NamedTuple):
@@ -47,73 +46,47 @@ class OpenStreams:
     """
 
     def __init__(self, url: str, count: int, *, text: str = HEADLINE) -> None:
-        self._arguments = [url, str(count), text]
-        self._process: asyncio.subprocess.Process | None = None
-        self.opened: dict[str, float] = {}
+        self._child = Child("open_streams", url, count, text)
+        self.opened: dict[str, Any] = {}
 
     async def __aenter__(self) -> OpenStreams:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.open_streams", *self._arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
-        )  # fmt: skip
+        await self._child.__aenter__()
         try:
-            self.opened = await self._answer()
+            self.opened = await self._child.ask()
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        process = self._process
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 60)
-        except asyncio.TimeoutError:
-            process.kill()
-            await process.wait()
+        await self._child.__aexit__()
 
     async def write(self, chunks: int, probe: Probe) -> Cost:
         """Write so many chunks by 100 tasks, each to the next of its streams; then have the streams checked."""
-        assert self._process is not None
-        assert self._process.stdin is not None
         before = probe.cpu_seconds()
-        self._process.stdin.write(b"%d\n" % chunks)
-        took = await self._answer()
+        took = await self._child.ask(chunks=chunks)
         server_cpu = probe.cpu_seconds() - before  # the check that follows is not measured
-        self._process.stdin.write(b"check\n")
-        await self._answer()
+        await self._child.ask(check=True)
         return Cost(took["seconds"] / chunks * 1e6, took["client_cpu"] / chunks * 1e6, server_cpu / chunks * 1e6)
-
-    async def _answer(self) -> dict[str, float]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the process that holds the streams open ended")
-        answer: dict[str, float] = json.loads(line)
-        return answer
 
 
 async def serve(url: str, count: int, text: str) -> None:
-    """Open the streams and report it; then write as many chunks as each line of stdin says, until it closes."""
-    loop = asyncio.get_running_loop()
-    lines = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    """Open the streams, then write as many chunks as each question says, or check them, until there are no more."""
     async with connect(url, key_prefix=f"open-{count}:") as helix:
         names = [f"s{number}" for number in range(count)]
         began = time.perf_counter()
         writers = await open_writers(helix.streams, names)
-        answer(open_seconds=time.perf_counter() - began)
+        opened = {"open_seconds": time.perf_counter() - began}
         state = Written(writers, text)
-        while line := await lines.readline():
-            if line == b"check\n":
+
+        async def handle(question: dict[str, Any]) -> dict[str, Any]:
+            if "chunks" in question:
+                return await state.write(question["chunks"])
+            if "check" in question:
                 await state.check(helix.streams)
-                answer(checked=True)
-            else:
-                answer(**await state.write(int(line)))
+            return opened
+
+        await answer_all(handle)
 
 
 async def open_readers(streams: RedisStreamManager, names: Sequence[str]) -> list[ResumableReader]:
@@ -165,12 +138,6 @@ class Written:
             if sequence != self._last[stream]:
                 check(sequence, self._last[stream], f"sequence of {self._writers[stream].stream_id}")
         self._next[number] = place
-
-
-def answer(**values: Any) -> None:
-    """One line of JSON to the parent."""
-    sys.stdout.write(json.dumps(values) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
