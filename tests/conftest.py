@@ -25,6 +25,7 @@ from helix_fast.testing.servers import ServerProcess
 from tests.support.backends import DEFAULT, KNOWN, Backend, Backends, UnavailableError
 from tests.support.cluster import ClusterProcess
 from tests.support.helix_internals import *
+from tests.support.helix_internals import load_scripts
 from tests.support.proxy import FaultProxy
 
 __all__ = ["helix_cluster", "helix_cluster_url", "helix_server", "helix_url"]
@@ -121,7 +122,11 @@ async def fresh_server(short_path: Path) -> AsyncIterator[ServerProcess]:
 
 @pytest.fixture
 async def fault_proxy(server_url: str, short_path: Path) -> AsyncIterator[FaultProxy]:
-    """A proxy in front of the run's server, on a unix socket."""
+    """A proxy in front of the run's server, on a unix socket. The server knows all scripts.
+
+    Else the reply that a test cuts or drops could be that to a digest, and the script would never have run.
+    """
+    await load_scripts(server_url)
     async with FaultProxy(server_url, socket_path=short_path / "proxy.sock") as proxy:
         yield proxy
 

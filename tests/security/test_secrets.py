@@ -44,7 +44,7 @@ async def test_nothing_that_breaks_in_use_shows_a_password(
     tracer.add_span_processor(SimpleSpanProcessor(spans))
     errors: list[HelixError] = []
     url = f"redis://{USER}:{PASSWORD}@127.0.0.1:{locked_server.port}"
-    async with connect(url, retry_timeout=0.5, timeout=1) as helix:
+    async with connect(url, retry_timeout=0.5) as helix:
         helix.streams.on("error", errors.append)
         with instrument(helix, tracer_provider=tracer, meter_provider=MeterProvider([metrics])):
             writer = await helix.streams.create_writer("s", agent_id="a")

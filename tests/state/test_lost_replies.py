@@ -194,7 +194,6 @@ async def test_what_others_wrote_between_an_operation_and_its_repetition_stays(
 async def test_a_repeated_delete_does_not_delete_the_successor(
     store: RedisStateStore, direct: RedisStateStore, fault_proxy: FaultProxy
 ) -> None:
-    await direct.delete_session("another")  # the server knows the script now
     fault_proxy.refuse()
     fault_proxy.cut_after_reply_bytes(0)
     task = asyncio.ensure_future(store.delete_session("s"))
@@ -227,7 +226,7 @@ async def test_a_session_that_another_deleted_does_not_come_back_with_a_repeated
     fault_proxy: FaultProxy, direct: RedisStateStore, name: str
 ) -> None:
     async with RedisStateStore(fault_proxy.url) as store:
-        await store.create_session("another", agent_type="a")  # the server knows the script now
+        await store.create_session("another", agent_type="a")  # it is connected now
         fault_proxy.refuse()
         fault_proxy.cut_after_reply_bytes(0)
         write = store.save(AgentState("s", "a")) if name == "save" else store.create_session("s", agent_type="a")

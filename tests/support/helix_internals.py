@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+import helix_fast
 from helix_fast import RedisLockManager
+from helix_fast.lua import script
 from helix_fast.testing.contract.fixtures import RequestsOf, StopRenewing, WaitersOf
 from helix_fast.testing.contract.lock_helpers import comes_true
 
-__all__ = ["requests_of", "stop_renewing", "waiters_of"]
+__all__ = ["load_scripts", "requests_of", "stop_renewing", "waiters_of"]
+
+
+async def load_scripts(url: str) -> None:
+    """Have a server know every script, so that a call by digest runs it."""
+    async with Redis.from_url(url) as client, client.pipeline(transaction=False) as pipeline:
+        package = Path(helix_fast.__file__).parent
+        for path in package.rglob("lua/*.lua"):
+            product = path.parents[1].relative_to(package).as_posix()
+            body = script("" if product == "." else product, path.stem).body
+            if not body.startswith(b"-- Included"):
+                pipeline.script_load(body.decode())
+        await pipeline.execute()
 
 
 async def lock_waiters(manager: Any, session_id: str) -> int:
