@@ -28,8 +28,8 @@ class AcquireRelease(Measure):
     target, reach = TARGETS["P8"]
 
     async def prepare(self) -> None:
-        self.pairs = self.size.pick(10_000, 1_000, 20)
-        self.baseline_pairs = self.size.pick(5_000, 500, 20)
+        self.pairs = self.size.pick(2_000, 1_000, 20)
+        self.baseline_pairs = self.size.pick(1_000, 500, 20)
         self.locks = RedisLockManager(self.server.url)
         self.client = redis.Redis(unix_socket_path=self.server.socket_path)
 

@@ -110,7 +110,7 @@ class LiveEvents(Measure):
 
     async def prepare(self) -> None:
         self.clients = self.size.pick(1_000, 1_000, 20)
-        self.each = self.size.pick(60, 10, 3)
+        self.each = self.size.pick(40, 10, 3)
         self.p99: dict[str, list[float]] = {"ours": [], "baseline": [], "prebuilt": []}
         self.prebuilt_cpu: list[float] = []
         self.helix = await connect(self.server.url)

@@ -32,7 +32,7 @@ class FanOut(Measure):
 
     async def prepare(self) -> None:
         self.readers = self.size.pick(10_000, 1_000, 20)
-        self.entries = self.size.pick(4, 2, 2)
+        self.entries = self.size.pick(2, 2, 2)
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
         if self.size.full:

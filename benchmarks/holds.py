@@ -24,9 +24,8 @@ from helix_fast.state.schema import AgentState
 from helix_fast.streams.chunks import TextDeltaChunk
 
 from .bench_state import message
-from .page import put
-from .results import describe_machine
-from .table import align, markdown
+from .page import show
+from .table import Rows
 
 RUNS: Final = 5
 MESSAGES: Final = 10_000
@@ -227,12 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found = uvloop.run(measure(options.only, options.runs, quick=options.quick))
     found.sort(key=lambda hold: -hold.longest_ms)
-    lines: list[tuple[str, ...]] = [("operation", "longest hold, ms of CPU", "whole, ms")]
+    lines: Rows = [("operation", "longest hold, ms of CPU", "whole, ms")]
     lines += [(hold.what, f"{hold.longest_ms:.2f}", f"{hold.whole_ms:.1f}") for hold in found]
-    about = f"{describe_machine()['cpu']}, smallest of {options.runs} runs:"
-    sys.stdout.write(f"{about}\n{align(lines)}\n")
-    if options.docs:
-        put("holds", f"{about}\n\n{markdown(lines, {1, 2})}")
+    show("holds", f"smallest of {options.runs} runs", [lines], docs=options.docs)
     return 0
 
 

@@ -64,7 +64,7 @@ class Size:
     @property
     def variant_runs(self) -> int:
         """Pairs of a variant."""
-        return self.pick(5, 1, 1)
+        return self.pick(3, 1, 1)
 
 
 class Pair(msgspec.Struct):

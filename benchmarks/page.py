@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Final
+
+from .results import describe_machine
+from .table import Rows, align, markdown
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -31,3 +35,14 @@ def replace(page: str, name: str, text: str) -> str:
 def put(name: str, text: str, path: Path = PAGE) -> None:
     """Replace the text between the markers in the file."""
     path.write_text(replace(path.read_text("utf-8"), name, text), "utf-8")
+
+
+def show(name: str, about: str, tables: list[Rows], *, docs: bool) -> None:
+    """Print the tables under a line about the machine and the run; with ``docs``, put them into the page too.
+
+    All columns but the first are numbers.
+    """
+    about = f"{describe_machine()['cpu']}, {about}:"
+    sys.stdout.write("\n\n".join([about, *map(align, tables)]) + "\n")
+    if docs:
+        put(name, "\n\n".join([about, *(markdown(table, set(range(1, len(table[0])))) for table in tables)]))

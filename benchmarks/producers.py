@@ -26,12 +26,11 @@ from helix_fast.testing.cluster import ServerCluster
 
 from .child import Child, answer_all
 from .measure import FULL, QUICK, TINY, Also, Measure, Run, Size, check
-from .page import put
+from .page import show
 from .probe import Probe
-from .results import describe_machine
 from .scaling import NODES
 from .stream_loads import check_last, close_and_delete, open_writers, write_each
-from .table import align, markdown, number
+from .table import Rows, number
 from .targets import TARGETS
 
 PROCESSES: Final = (1, 2, 4, 8)
@@ -134,7 +133,7 @@ class ManyProducers(Measure):
     needs_server = False
 
     async def prepare(self) -> None:
-        self.streams = self.size.pick(1_000, 200, 24)
+        self.streams = self.size.pick(500, 200, 24)
         self.each = self.size.pick(100, 20, 3)
         self._stack = contextlib.AsyncExitStack()
         self._sides: dict[int, Producers] = {}
@@ -165,7 +164,7 @@ class ManyProducers(Measure):
 async def measure(size: Size) -> list[Cost]:
     """Each number of processes, in turns with one process on one node; the medians."""
     points: list[Cost] = []
-    streams, each = size.pick(2_000, 400, 24), size.pick(100, 20, 3)
+    streams, each = size.pick(500, 200, 24), size.pick(100, 20, 3)
     for nodes, processes in ((1, 1), *((NODES, processes) for processes in PROCESSES)):
         async with Producers(nodes, processes) as producers:
             if size.name != TINY:
@@ -185,10 +184,10 @@ async def measure(size: Size) -> list[Cost]:
     return points
 
 
-def table(points: Sequence[Cost]) -> list[tuple[str, ...]]:
+def table(points: Sequence[Cost]) -> Rows:
     """A row a point, with its rate and its cost against those of one process on the same nodes, and of the first."""
     one = points[1].chunks_per_second
-    lines: list[tuple[str, ...]] = [
+    lines: Rows = [
         ("nodes", "processes", "chunks/s", "speed-up", "server µs a chunk", "client µs a chunk", "CPU against 1 on 1")
     ]
     for point in points:
@@ -215,11 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             uvloop.run(answer_all(Producer(options.child).handle))
         return 0
     lines = table(uvloop.run(measure(Size(options.size))))
-    machine = describe_machine()
-    about = f"{machine['cpu']}, {machine['cores']} cores, size {options.size}:"
-    sys.stdout.write(f"{about}\n{align(lines)}\n")
-    if options.docs:
-        put("producers", f"{about}\n\n{markdown(lines, set(range(7)))}")
+    show("producers", f"size {options.size}", [lines], docs=options.docs)
     return 0
 
 

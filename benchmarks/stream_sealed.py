@@ -35,7 +35,7 @@ class SealedMemory(Measure):
     exact = True
 
     async def prepare(self) -> None:
-        self.streams = self.size.pick(20, 5, 1)
+        self.streams = self.size.pick(5, 2, 1)
         self.helix: Helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
         self.use = Use(self.probe)

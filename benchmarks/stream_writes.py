@@ -186,7 +186,7 @@ class OpenStreamsCost(Measure):
 
     async def prepare(self) -> None:
         self.many = self.size.pick(100_000, 10_000, 200)
-        self.chunks = self.size.pick(200_000, 20_000, 400)
+        self.chunks = self.size.pick(100_000, 20_000, 400)
         self.cpu: dict[int, list[float]] = {}
         self._stack = contextlib.AsyncExitStack()
         await self._stack.enter_async_context(self.other_server)

@@ -25,13 +25,11 @@ from helix_fast.transport.lane import Lane
 
 from .child import Child, answer_all
 from .elsewhere import Readers
-from .page import put
+from .page import show
 from .payloads import AGENT_ID, AGENT_TYPE, HEADLINE
 from .probe import Probe, reached
-from .results import describe_machine
 from .stream_loads import open_writers
 from .stream_reads import percentile
-from .table import align, markdown
 
 STEPS: Final = (
     "write() to the append in the socket",
@@ -150,10 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     tables = [rows(*uvloop.run(trace(options.chunks, 0)), "idle")]
     tables.append(rows(*uvloop.run(trace(options.chunks, options.others)), f"{options.others} other streams"))
-    about = f"{describe_machine()['cpu']}, {options.chunks} chunks:"
-    sys.stdout.write("\n\n".join([about, *map(align, tables)]) + "\n")
-    if options.docs:
-        put("trace", "\n\n".join([about, *(markdown(lines, {1, 2}) for lines in tables)]))
+    show("trace", f"{options.chunks} chunks", tables, docs=options.docs)
     return 0
 
 
