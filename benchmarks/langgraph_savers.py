@@ -1,8 +1,9 @@
-"""P17: one LangGraph graph with each checkpointer, in turns: ``make bench-langgraph BENCH_ARGS=--quick``.
+"""P17: one LangGraph graph with each checkpointer, in turns: ``make bench-langgraph BENCH_ARGS="--quick --docs"``.
 
 The target installs the rivals; those that are missing do not take part. Postgres is started here where initdb and
-pg_ctl are on PATH. Everything runs on this machine, each server with its default settings; Postgres also without
-waiting for its disk. The last table says which targets are reached; the exit code is 0 either way.
+pg_ctl are on PATH. Everything runs on this machine, each server on a unix socket and with its default settings;
+Postgres also without waiting for its disk. The last table says which targets are reached, and what InMemorySaver, which
+only keeps bytes in a dict, reaches of each; the exit code is 0 either way.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
 import redis.asyncio as redis
 import uvloop
@@ -32,10 +34,16 @@ from helix_fast.integrations.langgraph import HelixSaver
 from helix_fast.testing.servers import ServerProcess
 
 from .measure import meets
+from .page import ROOT, put
+from .results import describe_machine
+from .table import align, markdown
 from .targets import SAVERS
 
+Lines = list[tuple[str, ...]]
 Savers = dict[str, Any]
 Rates = dict[str, list[float]]
+OURS: Final = "HelixSaver"
+LIMIT: Final = "InMemorySaver"
 
 
 class State(TypedDict, total=False):
@@ -118,9 +126,9 @@ def postgres() -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def savers(server: ServerProcess, room: Path) -> AsyncIterator[Savers]:
     """Those that are installed, ready."""
-    found: Savers = {"InMemorySaver": InMemorySaver()}
+    found: Savers = {LIMIT: InMemorySaver()}
     async with contextlib.AsyncExitStack() as stack:
-        found["HelixSaver"] = await stack.enter_async_context(HelixSaver.from_url(server.url))
+        found[OURS] = await stack.enter_async_context(HelixSaver.from_url(server.url))
         with contextlib.suppress(ImportError):
             from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -163,15 +171,21 @@ async def sent_and_stored(client: Any, thread: str) -> tuple[int, int]:
 
 
 async def bytes_of_steps(make: Callable[[Any], Any], saver: Any, client: Any, thread: str) -> list[tuple[int, int]]:
-    """Bytes sent for a step around step 10 and step 1 000; bytes stored a step, of all steps until then."""
+    """Bytes sent for a step around step 10 and step 1 000; bytes stored a step, of all steps until then.
+
+    Around 1 000 it is the mean of a hundred steps: LangGraph hands over the whole value of a DeltaChannel at each
+    hundredth update of it.
+    """
     graph, sizes = make(saver), []
-    for first, count in ((0, 5), (5, 10), (15, 980), (995, 10)):
+    for first, runs, count, counts in ((0, 1, 5, False), (5, 1, 10, True), (15, 1, 935, False), (950, 10, 10, True)):
         before, _ = await sent_and_stored(client, thread)
         began, _ = await sent_and_stored(client, thread)
-        await steps(graph, thread, count, first)
+        for run in range(runs):
+            await steps(graph, thread, count, first + run * count)
         after, stored = await sent_and_stored(client, thread)
-        if count == 10:
-            sizes.append(((after - began - (began - before)) // count, stored // (first + count)))
+        if counts:
+            all_steps = runs * count
+            sizes.append(((after - began - (began - before)) // all_steps, stored // (first + all_steps)))
     return sizes
 
 
@@ -179,19 +193,30 @@ async def take(options: argparse.Namespace) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="hf-") as name:
         room = Path(name)
-        server = ServerProcess(room, tcp=True)
+        server = ServerProcess(room)
         await server.start()
         client: Any = redis.Redis.from_url(server.url)
         try:
             async with savers(server, room) as found:
-                one, many, cpu = await rates(found, options)
-                show(one, many, cpu, options.threads)
-                grown = await sizes(found, client)
-                await reads(found, options.long)
-                judge(one, many, grown, options.threads)
+                speeds = await rates(found, options)
+                table = speed_table(*speeds, options.threads)
+                sys.stdout.write(f"{align(table)}\n\n")
+                sent, grown = await sizes(found, client)
+                read = await reads(found, options.long)
+                targets = target_table(speeds[0], speeds[1], grown, options.threads)
+                sys.stdout.write(f"{align(sent)}\n\n{align(read)}\n\n{align(targets)}\n")
         finally:
             await client.aclose()
             await server.stop()
+    if options.docs:
+        about = (
+            f"{describe_machine()['cpu']}, {os.cpu_count()} cores for everything; medians of {options.rounds} turns."
+        )
+        tables = [
+            markdown(lines, numbers)
+            for lines, numbers in ((table, {1, 2, 3, 4, 5}), (targets, {1, 2, 3}), (sent, {2, 3, 4, 5}), (read, {1}))
+        ]
+        put("savers", "\n\n".join([about, *tables]), ROOT / "docs" / "langgraph.md")
 
 
 async def rates(found: Savers, options: argparse.Namespace) -> tuple[Rates, Rates, Rates]:
@@ -207,32 +232,34 @@ async def rates(found: Savers, options: argparse.Namespace) -> tuple[Rates, Rate
             try:
                 many[label].append(await together(constant(saver), f"many-{turn}", options.threads, options.each))
             except Exception as error:
-                if label == "HelixSaver":
+                if label == OURS:
                     raise
                 print(f"{label} failed under {options.threads} threads: {error!r}"[:200], flush=True)
     return one, many, cpu
 
 
-async def sizes(found: Savers, client: Any) -> float:
-    """Print the bytes of steps; the bytes that ours sends at step 1 000, by those at step 10."""
+async def sizes(found: Savers, client: Any) -> tuple[Lines, float]:
+    """The bytes of steps, and the bytes that ours sends at step 1 000 by those at step 10."""
     grown = 0.0
-    for label in sorted({"HelixSaver", "plainredis", "AWS AsyncValkeySaver"} & found.keys()):
-        kinds: dict[str, Callable[[Any], Any]] = {"constant channels": constant}
-        if label == "HelixSaver":
+    lines: Lines = [("bytes of a step", "channels", "sent at 10", "sent at 1 000", "stored by 10", "stored by 1 000")]
+    for label in (OURS, "plainredis", "AWS AsyncValkeySaver"):
+        if label not in found:
+            continue
+        kinds: dict[str, Callable[[Any], Any]] = {"of constant size": constant}
+        if label == OURS:
             kinds["messages, a list that grows"] = partial(graph_of, Growing, message)
             kinds["messages, a DeltaChannel"] = partial(graph_of, DELTA, message)
         for kind, make in kinds.items():
             near, far = await bytes_of_steps(make, found[label], client, f"bytes-{label[:5]}-{len(kind)}")
-            print(
-                f"{label}, {kind}: (bytes sent for a step, stored by step) at 10: {near}, at 1 000: {far}", flush=True
-            )
-            if label == "HelixSaver" and make is constant:
+            lines.append((label, kind, *(f"{each:,}" for pair in zip(near, far, strict=True) for each in pair)))
+            if make is constant and label == OURS:
                 grown = far[0] / near[0]
-    return grown
+    return lines, grown
 
 
-async def reads(found: Savers, long: int) -> None:
-    """Print how long ``get_tuple`` takes at the end of a long thread."""
+async def reads(found: Savers, long: int) -> Lines:
+    """How long ``get_tuple`` takes at the end of a long thread."""
+    lines: Lines = [(f"get_tuple at step {long:,}", "ms")]
     for label, saver in found.items():
         await steps(constant(saver), "long", long)
         times = []
@@ -240,52 +267,63 @@ async def reads(found: Savers, long: int) -> None:
             began = time.perf_counter()
             await saver.aget_tuple({"configurable": {"thread_id": "long", "checkpoint_ns": ""}})
             times.append(time.perf_counter() - began)
-        print(f"{label}: get_tuple at step {long}: {statistics.median(times) * 1000:.2f} ms", flush=True)
+        lines.append((label, f"{statistics.median(times) * 1000:.2f}"))
+    return lines
 
 
-def ratio(rates_: Rates, rival: str) -> float:
-    """How many times as many steps ours takes as a rival, the median of the turns; 0 where the rival has failed."""
-    if len(rates_.get(rival, ())) < len(rates_["HelixSaver"]):
+def ratio(rates_: Rates, saver: str, rival: str) -> float:
+    """How many times as many steps a saver takes as a rival, the median of the turns; 0 where the rival has failed."""
+    if len(rates_.get(rival, ())) < len(rates_[saver]):
         return 0.0
-    return statistics.median(a / b for a, b in zip(rates_["HelixSaver"], rates_[rival], strict=True))
+    return statistics.median(a / b for a, b in zip(rates_[saver], rates_[rival], strict=True))
 
 
-def show(one: Rates, many: Rates, cpu: Rates, threads: int) -> None:
-    """The table: steps a second, medians, and the ratios.
+def speed_table(one: Rates, many: Rates, cpu: Rates, threads: int) -> Lines:
+    """Steps a second, medians, and the ratios.
 
     CPU is that of this process, graph and checkpointer together: it does not depend on what else the machine does.
     """
-    print(f"| | steps/s, 1 thread | ours/theirs | CPU ms/step | steps/s, {threads} threads | ours/theirs |")
-    print("|---|---|---|---|---|---|")
+    several = f"{threads} threads"
+    lines: Lines = [("", "steps/s, 1 thread", "ours/theirs", "CPU ms/step", f"steps/s, {several}", "ours/theirs")]
     for label in one:
         cells = [label]
         for found in (one, many):
-            if ratio(found, label) == 0:
-                cells += ["failed", ""]
-                continue
-            cells += [f"{statistics.median(found[label]):,.0f}", f"{ratio(found, label):.2f}"]
+            by = ratio(found, OURS, label)
+            cells += [f"{statistics.median(found[label]):,.0f}", f"{by:.2f}"] if by else ["failed", ""]
             cells += [f"{statistics.median(cpu[label]):.2f}"] if found is one else []
-        print(f"| {' | '.join(cells)} |", flush=True)
+        lines.append(tuple(cells))
+    return lines
 
 
-def judge(one: Rates, many: Rates, grown: float, threads: int) -> None:
-    """P17: what was reached. A rival that did not take part has no row."""
+def target_table(one: Rates, many: Rates, grown: float, threads: int) -> Lines:
+    """P17: what was reached; the limit is what a checkpointer without a server reaches of the same figure."""
     rows = [
-        ("steps/s, 1 thread, by AsyncPostgresSaver", ratio(one, "AsyncPostgresSaver"), "postgres, 1 thread"),
-        (f"steps/s, {threads} threads, by AsyncPostgresSaver", ratio(many, "AsyncPostgresSaver"), "postgres, many"),
-        ("steps/s, 1 thread, by InMemorySaver", ratio(one, "InMemorySaver"), "memory"),
-        ("bytes of a step at step 1 000, by those at 10", grown, "bytes"),
+        ("steps/s, 1 thread, by AsyncPostgresSaver", one, "AsyncPostgresSaver", "postgres, 1 thread"),
+        (f"steps/s, {threads} threads, by AsyncPostgresSaver", many, "AsyncPostgresSaver", "postgres, many"),
+        ("steps/s, 1 thread, by InMemorySaver", one, LIMIT, "memory"),
+        (f"steps/s, {threads} threads, by InMemorySaver", many, LIMIT, "memory"),
     ]
-    print("| P17 | Value | Target | |\n|---|---|---|---|")
-    for what, value, name in rows:
-        limit, reach = SAVERS[name]
+    lines: Lines = [("P17", "HelixSaver", "InMemorySaver, the limit", "target", "reached")]
+    for what, found, rival, name in rows:
+        value, limit = ratio(found, OURS, rival), ratio(found, LIMIT, rival)
         if value:
-            print(f"| {what} | {value:.2f} | {reach} {limit} | {'yes' if meets(value, limit, reach) else 'no'} |")
+            lines.append((what, f"{value:.2f}", f"{limit:.2f}", *verdict(value, name)))
+            if not meets(limit, *SAVERS[name]):
+                lines[-1] = (*lines[-1][:-1], f"{lines[-1][-1]}, nor by the limit")
+    lines.append(("bytes sent for a step at 1 000, by those at 10", f"{grown:.2f}", "", *verdict(grown, "bytes")))
+    return lines
+
+
+def verdict(value: float, name: str) -> tuple[str, str]:
+    """A target, and whether a value reaches it."""
+    limit, reach = SAVERS[name]
+    return f"{'≥' if reach == 'at least' else '≤'} {limit:g}", "yes" if meets(value, limit, reach) else "no"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything")
+    parser.add_argument("--docs", action="store_true", help="write the tables into docs/langgraph.md too")
     sizes_of = {"rounds": (5, 3), "steps": (150, 50), "threads": (200, 200), "each": (5, 2), "long": (1000, 100)}
     for word in sizes_of:
         parser.add_argument(f"--{word}", type=int)

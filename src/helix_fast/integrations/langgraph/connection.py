@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -73,16 +73,16 @@ class Connection:
         if self._own:
             await self.helix.close()
 
-    async def at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await work on the event loop of the connections, wherever the caller is.
+    def at_home(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """Work, to be awaited at once; it runs on the event loop of the connections, wherever the caller is.
 
         Raises:
             InvalidArgumentError: that loop is open and does not run.
         """
         home = self._home()
-        if home is None or home is asyncio.get_running_loop():
-            return await work
-        return await asyncio.wrap_future(_send(work, home))
+        if home is None or home is running_loop():
+            return work
+        return asyncio.wrap_future(_send(work, home))
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work on the event loop of the connections, and block the thread until it is done.

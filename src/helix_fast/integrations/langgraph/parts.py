@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 Typed = tuple[str, bytes]
@@ -43,8 +44,12 @@ def take_all(data: bytes, at: int = 0) -> list[bytes]:
 
 def typed(value: Typed) -> bytes:
     """A serialized value: the type as a part, and the serializer's bytes as they are."""
-    kind = value[0].encode("utf-8", "surrogatepass")
-    return b"%d:%b%b" % (len(kind), kind, value[1])
+    return _kind(value[0]) + value[1]
+
+
+@lru_cache(64)
+def _kind(name: str) -> bytes:
+    return part(text(name))
 
 
 def as_typed(data: bytes) -> Typed:
@@ -53,18 +58,19 @@ def as_typed(data: bytes) -> Typed:
     return as_text(kind), data[at:]
 
 
+@lru_cache(1024)  # each call has one
 def namespace(name: str) -> bytes:
     """A namespace, as it stands before the ids of its checkpoints and the names of its blobs."""
     return part(text(name))
 
 
+@lru_cache(4096)  # each step names all channels, and changes few
 def blob(channel: str, version: Version) -> bytes:
     """The name of a blob within its namespace. Equal versions give equal names, also 1 and 1.0."""
-    name = channel.encode("utf-8", "surrogatepass")  # in place of text() and part(): each step names all channels
     if isinstance(version, str):
-        return b"%d:%bs%b" % (len(name), name, version.encode("utf-8", "surrogatepass"))
+        return part(text(channel)) + b"s" + text(version)
     mark = b"i%d" % int(version) if version == int(version) else b"f" + repr(float(version)).encode()
-    return b"%d:%b%b" % (len(name), name, mark)
+    return part(text(channel)) + mark
 
 
 def as_blob(name: bytes) -> tuple[str, Version]:
@@ -94,9 +100,10 @@ class Record(NamedTuple):
 
     def pack(self) -> bytes:
         """The record as it is stored."""
-        names, deltas = b"".join(map(part, self.blobs)), b"".join(part(text(channel)) for channel in self.deltas)
+        names = b"".join([b"%d:%b" % (len(name), name) for name in self.blobs])  # as part() does it, without its calls
+        deltas = b"".join([part(text(channel)) for channel in self.deltas])
         fields = (text(self.parent), text(self.run), names, deltas, typed(self.checkpoint), typed(self.metadata))
-        return b"".join(map(part, fields))
+        return b"".join([b"%d:%b" % (len(field), field) for field in fields])
 
     @classmethod
     def unpack(cls, data: bytes) -> Record:

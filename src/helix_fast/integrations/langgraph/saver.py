@@ -164,19 +164,18 @@ class HelixSaver(Connected, BaseCheckpointSaver[str]):
         dumps = self.serde.dumps_typed
         full = get_checkpoint_metadata(config, metadata)
         counters: Mapping[str, Any] = full.get("counters_since_delta_snapshot") or {}
-        names = {channel: blob(channel, version) for channel, version in versions.items()}
         record = Record(
             parent=get_checkpoint_id(config) or "",
             run=str(full.get("run_id") or ""),
-            blobs=[*names.values()],
+            blobs=[*map(blob, versions, versions.values())],
             deltas=[channel for channel in counters if channel in versions and channel not in values],
             checkpoint=dumps(rest),
             metadata=dumps(full),
         )
-        blobs = []
-        for channel, version in new_versions.items():
-            name = names[channel] if versions.get(channel) == version else blob(channel, version)
-            blobs += [name, typed(dumps(values[channel])) if channel in values else b""]
+        blobs = {
+            blob(channel, version): typed(dumps(values[channel])) if channel in values else None
+            for channel, version in new_versions.items()
+        }
         await self._connection.at_home(self._threads.put(thread, space, checkpoint["id"], record.pack(), blobs))
         return _config(config["configurable"]["thread_id"], space, checkpoint["id"])
 

@@ -58,17 +58,24 @@ class Threads:
         """The keys of a thread."""
         return _keys(self._prefix, thread)
 
-    async def put(self, thread: str, space: str, checkpoint_id: str, record: bytes, blobs: Iterable[bytes]) -> None:
+    async def put(
+        self, thread: str, space: str, checkpoint_id: str, record: bytes, blobs: Mapping[bytes, bytes | None]
+    ) -> None:
         """Store a checkpoint.
 
         Args:
-            blobs: name within the namespace, and value or nothing, in turns.
+            blobs: values by their names within the namespace; None: the channel is empty.
         """
         head = namespace(space)
-        args: list[Argument] = [head + text(checkpoint_id), record]
-        for place, item in enumerate(blobs):
-            args.append(item if place % 2 else head + item)
+        stored: list[Argument] = []
+        empty: list[Argument] = []
+        for name, value in blobs.items():
+            if value is None:
+                empty.append(head + name)
+            else:
+                stored += (head + name, value)
         keys = self.keys(thread)
+        args = (head + text(checkpoint_id), record, len(stored) // 2, *stored, *empty)
         lists = not self._index.lists(keys.tag)
         reply = await self._change("thread_put", keys, args, lists=lists)
         if not lists and reply == b"created":  # deleted elsewhere since this process has listed it

@@ -27,4 +27,4 @@ for i = 4, #ARGV, 2 do
   redis.call('HSET', KEYS[which], field, value)
   if which == 1 then redis.call('ZADD', order, 0, field) end
 end
-return finish('ok')
+return finish('ok', true)

@@ -19,13 +19,19 @@ local checkpoints, order, blobs, writes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 if redis.call('HGET', KEYS[5], ARGV[1]) or redis.call('HGET', KEYS[6], ARGV[1]) then return 'again' end
 
 -- The last step of every script: remember the operation for a minute or two, renew all keys together, list the thread.
-local function finish(reply)
+-- created: whether the script may have made the first of the keys that expire
+local function finish(reply, created)
   local minute = math.floor(redis.call('TIME')[1] / 60)
   local operations, ttl = KEYS[5 + minute % 2], tonumber(ARGV[2])
   redis.call('HSET', operations, ARGV[1], '')
-  redis.call('EXPIREAT', operations, (minute + 2) * 60) -- just when its turn comes again
-  for i = 1, 4 do
-    if ttl > 0 then redis.call('EXPIRE', KEYS[i], ttl) else redis.call('PERSIST', KEYS[i]) end
+  if redis.call('TTL', operations) < 60 then
+    redis.call('EXPIREAT', operations, (minute + 2) * 60) -- just when its turn comes again
+  end
+  if ttl > 0 then
+    for i = 1, 4 do redis.call('EXPIRE', KEYS[i], ttl) end
+  -- The keys expire together, and one that was made just now does not: these two tell whether the others do
+  elseif redis.call('PERSIST', checkpoints) == 1 or redis.call('PERSIST', writes) == 1 or created then
+    for i = 1, 4 do redis.call('PERSIST', KEYS[i]) end
   end
   if KEYS[7] ~= checkpoints then
     local thread = string.match(checkpoints, '{(.*)}$')

@@ -10,15 +10,14 @@
 -- include thread_grouping
 
 local place, task = ARGV[3], ARGV[4]
-local field, group, added = 'g' .. as_part(place) .. task, {}, {}
-for i = 5, #ARGV do added[i - 4] = ARGV[i] end
-local before = redis.call('HGET', writes, field)
+local field, group = 'g' .. as_part(place) .. task, {}
+for i = 5, #ARGV do group[i - 4] = ARGV[i] end
+local before, tasks = unpack(redis.call('HMGET', writes, field, 'i' .. place))
 if before then
   local _, stored = group_of(before)
-  group = stored
+  merge(stored, group, function(index) return string.sub(index, 1, 1) == '-' end)
+  redis.call('HSET', writes, field, as_group(task, stored))
 else
-  redis.call('HSET', writes, 'i' .. place, (redis.call('HGET', writes, 'i' .. place) or '') .. as_part(task))
+  redis.call('HSET', writes, field, as_group(task, group), 'i' .. place, (tasks or '') .. as_part(task))
 end
-merge(group, added, function(index) return string.sub(index, 1, 1) == '-' end)
-redis.call('HSET', writes, field, as_group(task, group))
 return finish('ok')
