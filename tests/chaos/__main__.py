@@ -20,6 +20,7 @@ from .net import enter
 
 COLUMNS = {
     "acknowledged": "acked",
+    "trimmed": "trimmed",
     "lost": "lost",
     "lost, reported": "reported",
     "lost with its producer": "writer dead",
@@ -33,6 +34,8 @@ COLUMNS = {
     "messages lost": "lost",
     "entries": "entries",
     "entries lost": "lost",
+    "runs": "runs",
+    "runs that failed": "failed",
     "grants": "locks",
     "locked twice": "twice",
     "hung": "hung",
@@ -58,7 +61,7 @@ def summary(found: Findings, done: Counter[str], took: float) -> str:
     counts = found.counts
     return (
         f"{counts['acknowledged']} chunks, {counts['messages']} messages, {counts['entries']} entries acknowledged, "
-        f"{counts['lost']}, {counts['messages lost']}, {counts['entries lost']} lost; "
+        f"{counts['lost']}, {counts['messages lost']}, {counts['entries lost']} lost; {counts['runs']} runs; "
         f"{done.total()} faults; {took:.0f} s"
     )
 

@@ -17,6 +17,7 @@ from .check_streams import Log
 from .links import FAULTS, Links
 from .nemesis import Fault
 
+CREW: Mapping[str, int] = {"producer": 2, "reader": 2, "talker": 2, "recorder": 2, "auditor": 1, "holder": 2}
 SESSIONS_GO_BACK = frozenset({"message lost in silence", "version went back"})
 """Counted, not judged: a lost version of a session is reported, but not where others have written as many since."""
 
@@ -31,6 +32,10 @@ class Arena:
         allowed: broken promises that docs/promises.md excepts.
         wait_replicas: of the programs.
         pause: seconds between two faults of the servers, on average.
+        crew: how many programs of each kind there are.
+        kept: chunks that a stream keeps; None: all.
+        slow: readers rest for seconds between two pages.
+        seals: the streams are sealed at the end, while the server is killed and readers are in the middle.
     """
 
     faults: ClassVar[Mapping[str, int]] = {}
@@ -39,6 +44,10 @@ class Arena:
     allowed: ClassVar[frozenset[str]] = frozenset()
     wait_replicas: ClassVar[int] = 0
     pause: ClassVar[float] = 2.0
+    crew: ClassVar[Mapping[str, int]] = CREW
+    kept: ClassVar[int | None] = None
+    slow: ClassVar[bool] = False
+    seals: ClassVar[bool] = False
 
     def __init__(self, directory: Path, streams: tuple[str, ...]) -> None:
         self.directory = directory
@@ -145,6 +154,25 @@ class Always(Alone):
 
     faults = {"server killed": 3, "server stopped": 2}
     options = {"appendonly": "yes", "appendfsync": "always"}
+
+
+class Trimmed(Always):
+    """Streams that keep few chunks, and readers that are slower than their writers: what they miss is reported."""
+
+    kept = 50
+    slow = True
+
+
+class Sealed(Always):
+    """Streams whose logs are rewritten at the end under slow readers, by a server that is killed meanwhile."""
+
+    slow = seals = True
+
+
+class Runs(Always):
+    """Runs of agents, whose workers are killed and stopped, and replaced by others."""
+
+    crew = {"runner": 3}
 
 
 class EverySecond(Always):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .arena import Always, Arena, Branches, Empty, EverySecond, Snapshots
-from .conditions import Full, Skewed, SkewedSnapshots
+from .arena import Always, Arena, Branches, Empty, EverySecond, Runs, Sealed, Snapshots, Trimmed
+from .conditions import Evicting, Full, Skewed, SkewedSnapshots
 from .failover import Replicated, Sentinels
 from .networked import Networked, NetworkedWait
 from .sharded import Cluster, ClusterWait, Moving
@@ -15,6 +15,10 @@ ARENAS: dict[str, type[Arena]] = {
     "branches": Branches,
     "empty": Empty,
     "full": Full,
+    "evict": Evicting,
+    "trim": Trimmed,
+    "seal": Sealed,
+    "runs": Runs,
     "clock": Skewed,
     "clock-snapshot": SkewedSnapshots,
     "sentinel": Sentinels,

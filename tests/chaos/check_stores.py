@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .check_runs import LeftOfRun
 from .findings import Findings
 from .journal import Record
 
@@ -22,11 +23,12 @@ class Message(NamedTuple):
 
 @dataclass
 class Left:
-    """What is stored in the end: messages and usage entries by session, and the sums that a new process reads."""
+    """What is stored in the end: messages, usage entries and runs by session, and the sums that a new process reads."""
 
     messages: dict[str, list[Message]] = field(default_factory=dict)
     entries: dict[str, list[str]] = field(default_factory=dict)
     rollups: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    runs: dict[str, LeftOfRun] = field(default_factory=dict)
 
 
 def check_stores(journals: Journals, left: Left, *, may_lose: bool, tokens: int) -> Findings:

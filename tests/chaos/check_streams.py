@@ -22,6 +22,7 @@ def check_streams(
     *,
     may_lose: bool,
     whole: bool = False,
+    kept: int | None = None,
 ) -> Findings:
     """Compare journals with logs.
 
@@ -29,12 +30,13 @@ def check_streams(
         logs: of each stream; the last one is that which is left, the others are of branches that were cut off.
         may_lose: whether the servers may lose what is acknowledged, where they say so.
         whole: no branch went on after its log was taken.
+        kept: chunks that each log keeps at least; None: all.
     """
     found = Findings()
     producers, readers = list(producers), list(readers)
     places = _places(readers, logs)
     for producer in producers:
-        _check_producer(found, producer, logs, places, may_lose)
+        _check_producer(found, producer, logs, places, may_lose, kept)
     for stream, branches in logs.items():
         runs = {reader.name: reader.runs[stream] for reader in readers if stream in reader.runs}
         for log in branches:
@@ -42,7 +44,7 @@ def check_streams(
         _check_contents(found, stream, branches, runs)
         for reader in readers:
             if stream in reader.ended:
-                _check_reader(found, reader, stream, branches, whole)
+                _check_reader(found, reader, stream, branches, whole, trimmed=kept is not None)
             else:
                 found.broken("hung", f"{reader.name} did not come to the end of {stream}")
     found.count("gaps", sum(reader.gaps for reader in readers))
@@ -61,11 +63,18 @@ def _check_producer(
     logs: Mapping[str, Sequence[Log]],
     places: Mapping[str, int],
     may_lose: bool,
+    kept: int | None,
 ) -> None:
     left = {stream: {stored.name: stored.place[2] for stored in branches[-1]} for stream, branches in logs.items()}
-    for ack in producer.acks:
+    trimmed = {} if kept is None else {stream: max(log.values(), default=0) - kept for stream, log in left.items()}
+    later: dict[str, int] = {}  # a sequence above that of the chunk: one whose own was never told is below it
+    for ack in reversed(producer.acks):
         found.count("acknowledged")
         sequence = places.get(ack.name) if ack.sequence is None else ack.sequence
+        later[ack.stream] = sequence or later.get(ack.stream, 1 << 53)
+        if later[ack.stream] <= trimmed.get(ack.stream, 0) and ack.name not in left[ack.stream]:
+            found.count("trimmed")
+            continue
         told = _was_told(producer, ack, sequence)
         if ack.name in left.get(ack.stream, {}):
             if told and left[ack.stream][ack.name] == sequence:
@@ -128,7 +137,9 @@ def _check_contents(
                 found.broken("two contents", f"{known} and {stored.name} in {stream}")
 
 
-def _check_reader(found: Findings, reader: Reader, stream: str, branches: Sequence[Log], whole: bool) -> None:
+def _check_reader(
+    found: Findings, reader: Reader, stream: str, branches: Sequence[Log], whole: bool, *, trimmed: bool
+) -> None:
     follows: dict[str, set[str]] = defaultdict(set)
     terms: set[str] = set()
     for log in branches:
@@ -145,6 +156,8 @@ def _check_reader(found: Findings, reader: Reader, stream: str, branches: Sequen
             in_run.add(stored.name)
         seen |= in_run
         for before, after in itertools.pairwise(run):
+            if trimmed and (before.place[0], before.place[2] + 1) == (after.place[0], after.place[2]):
+                continue  # nothing is lost where logs are only trimmed: the next sequence is the next chunk
             if after.name not in follows[before.name] and (whole or not _continues(before.place, after.place, terms)):
                 found.broken("read out of order", f"{reader.name} came from {before} to {after} of {stream}")
     for stored in branches[-1]:

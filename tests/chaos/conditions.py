@@ -9,8 +9,11 @@ from pathlib import Path
 
 from helix_fast.testing.servers import ServerProcess
 
-from .arena import Alone, Always, Snapshots
+from .arena import SESSIONS_GO_BACK, Alone, Always, Snapshots
 from .nemesis import Fault
+
+FARTHEST = 11
+"""A clock jumps by up to two to the power of this seconds."""
 
 
 def clock_library() -> Path | None:
@@ -54,8 +57,8 @@ class Skewed(Alone):
 
     faults = {"clock ahead": 3, "clock back": 3, "clock right": 2, "server killed": 2}
     options = Always.options
-    # Where the clock jumps ahead, the lock expires under its holder.
-    allowed = frozenset({"locked twice"})
+    # Where the clock jumps ahead, the lock expires under its holder, and the server forgets which requests it has seen.
+    allowed = frozenset({"locked twice", "message twice"})
 
     def make_server(self) -> ServerProcess:
         server = SkewedServer(self.directory, options=self.options)
@@ -68,7 +71,7 @@ class Skewed(Alone):
 
     async def act(self, fault: Fault) -> None:
         assert isinstance(self.server, SkewedServer)
-        distance = 2 ** random.Random(fault.dice).uniform(-3, 11)
+        distance = 2 ** random.Random(fault.dice).uniform(-3, FARTHEST)
         if fault.name == "clock ahead":
             self.server.step_to(distance)
         elif fault.name == "clock back":
@@ -78,12 +81,18 @@ class Skewed(Alone):
         else:
             await super().act(fault)
 
+    async def heal(self) -> None:
+        """In the end the time is later than any that was shown: a token from the future holds nobody up for ever."""
+        assert isinstance(self.server, SkewedServer)
+        self.server.step_to(2**FARTHEST)
+        await super().heal()
+
 
 class SkewedSnapshots(Snapshots, Skewed):
     """Both: older snapshots, and a clock that jumps. A lost counter of a lock's tokens starts from the clock again."""
 
     faults = {"clock ahead": 3, "clock back": 3, "snapshot": 3, "older snapshot": 3}
-    allowed = Snapshots.allowed | {"token went back", "stale write"}
+    allowed = Snapshots.allowed | Skewed.allowed | {"token went back", "stale write"}
 
 
 class Full(Alone):
@@ -98,4 +107,30 @@ class Full(Alone):
             return
         self.server.ask(b"CONFIG SET maxmemory 1")
         await asyncio.sleep(fault.lasts * 2)
+        self.server.ask(b"CONFIG SET maxmemory 0")
+
+
+class Evicting(Alone):
+    """A server that throws away some of its keys now and then, and says nothing."""
+
+    faults = {"evicted": 4, "server killed": 1}
+    options = {**Always.options, "maxmemory-policy": "allkeys-lru"}
+    may_lose = True
+    # docs/operations.md: what is noticed is reported, other losses are silent.
+    allowed = SESSIONS_GO_BACK | {"lost in silence", "locked twice", "token went back", "stale write", "sum is wrong"}
+
+    async def act(self, fault: Fault) -> None:
+        if fault.name != "evicted":
+            await super().act(fault)
+            return
+        await self.look()
+        told = await asyncio.to_thread(self.server.ask, b"INFO memory")
+        used = int(told.partition(b"used_memory:")[2].split()[0])
+        limit = used - 2 ** random.Random(fault.dice).uniform(10, 18)
+        self.server.ask(b"CONFIG SET maxmemory %d" % limit)
+        await asyncio.sleep(fault.lasts / 4)
+        self.server.ask(b"CONFIG SET maxmemory 0")
+
+    async def heal(self) -> None:
+        await super().heal()
         self.server.ask(b"CONFIG SET maxmemory 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import random
@@ -14,10 +15,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from helix_fast import connect
+from helix_fast.connect import Helix
+from helix_fast.errors import StoreError
 from helix_fast.testing.waiting import until
 
 from .arena import Arena
 from .arenas import ARENAS
+from .check_runs import check_runs
 from .check_stores import Left, Message, check_stores
 from .check_streams import check_streams
 from .findings import Findings
@@ -25,16 +29,16 @@ from .history import producers, reader, waits
 from .journal import Record, records
 from .locking import FENCED_STREAM
 from .nemesis import Fault, schedule
-from .process import run
+from .process import KINDS, run
 from .program import BOUND, Order
+from .running import STEPS, left_of_run
 from .storing import TOKENS
 
 STREAMS = ("s0", "s1")
 SHARED, LOCKED, USED = "shared", "locked", "used"
-CREW = {"producer": 2, "reader": 2, "talker": 2, "recorder": 2, "auditor": 1, "holder": 2}
 BEGUN = 100
 """Bytes: a journal that is longer has more than its first record."""
-WRITERS = ("producer", "talker", "recorder", "holder")
+WRITERS = ("producer", "talker", "recorder", "holder", "runner")
 PROGRAM_FAULTS = {"program killed": 2, "program stopped": 2}
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -117,21 +121,22 @@ def plan(arena: type[Arena], seed: int, seconds: float) -> dict[str, list[Fault]
 async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tuple[Findings, Counter[str]]:
     """Run a topology for so many seconds; returns what was found, and how often each fault was done."""
     kind = ARENAS[name]
-    arena, crew, findings, done = kind(directory, (*STREAMS, FENCED_STREAM)), Crew(), Findings(), Counter[str]()
+    streams = (*STREAMS, FENCED_STREAM) if "producer" in kind.crew else ()
+    arena, crew, findings, done = kind(directory, streams), Crew(), Findings(), Counter[str]()
     acts = plan(kind, seed, seconds)
     try:
         await arena.start()
-        for program, count in CREW.items():
+        for program, count in kind.crew.items():
             for number in range(count):
                 who = f"{program}{number}"
                 url = await arena.url_for(who)
                 ids = {
                     "producer": STREAMS, "reader": arena.streams, "talker": (who, SHARED), "recorder": (USED,),
-                    "auditor": (USED,), "holder": (LOCKED,),
+                    "auditor": (USED,), "holder": (LOCKED,), "runner": (),
                 }  # fmt: skip
                 order = Order(
                     program, who, url, ids[program], str(directory), seed, arena.wait_replicas,
-                    arena.network_of(who),
+                    arena.network_of(who), kind.kept, kind.slow,
                 )  # fmt: skip
                 crew.orders.append(order)
         for order in crew.orders:
@@ -151,14 +156,15 @@ async def one_run(name: str, seed: int, seconds: float, directory: Path) -> tupl
         crew.stop()
         await arena.stop()
     journals = {order.name: records(order.journal) for order in crew.orders}
-    by_kind = {role: {each.name: journals[each.name] for each in crew.orders if each.kind == role} for role in CREW}
+    by_kind = {role: {each.name: journals[each.name] for each in crew.orders if each.kind == role} for role in KINDS}
     streaming = (*by_kind["producer"].items(), *by_kind["holder"].items())
     writing = [each for name, journal in streaming for each in producers(name, journal)]
     reading = [reader(name, journal) for name, journal in by_kind["reader"].items()]
-    findings.add(check_streams(writing, reading, arena.logs, may_lose=kind.may_lose))
+    findings.add(check_streams(writing, reading, arena.logs, may_lose=kind.may_lose, kept=kind.kept))
+    findings.add(check_runs(by_kind["runner"], left.runs, steps=STEPS))
     stores = {
         name: journal
-        for role in sorted(CREW.keys() - {"producer", "reader"})
+        for role in sorted(KINDS.keys() - {"producer", "reader", "runner"})
         for name, journal in by_kind[role].items()
     }
     findings.add(check_stores(stores, left, may_lose=kind.may_lose, tokens=TOKENS))
@@ -180,6 +186,10 @@ async def _finish(arena: Arena, crew: Crew, findings: Findings) -> Left:
     async with connect(await arena.url_for("conductor"), retry_timeout=30) as helix:
         for stream in arena.streams:
             await helix.streams.end_stream(stream)
+        if arena.seals:
+            await asyncio.gather(
+                arena.act(Fault("server killed", 0, 0.5, 0)), *(_seal(helix, each, findings) for each in arena.streams)
+            )
         (arena.directory / "closing").touch()
         for session in (SHARED, LOCKED, *(order.name for order in crew.orders if order.kind == "talker")):
             state = await helix.state.load_state(session)
@@ -189,9 +199,25 @@ async def _finish(arena: Arena, crew: Crew, findings: Findings) -> Left:
         left.entries[USED] = [str(entry.id) for entry in await helix.usage.get_entries(USED)]
         rollup = await helix.usage.get_rollup(USED)
         left.rollups[USED] = None if rollup is None else (rollup.entry_count, rollup.tokens.total)
-    for kind in CREW.keys() - set(WRITERS):
+        left.runs = {name: await left_of_run(helix, name) for name in _begun(crew)}
+    for kind in arena.crew.keys() - set(WRITERS):
         await crew.ended(kind, findings)
     return left
+
+
+def _begun(crew: Crew) -> set[str]:
+    """The sessions of all runs."""
+    journals = [records(order.journal) for order in crew.orders if order.kind == "runner"]
+    return {record["session"] for journal in journals for record in journal if record["what"] == "run begins"}
+
+
+async def _seal(helix: Helix, stream: str, findings: Findings) -> None:
+    for _ in range(20):
+        with contextlib.suppress(StoreError):
+            if not await helix.streams.seal_stream(stream):
+                findings.broken("not sealed", stream)
+            return
+    findings.broken("hung", f"{stream} could not be sealed")
 
 
 def _check_waits(findings: Findings, journals: dict[str, list[Record]]) -> None:

@@ -26,6 +26,8 @@ BROKEN = (
     "message lost in silence",
     "message twice",
     "version went back",
+    "not sealed",
+    "run is not whole",
 )
 """What no server may do to a caller; a topology may allow some of it by name."""
 

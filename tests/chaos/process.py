@@ -14,6 +14,7 @@ from .calls import HungError
 from .locking import hold
 from .net import join
 from .program import Order, Program
+from .running import run_agents
 from .storing import audit, converse, record
 from .streaming import produce, read
 
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[Program], Coroutine[Any, Any, None]]] = {
     "recorder": record,
     "auditor": audit,
     "holder": hold,
+    "runner": run_agents,
 }
 
 

@@ -24,7 +24,12 @@ RETRY = 5.0
 
 
 class Order(NamedTuple):
-    """What a program gets. ``ids``: of the streams or sessions. ``directory``: of journals, and of the file `stop`."""
+    """What a program gets.
+
+    Attributes:
+        ids: of the streams or sessions. directory: of journals, and of the file `stop`.
+        kept: chunks that a stream keeps; None: all. slow: readers rest for seconds between two pages.
+    """
 
     kind: str
     name: str
@@ -34,6 +39,8 @@ class Order(NamedTuple):
     seed: int
     wait_replicas: int = 0
     network_of: int = 0
+    kept: int | None = None
+    slow: bool = False
 
     @property
     def closing(self) -> Path:
@@ -70,7 +77,7 @@ class Program:
     def connect(self) -> Helix:
         return connect(
             self.order.url, timeout=1.0, retry_timeout=RETRY, wait_replicas=self.order.wait_replicas,
-            streams={"max_stream_length": None, "block_timeout": 500, "loss_memory_s": 600},
+            streams={"max_stream_length": self.order.kept, "block_timeout": 500, "loss_memory_s": 600},
         )  # fmt: skip
 
     async def connected(self) -> Helix:

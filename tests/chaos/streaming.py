@@ -155,6 +155,8 @@ async def _read_one(program: Program, helix: Helix, stream: str) -> None:
                 position = str(batch[-1].position)
                 seen = [(one.epoch, one.term, one.sequence, delta(one.chunk)) for one in batch]
                 journal.write("seen", sync=False, stream=stream, chunks=seen, position=position)
+                if program.order.slow and not program.order.closing.exists():
+                    await asyncio.sleep(program.dice.random() * 3)
         except SequenceGapError as gap:
             position = gap.first_available - 1
             journal.write("gap", stream=stream, requested=gap.requested, position=position)

@@ -28,12 +28,20 @@ class World:
     reading: list[Record]
     logs: list[list[Stored]]
     may_lose: bool = False
+    kept: int | None = None
 
     def check(self) -> dict[str, list[str]]:
         logs: dict[str, list[Log]] = {"s": list(self.logs)}
-        found = check_streams(producers("p", self.writing), [reader("r", self.reading)], logs, may_lose=self.may_lose)
+        found = check_streams(
+            producers("p", self.writing), [reader("r", self.reading)], logs, may_lose=self.may_lose, kept=self.kept
+        )
         assert found.counts["acknowledged"] == sum(record["what"] == "ack" for record in self.writing)
         return found.violations()
+
+    def trim(self, *numbers: int) -> None:
+        """The log keeps five chunks, and these are trimmed."""
+        self.logs[0] = [one for one in self.logs[0] if one.place[2] not in numbers]
+        self.kept = 5
 
     def lose(self, *numbers: int) -> None:
         """A history without these chunks is left; they were read, and the reader was told."""
@@ -125,6 +133,15 @@ def reader_that_gets_a_chunk_again(w: World) -> None:
     w.reading.insert(6, w.reading[5])
 
 
+def trimmed_too_early(w: World) -> None:
+    w.trim(1, 2, 3, 4, 5, 6)
+
+
+def trimmed_away_in_silence(w: World) -> None:
+    w.trim(1, 2, 3, 4, 5)
+    del w.reading[3:5]
+
+
 def reader_that_never_ends(w: World) -> None:
     w.reading.pop()
 
@@ -144,6 +161,8 @@ def reader_that_never_ends(w: World) -> None:
         (reader_that_skips_a_chunk, {"read out of order", "missed by a reader"}),
         (reader_that_walks_from_a_lost_branch_into_another, {"read out of order"}),
         (reader_that_gets_a_chunk_again, {"read twice", "read out of order"}),
+        (trimmed_too_early, {"lost where nothing may be", "lost in silence"}),
+        (trimmed_away_in_silence, {"read out of order"}),
         (reader_that_never_ends, {"hung"}),
     ],
 )
@@ -166,6 +185,15 @@ def test_a_loss_that_is_reported_breaks_nothing() -> None:
     gone.lose(9, 10)
     gone.writing.insert(-1, put("gone", code="stream_deleted"))
     assert set(gone.check()) == {"reported, not lost"}
+
+
+def test_what_is_trimmed_and_said_breaks_nothing() -> None:
+    trimmed = world()
+    trimmed.trim(1, 2, 3, 4, 5)
+    assert trimmed.check() == {}
+    trimmed.writing[1]["last"] = None  # of a flush: its place is known from what follows
+    trimmed.reading[1:3] = [put("gap", requested=0, position=2)]
+    assert trimmed.check() == {}
 
 
 def test_a_loss_of_a_producer_that_was_killed_is_counted_apart() -> None:

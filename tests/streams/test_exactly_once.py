@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from helix_fast.errors import StoreConnectionError, StreamClosedError
+from helix_fast.errors import StaleFencingTokenError, StoreConnectionError, StreamClosedError, StreamFencedError
 from helix_fast.streams.writer import StreamWriter
 from helix_fast.testing.waiting import until
 from tests.support.proxy import REPLY, REQUEST, FaultProxy
@@ -295,3 +295,36 @@ async def test_batch_in_flight_is_told_when_the_store_closes(
         fault_proxy.heal()
         if stage == "recovering":
             await fault_proxy.start()
+
+
+@pytest.mark.parametrize("token", [1, None])
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_writer_that_was_taken_over_before_its_reply_writes_nothing_more(
+    server_url: str, fault_proxy: FaultProxy, token: int | None, sent: bool
+) -> None:
+    async with storage(fault_proxy.url) as store, storage(server_url) as direct:
+        writer = await store.create_writer("s", "agent", fencing_token=token)
+        await writer.write(text("a"))
+        fault_proxy.drop_replies()
+        writing = asyncio.ensure_future(writer.write(text("b")))
+        await stored_in(direct, "s", 2)
+        successor = await direct.create_writer("s", "successor", fencing_token=2)
+        await successor.write(text("c"))
+        if sent:
+            writer.send(text("d"))  # behind the batch whose reply is lost
+        fault_proxy.heal()
+        fault_proxy.cut_all()
+        assert await writing == 2, "it was stored before the takeover"
+        with pytest.raises(StaleFencingTokenError if token else StreamFencedError):
+            await (writer.flush() if sent else writer.write(text("d")))
+        await successor.write(text("e"))
+        assert await logged(direct, "s") == ["a", "b", "c", "e"]
+
+
+async def stored_in(store: StreamStore, stream: str, sequence: int) -> None:
+    """Wait until the log has so many chunks."""
+    while True:
+        info = await store.get_info(stream)
+        if info is not None and info.last_sequence >= sequence:
+            return
+        await asyncio.sleep(0.01)

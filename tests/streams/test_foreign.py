@@ -16,6 +16,7 @@ from helix_fast import (
     ProducerLostError,
     RedisResumableStorage,
     RedisStreamManager,
+    StreamDeletedError,
     StreamFailedError,
 )
 from helix_fast.errors import StoreResponseError
@@ -261,6 +262,17 @@ async def test_readers_do_without_what_is_missing(
         assert sequences(await take(streams.read("s"), 2)) == [1, 2]
         assert sequences(await storage.read_from("s", 1)) == [2]
         assert await streams.get_info("s") is not None
+
+
+async def test_a_stream_whose_meta_hash_is_gone_is_gone_for_its_readers(make_streams: MakeStreams, raw: Any) -> None:
+    streams = make_streams(block_timeout=50)
+    writer = await streams.create_writer("s", "a")
+    await writer.write(number(1))
+    reader = await streams.create_resumable_reader("s")
+    assert sequences(await take(reader, 1)) == [1]
+    await raw.delete(META)  # as eviction does
+    with pytest.raises(StreamDeletedError):
+        await take(reader, 1)
 
 
 @pytest.mark.parametrize("call", [*READERS, of_info, of_create, of_append, of_writer, of_end, of_reset])

@@ -81,7 +81,7 @@ async def test_a_batch_that_is_in_the_stream_is_stored(store: StreamStore) -> No
     entry = await last_entry(store)
     batch = Batch(entry[b"chunk"], 1, [], entry[b"writer"])
     batch.first, batch.sent = 2, True
-    assert await resolve(store, batch, position(store, terms, 1)) == Stored(2)
+    assert await resolve(store, batch, position(store, terms, 1)) == Stored(2, None)
     other = Batch(b"{}", 1, [], entry[b"writer"])
     other.first, other.sent = 2, True
     assert await resolve(store, other, position(store, terms, 1)) == Resend(), "its bytes are others"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import redis
 
 from helix_fast.errors import AcknowledgedDataLostError, HelixError, SequenceGapError, StoreConnectionError
+from helix_fast.streams.sealed import sealed_entry
 from helix_fast.streams.terms import Terms
 from helix_fast.testing.servers import ServerProcess
 from tests.chaos.check_streams import check_streams
@@ -31,7 +33,9 @@ def raw_log(server: ServerProcess, stream_id: str) -> list[Stored]:
         found: list[Stored] = []
         entries: Any = client.xrange(f"helix:stream:{{{stream_id}}}")
         for entry_id, fields in entries:
-            lines = fields[b"chunk"].split(b"\n") if b"chunk" in fields else []
+            sealed = sealed_entry(list(itertools.chain(*fields.items())))
+            body = sealed.lines if sealed else fields.get(b"chunk", b"")
+            lines = body.split(b"\n") if body else []
             term = terms.key_of(int(entry_id.split(b"-")[0])).text
             for sequence, line in enumerate(lines, int(fields[b"sequence"]) - len(lines) + 1):
                 found.append(Stored((terms.epoch, term, sequence), json.loads(line)["delta"]))

@@ -394,6 +394,9 @@ class Appender(codec.FastAppend):
         if isinstance(outcome, Stored):
             # Published in the term in which it was sent, before another one is joined.
             self._confirm_stored(batch, self.terms.key, outcome.first, publish=True)
+            if outcome.closed is not None:
+                self.fail_permanently(outcome.closed.make_error)  # joined, it would write into another holder's term
+                return
             self._join(found)
         elif isinstance(outcome, Assigned):
             self._join(found)

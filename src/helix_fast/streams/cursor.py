@@ -300,6 +300,8 @@ class StreamCursor:
 
     def _learn_terms(self, text: bytes) -> None:
         if text != self._terms_text:
+            if not text:
+                raise self._fail(StreamDeletedError(self.stream_id))  # its meta hash is gone, by eviction say
             try:
                 self._terms = Terms(text.decode(), self.epoch)
             except ValueError as error:

@@ -105,10 +105,21 @@ class Rejoined:
             self.chunk, self.writer = sealed.batch(first)
 
 
+class Closed(NamedTuple):
+    """Nothing more can be written."""
+
+    make_error: MakeError
+
+
 class Stored(NamedTuple):
-    """The batch is in the stream, from sequence ``first`` on; it was not published yet."""
+    """The batch is in the stream, from sequence ``first`` on; it was not published yet.
+
+    Attributes:
+        closed: why nothing more can be written, if so: behind the batch the stream ended, or was taken over.
+    """
 
     first: int
+    closed: Closed | None
 
 
 class Assigned(NamedTuple):
@@ -120,12 +131,6 @@ class Assigned(NamedTuple):
 
 class Resend(NamedTuple):
     """The batch is not in the stream: send it again, behind the stream's last sequence."""
-
-
-class Closed(NamedTuple):
-    """Nothing more can be written."""
-
-    make_error: MakeError
 
 
 class Unknown(NamedTuple):
@@ -203,9 +208,9 @@ class Recovery:
         searched = position.assisted and batch.sent  # its sequence is not known: the server finds it by its nonce
         entry = b"%d-%d" % (position.terms.current, batch.first) if batch.sent and not searched else b""
         found = await self.rejoin(position, entry)
-        if isinstance(found, Rejoined) and entry and found.writer == batch.nonce and found.chunk == batch.body:
-            return Stored(batch.first), found
         closed = why_closed(position, found)
+        if isinstance(found, Rejoined) and entry and found.writer == batch.nonce and found.chunk == batch.body:
+            return Stored(batch.first, closed), found
         if closed is not None:
             return closed, found
         assert isinstance(found, Rejoined)

@@ -40,8 +40,8 @@ async def take(reader: ResumableReader | None, count: int, *, seconds: float = 1
     return found
 
 
-async def rest(reader: ResumableReader | None, *, seconds: float = 10) -> list[StoredChunk]:
-    """All chunks of a reader up to the end of its stream."""
+async def rest(reader: ResumableReader | None, *, seconds: float | None = 10) -> list[StoredChunk]:
+    """All chunks of a reader up to the end of its stream; TimeoutError if it does not end. `None`: no bound."""
     assert reader is not None
     found: list[StoredChunk] = []
 
