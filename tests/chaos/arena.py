@@ -19,7 +19,8 @@ from .nemesis import Fault
 
 CREW: Mapping[str, int] = {"producer": 2, "reader": 2, "talker": 2, "recorder": 2, "auditor": 1, "holder": 2}
 SESSIONS_GO_BACK = frozenset({"message lost in silence", "version went back"})
-"""Counted, not judged: a lost version of a session is reported, but not where others have written as many since."""
+"""Counted, not judged: a lost version is reported, but not where others have written as many since, or have created the
+session anew, which looks like a deletion by another process: see docs/promises.md."""
 
 
 class Arena:

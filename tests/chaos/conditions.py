@@ -116,8 +116,11 @@ class Evicting(Alone):
     faults = {"evicted": 4, "server killed": 1}
     options = {**Always.options, "maxmemory-policy": "allkeys-lru"}
     may_lose = True
-    # docs/operations.md: what is noticed is reported, other losses are silent.
-    allowed = SESSIONS_GO_BACK | {"lost in silence", "locked twice", "token went back", "stale write", "sum is wrong"}
+    # docs/promises.md: what is noticed is reported, the rest is silent; so is what a repetition would be known by.
+    allowed = SESSIONS_GO_BACK | {
+        "lost in silence", "locked twice", "token went back", "stale write", "sum is wrong", "entry twice",
+        "message twice",
+    }  # fmt: skip
 
     async def act(self, fault: Fault) -> None:
         if fault.name != "evicted":
