@@ -24,8 +24,17 @@ def links_of(text: str) -> set[str]:
     text = without_code(text)
     return {
         *re.findall(r"\]\(([^)\s]+)\)", text),
-        *re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE),
+        *(target for target, _title in definitions_of(text)),
     }
+
+
+def definitions_of(text: str) -> list[tuple[str, str]]:
+    """Target and title of each link that is defined on a line of its own."""
+    return re.findall(r'^\[[^\]]+\]: (\S+)(?: "(.+)")?$', without_code(text), re.MULTILINE)
+
+
+def names_of_tests(file: Path) -> set[str]:
+    return set(re.findall(r"def (test_\w+)", file.read_text("utf-8")))
 
 
 def anchors_of(page: Path) -> set[str]:
@@ -51,6 +60,32 @@ def test_links_of_a_page_lead_to_files_and_headings_that_exist(page: Path) -> No
             target = (page.parent / path).resolve() if path else page
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors_of(target)):
             wrong.append(link)
+    assert wrong == []
+
+
+def test_a_claim_that_links_to_tests_names_tests_that_are_in_the_file() -> None:
+    """The title of such a link has the names: a browser shows it under the pointer."""
+    wrong, named = [], 0
+    for page in TEXTS:
+        for target, title in definitions_of(page.read_text("utf-8")):
+            file = ROOT / target.removeprefix(OURS)
+            if file.suffix == ".py" and ("tests/" in target or "/contract/" in target):
+                named += 1
+                wrong += [(page.name, name) for name in title.split() or [target] if name not in names_of_tests(file)]
+    assert wrong == []
+    assert named > 20
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "src" / "helix_fast" / "testing").rglob("*.py")]
+    known = {file.name for file in files}.union(*map(names_of_tests, files))
+    known |= {file.stem for file in files}
+    wrong = [
+        (page.name, name)
+        for page in TEXTS
+        for name in re.findall(r"\btest_\w+(?:\.py)?", without_code(page.read_text("utf-8")))
+        if name not in known
+    ]
     assert wrong == []
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from helix_fast import RedisStreamManager, TextDeltaChunk
 from helix_fast.streams.chunks import LineDecoder
@@ -61,3 +62,19 @@ async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
     texts = [[chunk.delta for chunk in chunks] for chunks in got]
     assert texts == [[str(number) for number in range(ENTRIES + 2)]] * READERS
     assert len({id(chunk) for chunks in got for chunk in chunks}) == READERS * (ENTRIES + 2)  # no two share a chunk
+
+
+async def test_live_readers_of_many_streams_share_one_subscription_connection(server_url: str) -> None:
+    streams = 100
+    async with Redis.from_url(server_url) as asking, RedisStreamManager(server_url) as manager:
+        before = {kind: len(await asking.client_list(_type=kind)) for kind in ("normal", "pubsub")}
+        writers = [await manager.create_writer(f"s{number}", "agent") for number in range(streams)]
+        readers = [await manager.create_resumable_reader(f"s{number}") for number in range(streams)]
+        reading = [asyncio.ensure_future(reader.__anext__()) for reader in readers if reader is not None]
+        await until(lambda: len(manager._requests.topology.presence.local) >= streams)
+        after = {kind: len(await asking.client_list(_type=kind)) for kind in ("normal", "pubsub")}
+        assert {kind: after[kind] - before[kind] for kind in after} == {"normal": 1, "pubsub": 1}
+        for writer in writers:
+            await writer.write(TextDeltaChunk(delta="live"))
+            await writer.close()
+        assert [stored.sequence for stored in await asyncio.gather(*reading)] == [1] * streams
