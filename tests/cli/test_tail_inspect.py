@@ -132,7 +132,7 @@ async def test_tail_that_is_stopped_tells_where_to_go_on(helix: Helix, server_ur
         _, told = await asyncio.wait_for(process.communicate(), 30)
     place = rf"{writer.epoch}:\d+[a-z]\w{{3}}:1"
     assert process.returncode == 130
-    assert re.fullmatch(f"helix-fast: to go on: --from {place}\n", told.decode())
+    assert re.fullmatch(f"helix-fast: to continue: --from {place}\n", told.decode())
 
 
 async def test_tail_that_loses_the_server_tells_where_to_go_on(
@@ -156,7 +156,7 @@ async def test_tail_that_loses_the_server_tells_where_to_go_on(
         out, told = capfd.readouterr()
     assert (raised.value.exit_code, out) == (2, "\n")
     assert told.startswith("helix-fast: ")
-    assert re.search(rf"to go on: --from {writer.epoch}:\d+[a-z]\w{{3}}:1\n$", told)
+    assert re.search(rf"to continue: --from {writer.epoch}:\d+[a-z]\w{{3}}:1\n$", told)
     assert told.count("\n") == 1
 
 

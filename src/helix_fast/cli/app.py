@@ -50,13 +50,13 @@ app.command(
     epilog=examples(
         f"helix-fast tail chat-1 --url {_SERVER}",
         "helix-fast tail chat-1 --last 20            # the last 20 chunks, then live",
-        "helix-fast tail chat-1 --from 5f2c09ab:41   # go on behind a position",
+        "helix-fast tail chat-1 --from 41            # continue after sequence 41",
         "helix-fast tail chat-1 --no-follow --json | jq -r .chunk.type",
     ),
 )(tail.tail)
 app.command(
     "inspect",
-    short_help="Show all that is stored under an id.",
+    short_help="Show all stored data of an id.",
     epilog=examples(
         f"helix-fast inspect chat-1 --url {_SERVER}",
         "helix-fast inspect chat-1 --messages 20",
@@ -65,7 +65,7 @@ app.command(
 )(inspect.inspect)
 app.command(
     "usage",
-    short_help="Show what a session has used.",
+    short_help="Show the tokens, calls and costs of a session.",
     epilog=examples(
         f"helix-fast usage chat-1 --url {_SERVER}",
         "helix-fast usage chat-1 --include-sub-agents --json",
@@ -74,7 +74,7 @@ app.command(
 )(usage.usage)
 app.command(
     "serve",
-    short_help="Serve a page that shows what runs.",
+    short_help="Serve a live page of sessions and streams.",
     epilog=examples(
         f"helix-fast serve --url {_SERVER}",
         f"helix-fast serve --url {_SERVER} --allow-stop",
@@ -83,7 +83,7 @@ app.command(
 )(serve.serve)
 app.command(
     "top",
-    short_help="Show what runs, in the terminal.",
+    short_help="Show live sessions and streams in the terminal.",
     epilog=examples(f"helix-fast top --url {_SERVER}", "helix-fast top --once --json | jq '.rows[].id'"),
 )(top.top)
 app.command(

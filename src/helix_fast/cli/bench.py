@@ -295,7 +295,9 @@ def draw(report: BenchReport, path: Path) -> None:
 
 def bench(
     url: UrlOption = DEFAULT_URL,
-    quick: Annotated[bool, typer.Option("--quick", help="A quarter of a second for each load, not three.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure each load for a quarter of a second, not for three seconds.")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw chunks/s and latencies by number of streams into this PNG file.")
     ] = None,

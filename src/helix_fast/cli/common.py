@@ -28,11 +28,11 @@ UrlOption = Annotated[
     typer.Option(
         "--url",
         envvar="HELIX_URL",
-        help="The server: redis://, rediss://, unix://, redis+cluster://, redis+sentinel:// or embedded://.",
+        help="URL of the server: redis://, rediss://, unix://, redis+cluster://, redis+sentinel:// or embedded://.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-PrefixOption = Annotated[str, typer.Option("--prefix", help="Key prefix of what is looked at.")]
+PrefixOption = Annotated[str, typer.Option("--prefix", help="Prefix of the keys.")]
 
 
 def examples(*lines: str) -> str:

@@ -227,10 +227,12 @@ def demo(
         Path | None, typer.Option("--text", metavar="FILE", help="Text to stream, UTF-8. Default: Python's own help.")
     ] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Agents that stream at once.")] = 200,
-    rate: Annotated[float, typer.Option(min=0, help="Chunks a second of each agent; 0: as fast as it goes.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="The same seed cuts, drops and resumes at the same places.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Chunks per second of each agent; 0: no limit.")] = 0.0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of all random choices: the same seed disconnects readers at the same places.")
+    ] = 0,
     agents: Annotated[
-        bool, typer.Option("--agents", help="Let an executor run the agents, each in a session.")
+        bool, typer.Option("--agents", help="Run the agents by an executor, each in a session of its own.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

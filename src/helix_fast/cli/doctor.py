@@ -115,7 +115,9 @@ def doctor(
     json: JsonOption = False,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Only whether the server answers and takes writes: one line, for orchestrators."),
+        typer.Option(
+            "--probe", help="Only check that the server answers and is a primary: one line, for readiness probes."
+        ),
     ] = False,
 ) -> None:
     """Check the installation and the server: connection, version, rights, cluster, memory, persistence, latency.

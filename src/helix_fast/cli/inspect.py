@@ -166,7 +166,7 @@ def inspect(
     session: Annotated[str, typer.Argument(help="Id of the session, stream or lock.")],
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
-    messages: Annotated[int, typer.Option(help="How many messages to show, the newest.", min=0)] = 5,
+    messages: Annotated[int, typer.Option(help="Number of the newest messages to show.", min=0)] = 5,
     json: JsonOption = False,
 ) -> None:
     """Show what the store holds under one id: state, messages, checkpoints, stream, lock, usage and their sizes.

@@ -22,18 +22,23 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def serve(
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
-    host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0: any that is free.", min=0, max=65535)] = 8700,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; all but this machine's own need --token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0: any free port.", min=0, max=65535)] = 8700,
     token: Annotated[
-        str, typer.Option(envvar="HELIX_TOKEN", help="Who may ask must know it; 'new' makes one.", show_default=False)
+        str,
+        typer.Option(
+            envvar="HELIX_TOKEN", help="Secret that browsers must present; 'new' makes one.", show_default=False
+        ),
     ] = "",
     allow_stop: Annotated[
-        bool, typer.Option("--allow-stop", help="Let the page stop runs; it is read-only else.")
+        bool, typer.Option("--allow-stop", help="Let the page stop runs. Without it the page is read-only.")
     ] = False,
 ) -> None:
-    """Serve a page that shows what runs in a store: live sessions and streams, usage, locks, the server.
+    """Serve a live page: sessions and streams, usage, locks, the server.
 
-    It reads what others write without slowing them down, by the stores' indexes; the server's keys are not scanned.
+    It reads the stores' indexes and never scans the server's keys.
     """
     try:
         import uvicorn

@@ -122,11 +122,11 @@ async def print_stream(
                     break
         except asyncio.CancelledError:
             printer.finish()
-            sys.stderr.write(printable(f"helix-fast: to go on: --from {reader.position}\n"))
+            sys.stderr.write(printable(f"helix-fast: to continue: --from {reader.position}\n"))
             raise
         except StoreConnectionError as error:
             printer.finish()
-            fail(str(error), f"to go on: --from {reader.position}")
+            fail(str(error), f"to continue: --from {reader.position}")
         finally:
             printer.finish()
 
@@ -135,15 +135,17 @@ def tail(
     stream: Annotated[str, typer.Argument(help="Id of the stream.")],
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
-    after: Annotated[str, typer.Option("--from", metavar="POSITION", help="Last sequence seen, or a position.")] = "0",
-    last: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of what is stored, only the last N.")] = None,
-    follow: Annotated[bool, typer.Option(help="Wait for what is still to come.")] = True,
+    after: Annotated[
+        str, typer.Option("--from", metavar="POSITION", help="Last sequence that you have seen, or a position.")
+    ] = "0",
+    last: Annotated[int | None, typer.Option(metavar="N", min=0, help="Begin with the last N stored chunks.")] = None,
+    follow: Annotated[bool, typer.Option(help="Wait for further chunks.")] = True,
     json: JsonOption = False,
 ) -> None:
     """Print a stream from any sequence on, and follow it until it ends.
 
-    Text flows as it was written, any other chunk is a line of JSON behind its sequence. Stopped with Ctrl-C, it tells
-    where to go on. Exit code 1 if the stream failed or its producer was lost.
+    Text is printed as it was written, any other chunk as a line of JSON after its sequence. After Ctrl-C it prints the
+    position at which to continue. Exit code 1 if the stream failed or its producer was lost.
     """
     position = start_position(after)
 
@@ -156,7 +158,7 @@ def tail(
             except SequenceGapError as error:
                 fail(str(error), f"go on behind the gap: --from {error.first_available - 1}")
             except StreamResetError as error:
-                fail(str(error), "its new life begins with --from 0")
+                fail(str(error), "read its new epoch with --from 0")
             except StreamFailedError as error:
                 fail(str(error), code=FAILED)
         return 0

@@ -63,7 +63,7 @@ def summary_of(found: Listing, server: dict[str, Any], speeds: dict[str, float] 
         parts.append(f"{sum(speeds.values()):,.0f} chunks a second")
     if "used_memory" in server:
         parts.append(f"memory {amount(int(server['used_memory']))}")
-        parts.append(f"{server.get('connected_clients', '?')} clients")
+        parts.append(counted(int(server.get("connected_clients", 0)), "client"))
         parts.append(f"{server.get('instantaneous_ops_per_sec', '?')} requests a second")
     return Text(shown(" · ".join(parts)), "bold")
 
@@ -92,14 +92,14 @@ class Speeds:
 def top(
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
-    every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two looks.", min=0.2)] = 2.0,
-    status: Annotated[str, typer.Option(help="Only those: live, running, failed…")] = "",
-    once: Annotated[bool, typer.Option("--once", help="Look once, and exit.")] = False,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two updates.", min=0.2)] = 2.0,
+    status: Annotated[str, typer.Option(help="Only sessions of this status: live, running, failed…")] = "",
+    once: Annotated[bool, typer.Option("--once", help="Print the list once, and exit.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Show the sessions and streams of a store, the live ones first, until Ctrl-C.
 
-    With --json, or without a terminal, it looks once.
+    With --json, or without a terminal, it prints the list once.
     """
 
     async def work() -> int:

@@ -118,7 +118,7 @@ def usage(
     url: UrlOption = DEFAULT_URL,
     prefix: PrefixOption = "helix:",
     include_sub_agents: Annotated[
-        bool, typer.Option("--include-sub-agents", help="Add the usage of all sessions below it.")
+        bool, typer.Option("--include-sub-agents", help="Add the usage of its sub-agents, at every depth.")
     ] = False,
     json: JsonOption = False,
     plot: Annotated[

@@ -161,7 +161,7 @@ class StoreClosedError(HelixError):
 
 
 class BufferFullError(HelixError):
-    """More bytes wait to be sent than the connection may buffer."""
+    """Too much waits to be sent: entries of a usage recorder, or bytes on a connection."""
 
     code = "buffer_full"
     retryable = True

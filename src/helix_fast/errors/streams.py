@@ -78,7 +78,7 @@ class StreamClosedError(StreamError):
 
     def __init__(self, stream_id: str, status: str, unsent: Sequence[bytes] = ()) -> None:
         message = f"stream {stream_id!r} is {status}"
-        hint = "reset_stream() starts a new life of the stream"
+        hint = "reset_stream() starts the stream over"
         if status == "closed":
             message, hint = f"this writer is closed, of stream {stream_id!r}", "open another one with create_writer()"
         elif status == "deleted":

@@ -45,7 +45,9 @@ def scheme_of(url: str) -> str:
 
 def unreachable(scheme: str) -> InvalidUrlError:
     """The error for a scheme that is none of ours."""
-    return InvalidUrlError(f"no store can be reached by {scheme + '://' if scheme else 'this URL'}")
+    return InvalidUrlError(
+        f"the scheme {scheme}:// is not known" if scheme else "the URL has no scheme, such as redis://"
+    )
 
 
 def split(url: str) -> Url:
