@@ -14,6 +14,7 @@ from .errors import HelixError, InvalidArgumentError
 from .keys import INDEX_SHARDS, index_shard
 from .lua import Argument, script
 from .requests import Requests
+from .slices import Slices
 
 _FIND: Final = script("", "index_find")
 _LIST: Final = script("", "index_list")
@@ -22,7 +23,7 @@ _REMEMBERED: Final = 10_000
 # An id is listed for a tenth of its TTL longer than it lives, and listed again after such a tenth.
 _SLACK: Final = 10
 _KEPT_SECONDS: Final = 3600.0  # without a TTL
-_CHECKED_AT_ONCE: Final = 200  # the event loop's other tasks wait while so many requests are made
+_CHECKED_AT_ONCE: Final = 100  # the event loop's other tasks wait while so many requests are made
 
 
 class IdPage(list[str]):
@@ -181,9 +182,12 @@ async def read_rows(
         )
     )
     rows: list[Row] = []
+    slices = Slices()
     for shard, (ties, beyond) in zip(shards, replies, strict=True):
         rows += [Row(shard, ties[i + 1], ties[i]) for i in range(0, len(ties), 2) if ties[i] > member]
         rows += [Row(shard, beyond[i + 1], beyond[i]) for i in range(0, len(beyond), 2)]
+        if slices.over:
+            await slices.next()
     page = rows if most is None else rows[:most]
     return page, _make_cursor(page[-1]) if len(rows) > len(page) else None
 

@@ -7,12 +7,13 @@ from typing import Any, Final, TypeVar
 
 from . import codec
 from .errors import HelixError, StoreClosedError, StoreResponseError
-from .lua import Argument, Script
+from .lua import Argument, FramedArguments, Script
+from .transport.lane import Frame
 from .transport.retry import Retry
 from .transport.topology import Topology
 
 T = TypeVar("T")
-Call = tuple[Script, Sequence[bytes], Sequence[Argument]]
+Call = tuple[Script, Sequence[bytes], Sequence[Argument] | FramedArguments]
 _NOSCRIPT: Final = "NOSCRIPT"
 
 
@@ -51,7 +52,7 @@ class Requests:
         script: Script,
         tag: str,
         keys: Sequence[bytes],
-        args: Sequence[Argument],
+        args: Sequence[Argument] | FramedArguments,
         *,
         retry_timeout: float | None = None,
         before_attempt: Callable[[], object] | None = None,
@@ -70,7 +71,7 @@ class Requests:
     async def _request(
         self,
         tag: str,
-        frame: bytes,
+        frame: Frame,
         call: Call | None,
         retry_timeout: float | None,
         before_attempt: Callable[[], object] | None,
@@ -89,7 +90,7 @@ class Requests:
         self,
         failure: HelixError | None,
         tag: str,
-        frame: bytes,
+        frame: Frame,
         call: Call | None,
         retry_timeout: float | None,
         before_attempt: Callable[[], object] | None,

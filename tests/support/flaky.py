@@ -71,7 +71,7 @@ class FlakyTopology:
         else:
             self._inner.send(tag, frame, on_reply, unparsed=unparsed)
 
-    async def call(self, tag: str, frame: bytes) -> Any:
+    async def call(self, tag: str, frame: Frame) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.send(tag, frame, lambda reply: None if future.done() else future.set_result(reply))
         reply = await future

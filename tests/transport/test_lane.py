@@ -249,6 +249,29 @@ async def test_frames_in_pieces_are_one_request_each(server_url: str, length: in
     await topology.close()
 
 
+async def test_other_tasks_run_between_the_parts_of_a_long_request(server_url: str) -> None:
+    """What they send meanwhile leaves behind it, whole."""
+    topology = topology_for(server_url)
+    lane = lane_of(topology)
+    await lane.call(echo("first"))
+    pieces = [codec.frame_command([b"x" * 20_000]).partition(b"\n")[2] for _ in range(300)]
+    key = f"long:{time.time()}"
+    head = codec.frame_command([b"RPUSH", key]).partition(b"\n")[2]
+    turns = 0
+    pushing = asyncio.ensure_future(lane.call((b"*302\r\n" + head, *pieces)))
+    await asyncio.sleep(0)
+    others = []
+    while lane._pieces or not turns:
+        others.append(asyncio.ensure_future(lane.call(codec.frame_command([b"LLEN", key]))))
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 5
+    assert set(await asyncio.gather(*others)) == {300}
+    assert await pushing == 300
+    assert await lane.call(codec.frame_command([b"DEL", key])) == 1
+    await topology.close()
+
+
 async def test_nobody_is_asked_while_the_socket_takes_nothing(server_url: str, fault_proxy: FaultProxy) -> None:
     topology = topology_for(fault_proxy.url, timeout=30)
     lane = lane_of(topology)

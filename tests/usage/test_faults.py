@@ -52,6 +52,23 @@ async def test_a_request_cut_at_any_byte_counts_once(fault_proxy: FaultProxy, cu
         assert await total(store) == 450
 
 
+@pytest.mark.parametrize("cut", [0, 100_000, 1_500_000, 2_500_000])
+async def test_a_long_request_cut_between_its_parts_counts_once(
+    fault_proxy: FaultProxy, server_url: str, cut: int
+) -> None:
+    entries = [tokens(id=f"{n}", model="m" * 1000) for n in range(2_500)]
+    async with through(fault_proxy) as store, RedisUsageStore(server_url) as other:
+        await store.record_entry(tokens(id="first"))
+        await other._requests.command("s", "SCRIPT", "FLUSH")
+        fault_proxy.cut_after_request_bytes(cut)
+        recording = asyncio.ensure_future(store.record_entries(entries))
+        while not recording.done():
+            assert await other.get_entry_count("s") in {1, 2_501}
+        assert await recording == 2_500
+        fault_proxy.heal()
+        assert [entry.id for entry in await store.get_entries("s")] == ["first", *(f"{n}" for n in range(2_500))]
+
+
 @pytest.mark.parametrize("others", [0, 1, 2])
 async def test_a_deletion_whose_reply_is_lost_is_not_done_twice_whatever_others_delete(
     fault_proxy: FaultProxy, server_url: str, others: int

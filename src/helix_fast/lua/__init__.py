@@ -10,12 +10,54 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import Final
+from typing import Final, overload
 
 from helix_fast import codec
 
 Argument = bytes | str | int | float
+_PIECE: Final = 500  # arguments of one piece of a request
 _INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
+
+
+class FramedArguments:
+    """Many arguments of a script, framed in pieces while they are gathered: so it can be done in slices.
+
+    What they were made of is freed with each piece, not all at the end.
+
+    Attributes:
+        first: arguments that stand before those that are added.
+    """
+
+    __slots__ = ("_count", "_open", "_pieces", "first")
+
+    def __init__(self) -> None:
+        self.first: Sequence[Argument] = ()
+        self._count = 0
+        self._open: list[Argument] = []
+        self._pieces: list[bytes] = []
+
+    def add(self, *args: Argument) -> None:
+        """Add arguments behind the others."""
+        self._open += args
+        if len(self._open) >= _PIECE:
+            self._close()
+
+    def _close(self) -> None:
+        if self._open:
+            self._pieces.append(_without_count(codec.frame_command(self._open)))
+            self._count += len(self._open)
+            self._open = []
+
+    def behind(self, *head: Argument) -> tuple[bytes, ...]:
+        """The request that begins with ``head``, in pieces."""
+        self._close()
+        head = (*head, *self.first)
+        count = b"*%d\r\n" % (len(head) + self._count)
+        return (count + _without_count(codec.frame_command(head)), *self._pieces)
+
+
+def _without_count(frame: bytes) -> bytes:
+    return frame[frame.index(b"\n") + 1 :]
 
 
 class Script:
@@ -35,9 +77,21 @@ class Script:
         """The digest, in hexadecimal."""
         return hashlib.sha1(self.body, usedforsecurity=False).hexdigest().encode()
 
-    def frame(self, keys: Sequence[bytes], args: Sequence[Argument], *, by_text: bool = False) -> bytes:
+    @overload
+    def frame(self, keys: Sequence[bytes], args: Sequence[Argument], *, by_text: bool = False) -> bytes: ...
+
+    @overload
+    def frame(
+        self, keys: Sequence[bytes], args: Sequence[Argument] | FramedArguments, *, by_text: bool = False
+    ) -> bytes | tuple[bytes, ...]: ...
+
+    def frame(
+        self, keys: Sequence[bytes], args: Sequence[Argument] | FramedArguments, *, by_text: bool = False
+    ) -> bytes | tuple[bytes, ...]:
         """The request that runs the script, as RESP: EVALSHA, or EVAL with the whole text."""
         head = (b"EVAL", self.body) if by_text else (b"EVALSHA", self.sha)
+        if isinstance(args, FramedArguments):
+            return args.behind(*head, len(keys), *keys)
         return codec.frame_command([*head, len(keys), *keys, *args])
 
 

@@ -92,11 +92,12 @@ class WriteBuffer:
     def add_awaited(self, write: Write, chunks: Sequence[bytes]) -> None:
         """Add chunks of an awaited write; they may need several batches."""
         builder, here = self.open, 0
+        add, most = builder.add, self.max_count - builder.count
         for chunk in chunks:
             here += 1
-            if builder.add(chunk) >= MAX_BATCH_BYTES or builder.count >= self.max_count:
+            if add(chunk) >= MAX_BATCH_BYTES or here >= most:
                 self._awaited.append((write, here, builder.count))
-                here = 0
+                here, most = 0, self.max_count
                 self.close_batch()
         if here:
             self._awaited.append((write, here, builder.count))

@@ -129,7 +129,9 @@ class StreamWriter:
             raise InvalidArgumentError(f"write_many needs an iterable of chunks: {error}") from error
         if not original:
             raise InvalidArgumentError("write_many needs at least one chunk")
-        encoded = [self._encode(chunk) for chunk in original]
+        encoded = [self._encode(original[0])]
+        encode, now = self._encode, int(time.time() * 1000)
+        encoded += [encode(chunk, now) for chunk in original[1:]]
         write = self._appender.put_many(encoded, original, self._encoder)
         try:
             return await write.future
@@ -297,11 +299,13 @@ class StreamWriter:
     def _check_loop(self) -> None:
         self._binding.check_part(self._loop, "writer")
 
-    def _encode(self, chunk: StreamChunk | dict[str, Any]) -> bytes:
-        if running_loop() is not self._loop or self._binding.loop is not self._loop:
-            self._check_loop()
-        if self._closed:
-            raise StreamClosedError(self.stream_id, "closed")
+    def _encode(self, chunk: StreamChunk | dict[str, Any], now: int | None = None) -> bytes:
+        """A chunk as JSON. With ``now``, Unix milliseconds, the caller has encoded another one in this turn."""
+        if now is None:
+            if running_loop() is not self._loop or self._binding.loop is not self._loop:
+                self._check_loop()
+            if self._closed:
+                raise StreamClosedError(self.stream_id, "closed")
         if (
             type(chunk) is TextDeltaChunk
             and chunk.agent_id is None
@@ -312,13 +316,14 @@ class StreamWriter:
         ):
             timestamp = chunk.timestamp
             if timestamp is None:
-                timestamp = int(time.time() * 1000)
+                timestamp = int(time.time() * 1000) if now is None else now
             try:
                 data = self._encoder.encode_text(chunk.delta, timestamp)
             except (ValueError, TypeError) as error:
                 raise MalformedChunkError(None, chunk, str(error)) from error
         else:
-            now = 0 if isinstance(chunk, dict) else int(time.time() * 1000)  # a dict goes out as it is
+            if now is None:
+                now = 0 if isinstance(chunk, dict) else int(time.time() * 1000)  # a dict goes out as it is
             data = encode_chunk(chunk, self.agent_id, self.agent_type, now)
         if len(data) > self._max_chunk_bytes:
             self._check_size(len(data))

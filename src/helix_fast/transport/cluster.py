@@ -298,7 +298,7 @@ class Cluster(Observable):
             self.refresh_soon()
         return self._lane_at(address)
 
-    async def call(self, tag: str, frame: bytes) -> Any:
+    async def call(self, tag: str, frame: Frame) -> Any:
         """Send a request to the node of the tag's slot, following redirects, and wait for the reply."""
         await self.ready()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -32,6 +32,8 @@ from .unparsed import Cutting, Unparsed, UnparsedSlot
 
 LONG_PIECE: Final = 8192
 """Bytes of a frame's piece, on average, from which on pieces are handed to the socket without joining them."""
+MOST_AT_ONCE: Final = 1 << 20
+"""Bytes of such pieces that leave in one turn of the event loop; its other tasks wait for no more."""
 Frame = Union[bytes, tuple[bytes, ...]]  # noqa: UP007  read on Python 3.10
 """One RESP command, whole or in pieces."""
 OnReply = Callable[[Any], None]
@@ -79,6 +81,7 @@ class Lane(Link):
         self.max_buffered_bytes = max_buffered_bytes
         self.outbox: codec.Outbox = codec.Outbox()
         self._waiting: deque[OnReply | None] = deque()
+        self._pieces: list[bytes] = []  # of long requests whose first ones have left
         self._paused = False
         self._progress = 0
         self._watcher: asyncio.TimerHandle | None = None
@@ -116,7 +119,7 @@ class Lane(Link):
         """Requests sent so far."""
         return self.outbox.requests
 
-    async def call(self, frame: bytes, *, at_once: bool = False) -> Any:
+    async def call(self, frame: Frame, *, at_once: bool = False) -> Any:
         """Send one request and wait for its reply. Cancelling the wait does not take the request back.
 
         Args:
@@ -161,7 +164,7 @@ class Lane(Link):
             if outbox.frames or outbox.ready:
                 self._demand()
             return
-        if self._paused:
+        if self._paused or (self._pieces and not self._write_pieces(transport)):
             return
         if outbox.ready:
             self._pull()
@@ -176,11 +179,24 @@ class Lane(Link):
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         if size >= LONG_PIECE * len(frames):
-            transport.writelines(frames)
+            self._pieces = frames
+            self._write_pieces(transport)
         else:
             transport.write(b"".join(frames))
         if self._watcher is None:
             self._watch(self._progress, 0)
+
+    def _write_pieces(self, transport: asyncio.Transport) -> bool:
+        """Write long pieces, a part of them in each turn of the loop; whether these were the last."""
+        pieces, size, count = self._pieces, 0, 0
+        while count < len(pieces) and size < MOST_AT_ONCE:
+            size += len(pieces[count])
+            count += 1
+        now, self._pieces = pieces[:count], pieces[count:]
+        transport.writelines(now)
+        if self._pieces and not self._paused:
+            self.wake()
+        return not self._pieces
 
     def _pull(self) -> None:
         """Ask the appenders that are ready for their frames."""
@@ -324,6 +340,7 @@ class Lane(Link):
         self._unconfirmed.clear()
         self._cutting.reset()
         self._waiting.clear()
+        self._pieces = []
         self.outbox.clear()
         self._paused = False
         if self._watcher is not None:

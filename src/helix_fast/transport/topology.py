@@ -73,7 +73,7 @@ class Topology(Protocol):
         ``unparsed`` as in ``Lane.send``.
         """
 
-    async def call(self, tag: str, frame: bytes) -> Any:
+    async def call(self, tag: str, frame: Frame) -> Any:
         """Send a request about the keys tagged ``tag`` and wait for the reply."""
 
     def lane_for(self, tag: str) -> Lane | None:
@@ -189,7 +189,7 @@ class Standalone(Observable):
         self.binding.check()
         self.lane.send(frame, on_reply, unparsed=unparsed)
 
-    async def call(self, tag: str, frame: bytes) -> Any:
+    async def call(self, tag: str, frame: Frame) -> Any:
         """Send a request on the lane and wait for the reply."""
         self.binding.check()
         try:

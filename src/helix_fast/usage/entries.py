@@ -11,7 +11,7 @@ from typing import Final
 
 from helix_fast.errors import HelixError
 from helix_fast.keys import UsageKeys
-from helix_fast.lua import Argument, script
+from helix_fast.lua import FramedArguments, script
 from helix_fast.requests import Requests
 from helix_fast.slices import Slices
 
@@ -78,7 +78,18 @@ class EntryWriter:
         Raises:
             InvalidIdError, StoreError.
         """
-        session_id = entries[0].session_id
+        args = FramedArguments()
+        slices = Slices()
+        for entry in entries:
+            args.add(entry.id, entry.wire)
+            if slices.over:
+                await slices.next()
+        return await self.write_framed(entries[0].session_id, args, retry_timeout=retry_timeout)
+
+    async def write_framed(
+        self, session_id: str, entries: FramedArguments, *, retry_timeout: float | None = None
+    ) -> int:
+        """As ``write``, of the ids and the JSON of entries."""
         keys = UsageKeys(self._key_prefix, session_id)
         names = [keys.entries, keys.ids]
         if self._requests.topology.clustered:
@@ -86,11 +97,5 @@ class EntryWriter:
         else:
             names.append(self._index.key(session_id))
         operation = self.operation()
-        args: list[Argument] = [operation, self._ttl, operation, session_id, forever(session_id)]
-        slices = Slices()
-        for entry in entries:
-            args.append(entry.id)
-            args.append(entry.wire)
-            if slices.over:
-                await slices.next()
-        return int(await self._requests.run(_RECORD, session_id, names, args, retry_timeout=retry_timeout))
+        entries.first = (operation, self._ttl, operation, session_id, forever(session_id))
+        return int(await self._requests.run(_RECORD, session_id, names, entries, retry_timeout=retry_timeout))

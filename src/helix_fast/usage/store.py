@@ -15,12 +15,12 @@ from helix_fast.clock import now_ms
 from helix_fast.errors import InvalidArgumentError, MalformedEntryError
 from helix_fast.index import IdPage
 from helix_fast.keys import UsageKeys, check_id
-from helix_fast.lua import script
+from helix_fast.lua import FramedArguments, script
 from helix_fast.options import ConnectionOptions
 from helix_fast.slices import Slices
 from helix_fast.store import RedisStore, on_own_loop
 
-from .encoding import EncodedEntry, encode_entry
+from .encoding import encode_entry
 from .entries import EntryWriter
 from .filters import Range, check_kinds, check_range
 from .index import UsageIndex
@@ -154,19 +154,21 @@ class RedisUsageStore(RedisStore):
         given = list(entries)
         if len(given) > MAX_ENTRIES_PER_CALL:
             raise InvalidArgumentError(f"{len(given)} entries in one call, {MAX_ENTRIES_PER_CALL} are allowed")
-        encoded: list[EncodedEntry] = []
+        session_id: str | None = None
+        encoded = FramedArguments()
         slices = Slices()
         for entry in given:
             found = encode_entry(entry, now)
-            encoded.append(found)
-            if found.session_id != encoded[0].session_id:
+            if session_id is not None and found.session_id != session_id:
                 raise MalformedEntryError(
-                    f"entries of sessions {encoded[0].session_id!r} and {found.session_id!r} in one call",
+                    f"entries of sessions {session_id!r} and {found.session_id!r} in one call",
                     hint="record the entries of each session in a call of their own",
                 )
+            session_id = found.session_id
+            encoded.add(found.id, found.wire)
             if slices.over:
                 await slices.next()
-        return await self._writer.write(encoded) if encoded else 0
+        return 0 if session_id is None else await self._writer.write_framed(session_id, encoded)
 
     def recorder(
         self, session_id: str, *, max_batch: int = 500, linger_ms: float = 50, max_pending: int = 50_000
