@@ -142,19 +142,16 @@ async def state_operations(helix: Helix, url: str, count: int) -> AsyncIterator[
 async def usage_operations(helix: Helix, url: str, count: int) -> AsyncIterator[tuple[str, Operation]]:
     """``count`` entries."""
     usage = helix.usage
-    fresh = iter(range(1_000_000))
     entries = [entry(number, "u") for number in range(count)]
+    others = [entry(number, "r") for number in range(count)]
 
     async def cold() -> None:
         async with connect(url) as other:
             await other.usage.get_rollup("u")
 
     async def record() -> None:
-        name = f"r{next(fresh)}"
-        for one in entries:
-            one["sessionId"] = name
-        await usage.record_entries(entries)
-        await usage.delete(name)
+        await usage.record_entries(others)
+        await usage.delete("r")
 
     await usage.record_entries(entries)
     yield f"get_rollup, {count:,} entries, cold", cold
