@@ -13,9 +13,11 @@ from functools import cache, cached_property
 from typing import Final, overload
 
 from helix_fast import codec
+from helix_fast.slices import Slices
 
 Argument = bytes | str | int | float
-_PIECE: Final = 500  # arguments of one piece of a request
+LONG: Final = 500
+"""Arguments from which on they are worth framing in slices."""
 _INCLUDE: Final = re.compile(rb"^-- include (\w+)$", re.MULTILINE)
 
 
@@ -36,10 +38,21 @@ class FramedArguments:
         self._open: list[Argument] = []
         self._pieces: list[bytes] = []
 
+    @classmethod
+    async def of(cls, first: Sequence[Argument], args: Sequence[Argument]) -> FramedArguments:
+        """``first``, and behind them ``args``, framed in slices."""
+        framed, slices = cls(), Slices()
+        framed.first = first
+        for start in range(0, len(args), LONG):
+            framed.add(*args[start : start + LONG])
+            if slices.over:
+                await slices.next()
+        return framed
+
     def add(self, *args: Argument) -> None:
         """Add arguments behind the others."""
         self._open += args
-        if len(self._open) >= _PIECE:
+        if len(self._open) >= LONG:
             self._close()
 
     def _close(self) -> None:

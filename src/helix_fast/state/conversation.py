@@ -42,15 +42,19 @@ class Conversation:
             raise InvalidArgumentError(f"messages must be a list, not {type(messages).__name__}")
         given = list(messages)
         self.count: int = len(given)
+        self._slices = Slices()  # its first one is over with the encoding
         self._cut = min(known, self.count)
         self._parts: list[bytes] = []  # each a JSON array; none of them extends over the cut
         self._lines: list[bytes] | None = None
         if self.count > _PART:
             bounds = [*range(0, self._cut, _PART), *range(self._cut, self.count, _PART), self.count]
             try:
-                codec.check_finite(given)
-                self._parts = [to_json(given[start:end]) for start, end in itertools.pairwise(bounds)]
+                for start, end in itertools.pairwise(bounds):
+                    part = given[start:end]
+                    codec.check_finite(part)  # part by part, while what it reads is in the processor's cache
+                    self._parts.append(to_json(part))
             except (ValueError, TypeError, RecursionError, OverflowError):
+                self._parts = []
                 self._lines = encode_messages(given)  # names the message
         else:
             self._lines = encode_messages(given)
@@ -78,7 +82,7 @@ class Conversation:
 
     async def _split(self, first_part: int, index: int) -> list[bytes]:
         lines: list[bytes] = []
-        slices = Slices()
+        slices = self._slices
         for part in self._parts[first_part:]:
             try:
                 found = [bytes(message) for message in _split(part)]
@@ -98,7 +102,7 @@ class Conversation:
         if not self._parts:
             add_text(text, (self._lines or [])[:count])
             return text
-        slices = Slices()
+        slices = self._slices
         for part in self._parts if count == self.count else self._parts[: -(-count // _PART)]:
             text.update(memoryview(part)[1:-1])
             text.update(b",")

@@ -12,7 +12,7 @@ from helix_fast import arguments
 from helix_fast.errors import HelixError, MalformedStateError, StoreResponseError
 from helix_fast.index import Index
 from helix_fast.keys import SessionKeys
-from helix_fast.lua import Argument, script
+from helix_fast.lua import Argument, FramedArguments, script
 from helix_fast.replies import check_session_reply
 from helix_fast.requests import Requests
 
@@ -69,7 +69,12 @@ class SessionRequests:
         return SessionKeys(self._key_prefix, session_id)
 
     async def run(
-        self, name: str, session_id: str, keys: SessionKeys, args: Sequence[Argument] = (), *more: bytes
+        self,
+        name: str,
+        session_id: str,
+        keys: SessionKeys,
+        args: Sequence[Argument] | FramedArguments = (),
+        *more: bytes,
     ) -> Any:
         """Run a script that brings its own operation id.
 
@@ -118,7 +123,7 @@ class SessionRequests:
         name: str,
         session_id: str,
         keys: SessionKeys,
-        args: Sequence[Argument],
+        args: Sequence[Argument] | FramedArguments,
         fencing_token: int | None = None,
         *,
         staging: bytes | None = None,
@@ -147,7 +152,11 @@ class SessionRequests:
         if staging is not None:
             more.append(staging)
         before = self.versions.before(session_id)
-        reply: list[Any] = await self.run(name, session_id, keys, (*head, *args), *more)
+        if isinstance(args, FramedArguments):
+            args.first = (*head, *args.first)
+        else:
+            args = (*head, *args)
+        reply: list[Any] = await self.run(name, session_id, keys, args, *more)
         if len(reply) > 3:  # else it was refused before the session was read
             self.versions.note(session_id, before, int(reply[1]), int(reply[2]), reply[3])
             del reply[2:4]
