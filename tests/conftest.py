@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from helix_fast.embedded import EmbeddedServer
 from helix_fast.testing import helix_cluster, helix_cluster_url, helix_server, helix_url
@@ -38,8 +38,10 @@ SERVERS = {"embedded_server", "fresh_server", "fault_proxy", "cluster", "helix_s
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A failing example is printed as a blob that reproduces it. No deadline: the machine is shared with other tests.
-settings.register_profile("helix", print_blob=True, deadline=None, max_examples=20)
+# A failing example is printed as a blob that reproduces it. No limits of time: other tests share the machine.
+settings.register_profile(
+    "helix", print_blob=True, deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("thorough", settings.get_profile("helix"), max_examples=200)
 settings.load_profile("helix")
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_release_wheels_are_tried_by_every_codec_test_and_the_contract() -> None:
     settings = (ROOT / "cibuildwheel.toml").read_text("utf-8")
-    assert "pytest --noconftest -q tests/codec" in settings
+    assert "pytest --noconftest --hypothesis-profile=ci -q tests/codec" in settings
     (command,) = re.findall(r'"pytest -q --backend=memory (.*)"', settings)
     assert [ROOT / name for name in command.split()] == sorted(ROOT.glob("tests/*/test_contract.py"))
 
