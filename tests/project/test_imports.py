@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "keys": {"errors"},
     "reporting": {"errors"},
     "arguments": {"codec", "errors"},
-    "lua": {"codec"},
+    "lua": {"codec", "slices"},
     "transport": {"arguments", "clock", "codec", "errors", "keys", "reporting"},
     # What the four products share.
     "replies": GROUND,
