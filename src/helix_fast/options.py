@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from collections.abc import Collection, Iterable
@@ -114,6 +113,8 @@ def check_names(given: Iterable[str], known: Collection[str], where: str) -> Non
     for name in given:
         if name not in known:
             near = [each for each in known if each in name or name in each]
+            import difflib  # here: a slip is rare, and the import of this package is timed
+
             near = difflib.get_close_matches(name, near or known, 1, 0.4) or near
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
             raise InvalidArgumentError(f"{where} takes no option {name!r}", hint=hint)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -150,3 +152,9 @@ def test_the_codec_is_used_through_its_front_alone() -> None:
         if room(name) != "codec"
     }
     assert found == set()
+
+
+def test_what_few_programs_need_is_imported_when_it_is_needed() -> None:
+    few = {"difflib", "lupa", "helix_fast.cli", "helix_fast.embedded", "helix_fast.memory", "helix_fast.sync"}
+    program = f"import sys, helix_fast; print(sorted({few!r} & sys.modules.keys()))"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"

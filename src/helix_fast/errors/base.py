@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import pickle
 import sys
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -48,6 +47,8 @@ class HelixError(Exception):
 
 
 def _pickles(value: object) -> bool:
+    import pickle
+
     try:
         pickle.loads(pickle.dumps(value))  # noqa: S301  made in this line
     except Exception:  # noqa: BLE001  the value's own methods may raise anything

@@ -1,7 +1,5 @@
 """Structs of locks, and the checks of the arguments of lock managers. No I/O."""
 
-from __future__ import annotations
-
 import math
 from typing import Final
 

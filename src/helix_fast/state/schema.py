@@ -5,8 +5,6 @@ JSON knows fewer types than Python: bytes are written as base64 text, dates and 
 arrays, structs and dataclasses as objects; they come back as what JSON made of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 

@@ -3,8 +3,6 @@
 Recovery changes nothing in an appender: it answers with an outcome, which the appender applies.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial

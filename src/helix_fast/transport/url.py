@@ -4,8 +4,6 @@
 No message here names what stands in a URL, and redis-py is handed the settings behind the host alone.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -15,9 +13,10 @@ from helix_fast.errors import InvalidUrlError
 SCHEMES: Final = frozenset(
     f"{name}{kind}" for name in ("redis", "rediss", "valkey", "valkeys") for kind in ("", "+cluster", "+sentinel")
 ) | {"unix"}
-_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\[\]:\s]*)(?::([0-9]{0,5}))?")
+# As texts: `re` compiles each when a URL is first read, and keeps it. An import need not wait for that.
+_SCHEME: Final = r"[a-z][a-z0-9+.-]{0,20}"
+_UNPRINTABLE: Final = r"[\x00-\x1f\x7f\ud800-\udfff]"
+_HOST: Final = r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\[\]:\s]*)(?::([0-9]{0,5}))?"
 
 
 class Url(NamedTuple):
@@ -40,7 +39,7 @@ class Url(NamedTuple):
 def scheme_of(url: str) -> str:
     """The scheme of a URL, empty where it has none: what stands there may be anything, a password too."""
     scheme, found, _ = url.partition("://")
-    return scheme if found and _SCHEME.fullmatch(scheme) else ""
+    return scheme if found and re.fullmatch(_SCHEME, scheme) else ""
 
 
 def unreachable(scheme: str) -> InvalidUrlError:
@@ -63,7 +62,7 @@ def split(url: str) -> Url:
     # All before such a '@' may be a password. A directory or a socket has no authority, and may have one in its name.
     if "@" in tail and (authority or scheme not in {"unix", "embedded"}):
         raise InvalidUrlError("a '@' of the URL comes after a '/', '?' or '#'")
-    if "#" in tail or _UNPRINTABLE.search(url):
+    if "#" in tail or re.search(_UNPRINTABLE, url):
         raise InvalidUrlError("a '#' or a control character of the URL is not percent-encoded")
     username, _, password = credentials.partition(":")
     path, _, query = tail.partition("?")
@@ -94,7 +93,7 @@ def database_in(path: str) -> str:
 
 
 def _host(address: str) -> tuple[str, int | None]:
-    matched = _HOST.fullmatch(address)
+    matched = re.fullmatch(_HOST, address)
     if matched is None or int(matched[2] or 0) > 65535:
         raise InvalidUrlError("the URL has no host and port where they belong")
     return unquote(matched[1].strip("[]")), int(matched[2]) if matched[2] else None

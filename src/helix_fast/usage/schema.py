@@ -4,8 +4,6 @@ Fields that a struct does not know are kept in ``extra`` and written back, in ``
 is not known becomes :class:`UnknownUsage`. Wrong data is refused here, with MalformedEntryError, before it is sent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar, Union, cast
 
@@ -103,7 +101,7 @@ class TokenUsage(Usage, tag="tokens"):
         timestamp: int | None = None,
         source: UsageSource | None = None,
         price: Price | None = None,
-    ) -> TokenUsage:
+    ) -> "TokenUsage":
         """The entry for the response of a provider or a framework, which is recognised by its shape.
 
         Args:
