@@ -238,7 +238,7 @@ async def take(measure: Measure, say: Callable[[str], None] = lambda _text: None
     finally:
         await measure.close()
     found = result_of(measure, pairs, also)
-    found.variants, found.payloads, found.seconds = variants, payloads, round(time.perf_counter() - began, 1)
+    found.variants, found.payloads, found.seconds = variants, payloads, round(time.perf_counter() - began, 3)
     return found
 
 

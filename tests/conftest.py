@@ -10,7 +10,7 @@ import gc
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -151,6 +151,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", list(names), indirect=True)
 
 
+@cache
+def of_a_framework(path: Path) -> bool:
+    return INTEGRATIONS in path.parents and path.parent != INTEGRATIONS
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what runs on each backend (the contract, and what else every server must show), and what needs a server."""
     for item in items:
@@ -160,7 +165,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         on_memory = "backend" in names and item.callspec.params["backend"].startswith("memory")  # type: ignore[attr-defined]
         if not SERVERS.isdisjoint(names) or ("backends" in names and not on_memory):
             item.add_marker(pytest.mark.server)
-        if INTEGRATIONS in item.path.parents and item.path.parent != INTEGRATIONS:
+        if of_a_framework(item.path):
             item.add_marker(pytest.mark.framework)
         if item.get_closest_marker("thorough") and not config.getoption("--thorough"):
             item.add_marker(pytest.mark.skip(reason="only with --thorough"))

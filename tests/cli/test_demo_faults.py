@@ -163,12 +163,13 @@ def test_default_run_of_200_sessions_writes_100_000_chunks_and_loses_nothing(sho
     assert not demo.directories()
 
 
-async def test_2000_sessions_share_at_most_10_connections_and_leave_no_keys(
-    short_path: Path, fresh_server: ServerProcess, started: list[Demo]
+@pytest.mark.parametrize("sessions", [500, pytest.param(2000, marks=pytest.mark.thorough)])
+async def test_sessions_share_at_most_10_connections_and_leave_no_keys(
+    short_path: Path, fresh_server: ServerProcess, started: list[Demo], sessions: int
 ) -> None:
     text = short_path / "text.txt"
     text.write_text("one two three four five six seven eight nine ten")
-    demo = Demo(short_path, "--json", "--sessions", "2000", "--text", str(text), "--url", fresh_server.url)
+    demo = Demo(short_path, "--json", "--sessions", str(sessions), "--text", str(text), "--url", fresh_server.url)
     started.append(demo)
     most = 0
 
@@ -179,7 +180,7 @@ async def test_2000_sessions_share_at_most_10_connections_and_leave_no_keys(
         return demo.process.poll() is not None
 
     await until(ended, seconds=110, what="the end of the demo")
-    assert_faultless(demo.report(), 2000)
+    assert_faultless(demo.report(), sessions)
     assert 0 < most <= MOST_CONNECTIONS
     assert keys_stored(fresh_server) == 0
 

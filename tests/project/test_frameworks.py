@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,15 +64,34 @@ def test_no_room_but_the_integrations_imports_a_framework() -> None:
     assert set(json.loads(tried)) <= OF_REDIS
 
 
-@pytest.mark.parametrize("name", [name_of(path) for path in ADAPTERS if name_of(path).count(".") == 2])
+INTEGRATIONS = [name_of(path) for path in ADAPTERS if name_of(path).count(".") == 2]
+# Each as if it were the first: what another one imported or looked for is forgotten. The package itself stays.
+EACH_INTEGRATION = f"""
+import helix_fast, helix_fast.sync, helix_fast.agents
+there, found = set(sys.modules), {{}}
+for name in {INTEGRATIONS!r}:
+    Finder.tried.clear()
+    try:
+        importlib.import_module(name)
+        said = None
+    except ImportError as error:
+        said = str(error)
+    found[name] = [said, sorted(Finder.tried)]
+    for other in [one for one in sys.modules if one.startswith("helix_fast.") and one not in there]:
+        del sys.modules[other]
+print(json.dumps(found))
+"""
+
+
+@cache
+def imported() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(EACH_INTEGRATION))
+    return found
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
 def test_integration_without_its_framework_says_what_to_install(name: str) -> None:
-    printed = run(
-        "try:\n"
-        f"    importlib.import_module({name!r})\n"
-        "except ImportError as error:\n"
-        "    print(error)\n"
-        "print(json.dumps(sorted(Finder.tried)))"
-    )
-    *said, tried = printed.splitlines()
-    if said or not set(json.loads(tried)) <= OF_REDIS:  # what needs no framework is no matter of an extra
-        assert "pip install 'helix-fast[" in said[0]
+    said, tried = imported()[name]
+    if said is not None or not set(tried) <= OF_REDIS:  # what needs no framework is no matter of an extra
+        assert said is not None
+        assert "pip install 'helix-fast[" in said

@@ -123,9 +123,11 @@ def test_sdist_has_every_file_of_the_package(setup: Path) -> None:
     assert [link for pair in links for link in pair if link and not link.startswith("https://")] == []
 
 
-@pytest.mark.timeout(400)  # it translates the extension twice
 @pytest.mark.skipif(sys.platform == "win32", reason="CC is not asked there")
 def test_install_without_a_compiler_goes_on_in_plain_python_and_says_so(setup: Path) -> None:
+    (setup / "src" / "helix_fast" / "_codec.pyx").write_text(
+        ""
+    )  # as good as the real one, whose translation takes long
     done = build(setup, CC="false")
     assert done.returncode == 0, done.stderr
     assert "helix-fast is installed WITHOUT it" in done.stderr

@@ -237,13 +237,15 @@ async def terms(raw: Any) -> str:
         zlib.compress(b"{}\n{}")[:-2],
         zlib.compress(b"{}\n{}") + b"more",
         zlib.compress(b"{}\n{}\n{}"),
-        zlib.compress(b"\n" * (64 << 20)),
+        None,
     ],
     ids=["foreign", "cut off", "more", "another count", "bomb"],
 )
 async def test_a_sealed_entry_that_cannot_be_inflated_is_a_typed_error_behind_what_can_be_read(
-    streams: RedisStreamManager, raw: Any, stored: bytes
+    streams: RedisStreamManager, raw: Any, stored: bytes | None
 ) -> None:
+    if stored is None:  # made here: it takes a quarter of a second
+        stored = zlib.compress(b"\n" * (64 << 20))
     await tokens(streams, 50)
     assert await streams.seal_stream("s")
     entries = await raw.xrange(STREAM)

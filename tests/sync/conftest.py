@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,25 +53,42 @@ LONG = (
 """Through threads these take seconds, and show nothing new."""
 
 
-def sends_and_fails(item: pytest.Item) -> bool:
+@cache
+def sends_and_fails(function: Callable[..., Any]) -> bool:
     """Whether a test counts on it that what it sends without waiting leaves in one turn of its own event loop."""
-    source = inspect.getsource(item.function)  # type: ignore[attr-defined]
+    source = inspect.getsource(function)
     return ".send" in source and ("raises" in source or "errors" in source)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the contract, what makes sense for threads; the longer part with --thorough."""
     ours = [item for item in items if item.path.parent == HERE and item.path.name.startswith("test_contract")]
-    gone = {item for item in ours if any(part in item.name for part in (*OTHER, *LONG)) or sends_and_fails(item)}
+    gone = set()
     for item in ours:
         calm = "memory" in item.name and item.path.stem == "test_contract"
-        if not calm and not config.getoption("--thorough"):
+        if (
+            not (calm or config.getoption("--thorough"))
+            or any(part in item.name for part in (*OTHER, *LONG))
+            or sends_and_fails(item.function)  # type: ignore[attr-defined]
+        ):
             gone.add(item)
     config.hook.pytest_deselected(items=list(gone))
     items[:] = [item for item in items if item not in gone]
 
 
-@pytest.fixture(params=["memory", "embedded"])
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without --thorough nothing of it would run."""
+    return True if collection_path.name == "test_contract_records.py" and not config.getoption("--thorough") else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both places; without --thorough the contract in memory alone."""
+    if "place" in metafunc.fixturenames:
+        few = metafunc.module.__name__.endswith("test_contract") and not metafunc.config.getoption("--thorough")
+        metafunc.parametrize("place", ["memory"] if few else ["memory", "embedded"], indirect=True)
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, backends: Backends) -> Backend:
     """Where the stores of a test are: an empty server."""
     return backends.get(request.param)

@@ -40,7 +40,7 @@ async def take(reader: ResumableReader | None, count: int, *, seconds: float = 1
     return found
 
 
-async def rest(reader: ResumableReader | None, *, seconds: float | None = 10) -> list[StoredChunk]:
+async def rest(reader: ResumableReader | None, *, seconds: float | None = 60) -> list[StoredChunk]:
     """All chunks of a reader up to the end of its stream; TimeoutError if it does not end. `None`: no bound."""
     assert reader is not None
     found: list[StoredChunk] = []
