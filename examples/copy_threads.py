@@ -2,8 +2,10 @@
 
     python examples/copy_threads.py postgresql://localhost/app redis://localhost
     python examples/copy_threads.py sqlite:checkpoints.db redis://localhost
+    python examples/copy_threads.py redis-stack:redis://localhost redis://elsewhere
 
-Needs: pip install 'helix-fast[langgraph]', and langgraph-checkpoint-postgres or -sqlite for the source.
+Needs: pip install 'helix-fast[langgraph]', and langgraph-checkpoint-postgres, -sqlite or -redis for the source. Threads
+of a MemorySaver are in one process: await copy_threads(saver, target) there.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import sys
 from typing import Any
 
 from helix_fast.integrations.langgraph import HelixSaver
+
+ALL = 1_000_000  # without a limit, the official Redis saver lists the newest 10 000
 
 
 def open_source(url: str) -> Any:
@@ -25,15 +29,19 @@ def open_source(url: str) -> Any:
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
         return AsyncSqliteSaver.from_conn_string(url.removeprefix("sqlite:"))
+    if url.startswith("redis-stack:"):
+        from langgraph.checkpoint.redis.aio import AsyncRedisSaver
+
+        return AsyncRedisSaver.from_conn_string(url.removeprefix("redis-stack:"))
     return HelixSaver.from_url(url)
 
 
 async def copy_threads(source: Any, target: Any) -> int:
     """Copy every thread, the oldest checkpoint first; returns how many checkpoints there were."""
-    threads = {found.config["configurable"]["thread_id"] async for found in source.alist(None)}
+    threads = {found.config["configurable"]["thread_id"] async for found in source.alist(None, limit=ALL)}
     count = 0
     for thread in sorted(threads, key=str):
-        found = [each async for each in source.alist({"configurable": {"thread_id": thread}})]
+        found = [each async for each in source.alist({"configurable": {"thread_id": thread}}, limit=ALL)]
         # subgraphs before the graph: whoever sees the newest checkpoint of the graph sees all of the thread
         found.sort(key=lambda each: (not each.config["configurable"]["checkpoint_ns"], each.checkpoint["id"]))
         stored: set[tuple[str, str, Any]] = set()

@@ -159,6 +159,18 @@ async def test_a_copy_whose_replies_are_lost_is_whole(server_url: str, fault_pro
         assert len(copied) == 20
 
 
+async def test_threads_are_found_without_looking_at_all_keys_of_the_server(server_url: str) -> None:
+    async with HelixSaver(server_url) as saver:
+        command = saver._connection.requests.command
+        await put(saver)
+        await command("", "CONFIG", "RESETSTAT")
+        assert await ids(saver, None) == ["1"]
+        await saver.adelete_for_runs(["r"])
+        used = (await command("", "INFO", "commandstats")).decode()
+        assert "cmdstat_evalsha" in used
+        assert not {"cmdstat_scan", "cmdstat_keys"} & {line.partition(":")[0] for line in used.splitlines()}
+
+
 async def test_a_thread_lives_for_its_ttl_from_the_last_write(backend: Backend, make_saver: Make) -> None:
     saver = await make_saver(ttl=1000)
     await put(saver)
