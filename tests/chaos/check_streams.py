@@ -67,12 +67,12 @@ def _check_producer(
 ) -> None:
     left = {stream: {stored.name: stored.place[2] for stored in branches[-1]} for stream, branches in logs.items()}
     trimmed = {} if kept is None else {stream: max(log.values(), default=0) - kept for stream, log in left.items()}
-    later: dict[str, int] = {}  # a sequence above that of the chunk: one whose own was never told is below it
-    for ack in reversed(producer.acks):
+    lowest: dict[str, int] = {}  # that the sequence can be: one that was never told is above the one before
+    for ack in producer.acks:
         found.count("acknowledged")
         sequence = places.get(ack.name) if ack.sequence is None else ack.sequence
-        later[ack.stream] = sequence or later.get(ack.stream, 1 << 53)
-        if later[ack.stream] <= trimmed.get(ack.stream, 0) and ack.name not in left[ack.stream]:
+        lowest[ack.stream] = sequence or lowest.get(ack.stream, 0) + 1
+        if lowest[ack.stream] <= trimmed.get(ack.stream, 0) and ack.name not in left[ack.stream]:
             found.count("trimmed")
             continue
         told = _was_told(producer, ack, sequence)
