@@ -158,7 +158,9 @@ async def _read_one(program: Program, helix: Helix, stream: str) -> None:
                 if program.order.slow and not program.order.closing.exists():
                     await asyncio.sleep(program.dice.random() * 3)
         except SequenceGapError as gap:
-            position = gap.first_available - 1
+            # In this life of the stream only: a bare sequence is a place in the next one too.
+            epoch, told, _ = str(position).partition(":")
+            position = f"{epoch}:{gap.first_available - 1}" if told else gap.first_available - 1
             journal.write("gap", stream=stream, requested=gap.requested, position=position)
         except (StreamDeletedError, StreamResetError) as error:
             position = 0

@@ -311,6 +311,30 @@ async def test_loss_is_told_after_the_writer_was_closed(fork: Fork) -> None:
     await keep_connected.close()
 
 
+async def test_a_reader_goes_on_behind_a_gap_that_nothing_follows_yet(fork: Fork) -> None:
+    writer = await fork.store().create_writer("s", "a")
+    for number in range(1, 5):
+        await writer.write(text(number))
+    snapshot = fork.server.snapshot()
+    await writer.write_many([text(number) for number in range(5, 21)])
+    fork.back_to(snapshot)
+    await until(lambda: b"history" in fork.marks(), what="a term of the new history")
+    readers = fork.store()
+    with pytest.raises(SequenceGapError) as gap:
+        await readers.create_resumable_reader("s", from_sequence=4)
+    assert gap.value.first_available == 21
+    reader = await readers.create_resumable_reader("s", from_sequence=20)
+    assert reader is not None
+    waiting = asyncio.ensure_future(reader.__anext__())
+    await asyncio.sleep(0.2)  # it looks at the log every 50 ms
+    assert await writer.write(text(21)) == 21
+    assert (await waiting).sequence == 21
+    await writer.end()
+    last = await readers.create_resumable_reader("s", from_sequence=21)
+    assert last is not None
+    assert await last.read_batch() == ()
+
+
 async def test_benign_restart_costs_one_marker_and_nobody_an_error(fork: Fork) -> None:
     store, other = fork.store(), fork.store()
     errors = [collect_errors(store), collect_errors(other)]

@@ -99,9 +99,12 @@ class Terms:
         return NO_TERM
 
     def key_at(self, sequence: int) -> TermKey:
-        """The key of the term in which chunk ``sequence`` is; ``NO_TERM`` where it is older than the list."""
+        """The key of the term in which chunk ``sequence`` is; ``NO_TERM`` where it is older than the list.
+
+        A hole before a term belongs to it: who goes on behind a gap has left the branch on which the hole was filled.
+        """
         for term in reversed(self._terms):
-            if term.first <= sequence:
+            if term.before < sequence:
                 return TermKey(str(term.number), term.tag)
         return NO_TERM
 
