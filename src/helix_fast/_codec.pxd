@@ -175,6 +175,12 @@ cdef class FastAppend:
 cdef class ChunkIterator:
     cdef public list _items
     cdef public Py_ssize_t _index, _error_at
+    cdef public PushBuffer _pushes      # None: there are none
+    cdef public object _cursor, _binding, _running_loop
+    cdef public bint _busy              # somebody waits for the next item
+
+    cdef bint takes_pushes(self) except -1
+    cdef bint take_push(self) except -1
 
 
 cdef class StreamEntry:
@@ -187,7 +193,9 @@ cdef class StreamEntry:
 cdef class PushBuffer:
     cdef object __weakref__             # hubs hold it weakly
     cdef public bint live, stale, announce_on_read
-    cdef public object waiter, decoder
+    cdef public object waiter, decoder, loop
+    cdef public double since            # when the wait began, on the loop's clock
+    cdef public bint timed              # a timer runs that ends a wait
     cdef public bytes entry_id
     cdef public Window window
     cdef public list pending            # of StreamEntry
@@ -196,11 +204,17 @@ cdef class PushBuffer:
     cdef int wake_reader(self) except -1
     cdef int drop(self) except -1
     cdef int require_log(self) except -1
+    cdef int put(self, StreamEntry entry) except -1
+    cdef object begin_wait(self)
+    cdef object take_next(self)
 
 
 cdef class _Step:
     cdef ChunkIterator source   # None once it has ended
-    cdef object waiting         # the coroutine of `_advance`, where no item was there
+    cdef object waiting         # where no item was there: what is awaited, a push or the coroutine of `_advance`
+    cdef bint for_push          # it is a push
+
+    cdef void stop_waiting(self, ChunkIterator source) noexcept
 
 
 # ---------------------------------------------------------------- pure: usage entries scanned and summed

@@ -861,7 +861,8 @@ class RemoteSubscribers:
 
 @disjoint_base
 class ChunkIterator:
-    """Asynchronous iterator over a buffer. A subclass fills the buffer in `_advance`, a coroutine. Owned by one thread.
+    """Asynchronous iterator over a buffer. A subclass fills the buffer in `_take`, from a push, and in `_advance`, a
+    coroutine. Owned by one thread.
 
     A step takes its item when it is awaited, not before: a step that is dropped or cancelled unstarted takes nothing.
     """
@@ -872,10 +873,22 @@ class ChunkIterator:
     """Index of the next item."""
     _error_at: int
     """Index of the first item that is an error, which is not yielded; their number where none is."""
+    _pushes: Any
+    """A PushBuffer, whose next push a step without an item waits for and takes; None: every such step advances."""
+    _cursor: Any
+    """Its `time_silence` starts the timer that ends a wait, where none runs."""
+    _binding: Any
+    _running_loop: Any
+    """`loop` of the binding, and what this returns, must be the loop of the pushes; else a step advances."""
+    _busy: bool
+    """Somebody waits for the next item: another step advances."""
+
+    def _take(self, decoded: Any, /) -> None:
+        """Fill the buffer with what `PushBuffer.next_pushed` returned. Made by the subclass."""
 
     def __aiter__(self) -> Any: ...
     def __anext__(self) -> Any:
-        """The next item; awaits `_advance` where none is left. RuntimeError: nor after that."""
+        """The next item; awaits a push or `_advance` where none is left. RuntimeError: nor after that."""
 
 @final
 class StreamEntry:
@@ -921,8 +934,14 @@ class PushBuffer:
     """The log must be read before a push counts."""
     announce_on_read: bool
     """The next request to the log must announce this reader to the stream's writers."""
+    loop: Any
+    """The event loop of the reader."""
     waiter: Any
     """Future of a waiting reader."""
+    since: float
+    """When its wait began, on the loop's clock."""
+    timed: bool
+    """A timer runs that ends a wait."""
     pending: list[StreamEntry]
     """The pushes."""
     pending_bytes: int
@@ -949,6 +968,9 @@ class PushBuffer:
     def mark_stale(self) -> None:
         """Drop the pushes and have the log read."""
 
+    def wait(self) -> Any:
+        """A future that is done when anything happens; the wait for it begins."""
+
     def wake(self) -> None:
         """Wake the waiting reader."""
 
@@ -957,3 +979,19 @@ class PushBuffer:
 
     def next_pushed(self) -> Any:
         """The decoded chunks of the next push with something new; None for none."""
+
+def push_entry(subscribers: list[Any], entry: StreamEntry | None) -> None:
+    """Give an entry to the subscribers, a list of weak references; None has them read the log."""
+
+def push_payload(subscribers: list[Any], payload: bytes) -> None:
+    """The same with the entry of a published payload; None for a payload that is no entry."""
+
+def deliver_messages(cutter: ReplyCutter, channels: dict[bytes, Any]) -> bytes | None:
+    """Give the messages that were fed to the cutter to `receive` of their channels, up to a reply that is none.
+
+    Returns:
+        that reply, to be parsed; None: no whole reply is left.
+
+    Raises:
+        ValueError: no RESP2.
+    """

@@ -130,3 +130,60 @@ def test_entries_of_a_reply_are_summed_as_a_list_of_them(codec, count, first) ->
     one.add_strings(codec.StringArray(as_reply(entries)), first)
     other.add(entries[first:])
     assert one.export() == other.export()
+
+
+class Channel:
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def receive(self, payload: bytes) -> None:
+        self.received.append(payload)
+
+
+@on_each_twin
+@given(st.lists(st.one_of(values, st.tuples(st.sampled_from([b"a", b"bc", b""]), st.binary(max_size=40)))), st.data())
+def test_messages_reach_their_channels_and_other_replies_come_back(codec, sent, data) -> None:
+    """In their order, however they arrive; messages of channels that are not there are dropped."""
+    stream, others, received = b"", [], {b"a": [], b"bc": []}
+    for each in sent:
+        if isinstance(each, tuple):
+            kind = data.draw(st.sampled_from([b"message", b"smessage"]))
+            stream += as_reply([kind, *each])
+            received.get(each[0], []).append(each[1])
+        else:
+            others.append(as_reply(each))
+            stream += others[-1]
+    cutter, channels = codec.ReplyCutter(), {name: Channel() for name in received}
+    found = []
+    while stream:
+        length = data.draw(st.integers(1, 60))
+        cutter.feed(stream[:length])
+        stream = stream[length:]
+        while (reply := codec.deliver_messages(cutter, channels)) is not None:
+            found.append(reply)
+    assert found == others
+    assert {name: channel.received for name, channel in channels.items()} == received
+    assert cutter.size == 0
+
+
+@on_each_twin
+def test_a_message_is_gone_before_its_channel_has_it(codec) -> None:
+    """What a subscriber does may close the connection, and so empty the cutter, or feed it."""
+    cutter, message = codec.ReplyCutter(), as_reply([b"message", b"a", b"x"])
+
+    class Closing(Channel):
+        def receive(self, payload: bytes) -> None:
+            super().receive(payload)
+            assert cutter.rest() == message
+            cutter.feed(b"+later\r\n")
+
+    channel = Closing()
+    cutter.feed(message * 2)
+    assert codec.deliver_messages(cutter, {b"a": channel}) == b"+later\r\n"
+    assert channel.received == [b"x"]
+    cutter.feed(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$x\r\n")
+    with pytest.raises(ValueError, match="no reply"):
+        codec.deliver_messages(cutter, {b"a": channel})
+    for arguments in ((None, {}), (b"", {})):
+        with pytest.raises((TypeError, AttributeError)):
+            codec.deliver_messages(*arguments)

@@ -18,9 +18,11 @@ from tests.fuzz.engines import with_hypothesis
 
 pytestmark = pytest.mark.slow
 
-# The hot part reads no bytes: it hands batches to a lane and takes replies, which programs of calls cannot do yet.
+# The hot part hands batches, replies and messages to others, which programs of calls cannot do yet. Bytes are read by
+# the pure part (`ReplyCutter`, `parse_push`), and `tests/codec/test_replies.py` cuts messages at random.
 NOT_FUZZED = {
     "ChunkIterator", "Outbox", "PushBuffer", "RemoteSubscribers", "Batch", "FastAppend", "StreamEntry", "Write",
+    "deliver_messages", "push_entry", "push_payload",
 }  # fmt: skip
 STUB = Path(helix_fast.__file__).with_name("_codec.pyi")
 

@@ -35,6 +35,7 @@ __all__ = [  # noqa: F405
     "Write",
     "check_finite",
     "decode_texts",
+    "deliver_messages",
     "frame_command",
     "frame_deltas",
     "frame_events",
@@ -45,6 +46,8 @@ __all__ = [  # noqa: F405
     "merge_page",
     "number_chunks",
     "parse_push",
+    "push_entry",
+    "push_payload",
     "select_entries",
     "split_lines",
 ]

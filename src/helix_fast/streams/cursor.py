@@ -32,7 +32,7 @@ from helix_fast.errors import (
 from helix_fast.keys import StreamKeys
 from helix_fast.lua import script
 from helix_fast.requests import Requests
-from helix_fast.transport.binding import running_loop
+from helix_fast.transport.binding import LoopBinding, running_loop
 from helix_fast.transport.topology import Topology
 
 from .chunks import Decoded, LineDecoder
@@ -98,6 +98,7 @@ class StreamCursor:
         self.pushes: codec.PushBuffer = codec.PushBuffer()
         self.pushes.window = codec.Window(after.sequence)
         self.pushes.decoder = self.decoder
+        self.pushes.loop = self._loop
         self.closed: bool = False
         self.ended: bool = False
         self.error: HelixError | None = None
@@ -107,6 +108,7 @@ class StreamCursor:
         self._base = 0
         self._wait = wait
         self._key = term_key(after.term)  # of the last chunk seen, or of the position
+        self._text_of_key, self._ids_of_key = "", b"-"  # as `term` found it; what entry ids of the term begin with
         self._terms: Terms | None = None
         self._terms_text = b""
         self._marker = self._before_marker = b""  # id of the last marker seen, and of the last chunk before it
@@ -128,7 +130,11 @@ class StreamCursor:
     @property
     def term(self) -> str:
         """The term of the last chunk handed out, in the form of ``StreamPosition.term``."""
-        return self._find_key().text
+        entry_id = self.pushes.entry_id
+        if not entry_id.startswith(self._ids_of_key) or entry_id == self._marker:
+            key = self._find_key()
+            self._text_of_key, self._ids_of_key = key.text, key.number.encode() + b"-"
+        return self._text_of_key
 
     def _find_key(self) -> TermKey:
         entry_id = self._chunk_id()
@@ -153,9 +159,14 @@ class StreamCursor:
         waiter = self.pushes.waiter
         return waiter is not None and not waiter.done()
 
+    @property
+    def binding(self) -> LoopBinding:
+        """The event loop of the store."""
+        return self._context.topology.binding
+
     def check_loop(self) -> None:
         """Raise InvalidArgumentError unless the running event loop is the reader's."""
-        self._context.topology.binding.check_part(self._loop, "reader")
+        self.binding.check_part(self._loop, "reader")
 
     # reading
 
@@ -236,10 +247,14 @@ class StreamCursor:
 
     def wait_for_push(self) -> asyncio.Future[None]:
         """A future that is done when something happens: a push, a lost subscription, too long a silence, the end."""
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self.pushes.waiter = waiter
-        self._silence.begin()
+        waiter: asyncio.Future[None] = self.pushes.wait()
+        if not self.pushes.timed:
+            self.time_silence()
         return waiter
+
+    def time_silence(self) -> None:
+        """Start the timer that ends a wait."""
+        self._silence.begin()
 
     async def stored(self) -> Decoded | None:
         """The next chunks of the log, without waiting for more to come; None at its end. Raises as ``next``."""

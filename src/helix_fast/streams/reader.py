@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from helix_fast import codec
 from helix_fast.errors import MalformedChunkError, ReaderBusyError
+from helix_fast.transport.binding import running_loop
 
 from .chunks import Decoded, StreamChunk
 from .cursor import StreamCursor
@@ -20,6 +21,8 @@ class _Reader(codec.ChunkIterator, Generic[T]):
     """What both readers share. One task at a time may iterate."""
 
     if TYPE_CHECKING:
+        _cursor: StreamCursor
+        _pushes: codec.PushBuffer
 
         def __aiter__(self: Self) -> Self: ...
         def __anext__(self) -> Coroutine[Any, Any, T]: ...
@@ -27,7 +30,8 @@ class _Reader(codec.ChunkIterator, Generic[T]):
     def __init__(self, cursor: StreamCursor, first_page: Decoded) -> None:
         self._cursor = cursor
         self._pushes = cursor.pushes
-        self._busy = False
+        self._binding = cursor.binding
+        self._running_loop = running_loop
         self._term = ""
         self._take(first_page)
 
@@ -36,7 +40,9 @@ class _Reader(codec.ChunkIterator, Generic[T]):
         self._term_before, self._term = self._term, self._cursor.term
         self._items = self._hand_out()
         self._index = 0
-        self._find_first_error()
+        self._error_at = len(self._chunks)
+        if self._faulty:
+            self._find_first_error()
 
     def _hand_out(self) -> list[T]:
         """The items of the current page, as the iterator yields them."""
@@ -45,11 +51,10 @@ class _Reader(codec.ChunkIterator, Generic[T]):
     def _find_first_error(self) -> None:
         """Find the next item that is raised and not yielded."""
         self._error_at = len(self._chunks)
-        if self._faulty:
-            for index in range(self._index, self._error_at):
-                if isinstance(self._chunks[index], MalformedChunkError):
-                    self._error_at = index
-                    break
+        for index in range(self._index, self._error_at):
+            if isinstance(self._chunks[index], MalformedChunkError):
+                self._error_at = index
+                break
 
     @property
     def stream_id(self) -> str:
@@ -78,7 +83,7 @@ class _Reader(codec.ChunkIterator, Generic[T]):
                 raise ReaderBusyError(self.stream_id)
             self._busy = True
             try:
-                if pushes.idle():  # awaited from here: one more coroutine would cost every live chunk
+                if pushes.idle():  # for `read_batch`; awaited from here: one coroutine less for every live entry
                     await cursor.wait_for_push()
                 decoded = pushes.next_pushed() or await cursor.next()
             finally:

@@ -65,14 +65,8 @@ class StreamChannel(Channel):
 
     def receive(self, payload: bytes) -> None:
         """Deliver a message from the server."""
-        try:
-            position = codec.parse_push(payload)
-        except ValueError:
-            self.push(None)  # the message to catch up, or bytes that no writer of ours publishes
-        else:
-            self.push_entry(codec.StreamEntry(*position))
+        codec.push_payload(self.subscribers, payload)
 
     def push_entry(self, entry: codec.StreamEntry) -> None:
         """Give a stored entry to every subscriber."""
-        entry.readers = len(self.subscribers)
-        self.push(entry)
+        codec.push_entry(self.subscribers, entry)

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from helix_fast import codec
-from helix_fast.errors import HelixError, StoreClosedError, StoreResponseError, StoreTimeoutError
+from helix_fast.errors import (
+    HelixError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreResponseError,
+    StoreTimeoutError,
+)
 from helix_fast.keys import has_hash_tag
 
 from .channels import Channel, StreamChannel, Subscriber
@@ -49,6 +55,7 @@ class Hub(Link):
         super().__init__(connector, target, timeout=timeout)
         self.sharded = sharded
         self._channels: dict[bytes, Channel] = {}
+        self._cutter: codec.ReplyCutter = codec.ReplyCutter()
         self._local: dict[bytes, StreamChannel] = {} if local is None else local
         self._on_counted = on_counted
         self._joining: list[bytes] = []
@@ -168,6 +175,7 @@ class Hub(Link):
 
     def _opened(self) -> None:
         loop = asyncio.get_running_loop()
+        self._cutter.rest()
         self._leaving.clear()
         self._joining = list(self._channels)
         for channel in self._channels.values():
@@ -216,9 +224,15 @@ class Hub(Link):
         self._pulse = asyncio.get_running_loop().call_later(self.timeout / 2, self._beat)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes received and hand out each message."""
+        """Hand out each message that was received, and parse the other replies."""
         self._answered, self._pinged = True, False
-        super().data_received(data)
+        cutter, channels = self._cutter, self._channels
+        try:
+            cutter.feed(data)
+            while (reply := codec.deliver_messages(cutter, channels)) is not None:
+                super().data_received(reply)
+        except ValueError as error:
+            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
 
     def _handle(self, reply: Any) -> None:
         if isinstance(reply, StoreResponseError):
@@ -229,12 +243,8 @@ class Hub(Link):
             return
         if not isinstance(reply, list) or len(reply) != 3:
             return  # the answer to a ping
-        kind, name, payload = reply
-        if kind == b"message" or kind == b"smessage":
-            channel = self._channels.get(name)
-            if channel is not None:
-                channel.receive(payload)
-        elif kind == b"subscribe" or kind == b"ssubscribe":
+        kind, name, _count = reply
+        if kind == b"subscribe" or kind == b"ssubscribe":
             channel = self._channels.get(name)
             if channel is not None:
                 channel.counted = True

@@ -26,10 +26,26 @@ cdef enum:
 
 
 cdef class ChunkIterator:
-    """Yields buffered items, each step without a coroutine. Owned by one thread."""
+    """Yields buffered items, and those of the next push, each step without a coroutine. Owned by one thread."""
 
     def __cinit__(self, *args, **options):
         self._items = []
+
+    cdef bint takes_pushes(self) except -1:
+        """Whether the next item may come from a push; else `_advance` finds out what is to be done."""
+        cdef PushBuffer pushes = self._pushes
+        return (
+            pushes is not None and pushes.live and not pushes.stale and not self._busy
+            and self._running_loop() is pushes.loop and self._binding.loop is pushes.loop
+        )
+
+    cdef bint take_push(self) except -1:
+        """Take the next push, if it has new chunks."""
+        decoded = self._pushes.take_next()
+        if decoded is None:
+            return False
+        self._take(decoded)
+        return True
 
     def __aiter__(self):
         return self
@@ -43,8 +59,17 @@ cdef class ChunkIterator:
 
 @cython.final
 @cython.freelist(8)
+@cython.no_gc_clear     # for __dealloc__; what it refers to breaks the cycles
 cdef class _Step:
-    """One step of an `async for`: what a coroutine that takes an item, or awaits `_advance` before, would be."""
+    """One step of an `async for`: a coroutine that takes an item, or awaits a push or `_advance` before, in C."""
+
+    def __dealloc__(self):
+        self.stop_waiting(self.source)      # dropped while it waited
+
+    cdef void stop_waiting(self, ChunkIterator source) noexcept:
+        if self.for_push:
+            self.for_push = False
+            source._busy = False
 
     def __await__(self):
         return self
@@ -66,6 +91,7 @@ cdef class _Step:
         """Raise an exception where it waits."""
         cdef ChunkIterator source = self.source
         cdef PyObject* found = NULL
+        self.stop_waiting(source)
         self.source = None
         if self.waiting is None:
             raise kind if value is None else value
@@ -83,6 +109,7 @@ cdef class _Step:
 
     def close(self):
         """End it."""
+        self.stop_waiting(self.source)
         self.source = None
         if self.waiting is not None:
             self.waiting.close()
@@ -109,16 +136,39 @@ cdef int send_step(object this, object value, PyObject** result) except -1:
         if take_item(source, result):
             step.source = None
             return RETURNED
-        step.waiting = source._advance()
+        if source.takes_pushes():
+            if PyList_GET_SIZE(source._pushes.pending):
+                source.take_push()
+                if take_item(source, result):
+                    step.source = None
+                    return RETURNED
+            else:
+                waiter = source._pushes.begin_wait()
+                if not source._pushes.timed:
+                    source._cursor.time_silence()
+                step.waiting = waiter.__await__()
+                step.for_push = source._busy = True
+        if step.waiting is None:
+            step.waiting = source._advance()
     try:
         if PyIter_Send(step.waiting, value, result) == YIELDED:
             return YIELDED
+        nothing = result[0]
+        result[0] = NULL    # as an error has it, by the contract of am_send
+        Py_DECREF(<object> nothing)
+        if step.for_push:
+            step.stop_waiting(source)
+            if not (source.take_push() and take_item(source, result)):
+                # There is something else to do, or an error to raise.
+                step.waiting = source._advance()
+                return send_step(step, None, result)
+            step.source = None
+            return RETURNED
     except:  # noqa: E722  every exception goes on
+        step.stop_waiting(source)
         step.source = None
         raise
     step.source = None
-    nothing = result[0]
-    Py_DECREF(<object> nothing)
     if take_item(source, result):
         return RETURNED
     raise RuntimeError("there is no item")
@@ -206,6 +256,15 @@ cdef class PushBuffer:
             self.waiter.set_result(None)
         return 0
 
+    def wait(self):
+        """A future that is done when anything happens; the wait for it begins."""
+        return self.begin_wait()
+
+    cdef object begin_wait(self):
+        self.waiter = waiter = self.loop.create_future()
+        self.since = self.loop.time()
+        return waiter
+
     cdef int drop(self) except -1:
         self.pending.clear()
         self.pending_bytes = 0
@@ -238,20 +297,21 @@ cdef class PushBuffer:
         self.drop()
         self.wake_reader()
 
-    def pushed(self, StreamEntry entry):
-        """One message of the channel; None for one that only says that the log has something new."""
+    cdef int put(self, StreamEntry entry) except -1:
         if not self.live:
-            return
+            return 0
         if entry is None:
-            self.require_log()
-            return
+            return self.require_log()
         if not self.stale:
-            self.pending_bytes += len(entry.body)
+            self.pending_bytes += PyBytes_GET_SIZE(entry.body)
             self.pending.append(entry)
             if PyList_GET_SIZE(self.pending) > MAX_PENDING_ENTRIES or self.pending_bytes > MAX_PENDING_BYTES:
-                self.require_log()
-                return
-        self.wake_reader()
+                return self.require_log()
+        return self.wake_reader()
+
+    def pushed(self, StreamEntry entry):
+        """One message of the channel; None for one that only says that the log has something new."""
+        self.put(entry)
 
     def resync(self):
         """The channel was joined, perhaps anew: messages may have been missed."""
@@ -272,6 +332,9 @@ cdef class PushBuffer:
 
     def next_pushed(self):
         """The chunks of the next push that has new ones; None where there is no such push."""
+        return self.take_next()
+
+    cdef object take_next(self):
         cdef StreamEntry entry
         cdef uint64_t seen
         while self.live and not self.stale and PyList_GET_SIZE(self.pending):

@@ -16,7 +16,7 @@ from .reader import ChunkIterator, PushBuffer, StreamEntry
 from .replies import ReplyCutter, StringArray, merge_page
 from .rollup import Rollup, load_entry, select_entries
 from .sequence import Sequencer, Window
-from .subscribers import RemoteSubscribers
+from .subscribers import RemoteSubscribers, deliver_messages, push_entry, push_payload
 
 __all__ = [
     "MAX_BATCH_BYTES",
@@ -38,6 +38,7 @@ __all__ = [
     "Write",
     "check_finite",
     "decode_texts",
+    "deliver_messages",
     "frame_command",
     "frame_deltas",
     "frame_events",
@@ -48,6 +49,8 @@ __all__ = [
     "merge_page",
     "number_chunks",
     "parse_push",
+    "push_entry",
+    "push_payload",
     "select_entries",
     "split_lines",
 ]

@@ -11,7 +11,9 @@ MAX_PENDING_BYTES: Final = 1 << 20
 
 
 class ChunkIterator:
-    """Yields buffered items, one for each step of an ``async for``, and awaits ``_advance`` for more.
+    """Yields buffered items, one for each step of an ``async for``, then those of the next push.
+
+    Where something else is to be done, a step awaits ``_advance``.
 
     A step takes its item when it is awaited, not before: a step that was dropped, or cancelled before it began, takes
     nothing.
@@ -19,24 +21,64 @@ class ChunkIterator:
     Attributes:
         _items: the items. _index: of the next one. _error_at: index of the first that is an error, which is not
             yielded; their number where none is.
+        _pushes: the pushes; None: there are none. _take: takes what ``next_pushed`` returns.
+        _cursor: its ``time_silence`` starts the timer that ends a wait, where none runs.
+        _binding, _running_loop: ``loop`` of the one, and what the other returns, must be the loop of the pushes.
+        _busy: somebody waits for the next item.
     """
+
+    _take: Any
 
     def __init__(self) -> None:
         self._items: list[Any] = []
         self._index = 0
         self._error_at = 0
 
+    # Class attributes, as a subclass need not call __init__.
+    _pushes: PushBuffer | None = None
+    _cursor: Any = None
+    _binding: Any = None
+    _running_loop: Any = None
+    _busy: bool = False
+
     def __aiter__(self) -> Any:
         return self
 
     async def __anext__(self) -> Any:
         """The next item."""
-        if not 0 <= self._index < min(self._error_at, len(self._items)):
+        pushes = self._pushes
+        if not self._has_item() and pushes is not None and self._takes_pushes(pushes):
+            if not pushes.pending:
+                self._busy = True
+                try:
+                    waiter = pushes.wait()
+                    if not pushes.timed:
+                        self._cursor.time_silence()
+                    await waiter
+                finally:
+                    self._busy = False
+            decoded = pushes.next_pushed()
+            if decoded is not None:
+                self._take(decoded)
+        if not self._has_item():
             await self._advance()
-            if not 0 <= self._index < min(self._error_at, len(self._items)):
+            if not self._has_item():
                 raise RuntimeError("there is no item")
         self._index += 1
         return self._items[self._index - 1]
+
+    def _has_item(self) -> bool:
+        return 0 <= self._index < min(self._error_at, len(self._items))
+
+    def _takes_pushes(self, pushes: PushBuffer) -> bool:
+        """Whether the next item may come from a push; else ``_advance`` finds out what is to be done."""
+        return (
+            pushes.live
+            and not pushes.stale
+            and not self._busy
+            and self._running_loop() is pushes.loop
+            and self._binding.loop is pushes.loop
+        )
 
     async def _advance(self) -> None:
         """Wait until there is an item; StopAsyncIteration at the end."""
@@ -83,7 +125,9 @@ class PushBuffer:
         live: the channel is joined.
         stale: the log is to be read before any push counts.
         announce_on_read: the next request must announce this reader to the stream's writers.
-        waiter: future of a reader that waits for anything to happen.
+        loop: the event loop of the reader.
+        waiter: future of a reader that waits for anything to happen. since: when the wait began, on the loop's clock.
+        timed: a timer runs that ends a wait.
         pending: the pushes. pending_bytes: of their bodies.
     """
 
@@ -94,7 +138,10 @@ class PushBuffer:
         self.live: bool = False
         self.stale: bool = False
         self.announce_on_read: bool = False
+        self.loop: Any = None
         self.waiter: Any = None
+        self.since: float = 0.0
+        self.timed: bool = False
         self.pending: list[StreamEntry] = []
         self.pending_bytes: int = 0
 
@@ -152,6 +199,12 @@ class PushBuffer:
         self.stale = True
         self._drop()
         self.wake()
+
+    def wait(self) -> Any:
+        """A future that is done when anything happens; the wait for it begins."""
+        self.waiter = waiter = self.loop.create_future()
+        self.since = self.loop.time()
+        return waiter
 
     def wake(self) -> None:
         """Wake the reader, if it waits."""

@@ -102,6 +102,14 @@ def _strings(data: bytes, at: int, count: int) -> tuple[list[bytes], int] | None
     return strings, at
 
 
+def read_message(reply: bytes) -> tuple[bytes, bytes] | None:
+    """Channel and payload of a message; None: the reply is none."""
+    if not reply.startswith((b"*3\r\n$7\r\nmessage\r\n", b"*3\r\n$8\r\nsmessage\r\n")):
+        return None
+    found = _strings(reply, 4, 3)
+    return None if found is None else (found[0][1], found[0][2])
+
+
 def merge_page(reply: bytes, last: int) -> tuple[int, int, int, bytes, bytes, bytes]:
     """As ``merge_entries``, of a reply to XRANGE that was not parsed."""
     if not isinstance(reply, bytes):

@@ -1,8 +1,12 @@
-"""Hot: whether a stream has subscribers in other processes, in plain Python, by the replies that count them."""
+"""Hot: the subscribers of a stream, in plain Python. Whether other processes have some; what those here are given."""
 
 from __future__ import annotations
 
 from typing import Any, final
+
+from .frame import parse_push
+from .reader import StreamEntry
+from .replies import ReplyCutter, read_message
 
 
 @final
@@ -50,3 +54,35 @@ class RemoteSubscribers:
             self.stale -= 1
         elif type(reply) is int and not self._presence.counts_unreliable:
             self.present = self.exceeds_local(reply)
+
+
+def push_entry(subscribers: list[Any], entry: StreamEntry | None) -> None:
+    """Give an entry to every subscriber, of a list of weak references; None has them read the log."""
+    if entry is not None:
+        entry.readers = len(subscribers)
+    for reference in subscribers:
+        subscriber = reference()
+        if subscriber is not None:
+            subscriber.pushed(entry)
+
+
+def push_payload(subscribers: list[Any], payload: bytes) -> None:
+    """The same with the entry of a published payload; None for one that is no entry, as the message to catch up."""
+    try:
+        position = parse_push(payload)
+    except ValueError:
+        push_entry(subscribers, None)
+    else:
+        push_entry(subscribers, StreamEntry(*position))
+
+
+def deliver_messages(cutter: ReplyCutter, channels: dict[bytes, Any]) -> bytes | None:
+    """Give the messages that were received to their channels, up to the next reply that is none, which is returned."""
+    while (reply := cutter.next()) is not None:
+        message = read_message(reply)
+        if message is None:
+            return reply
+        channel = channels.get(message[0])
+        if channel is not None:
+            channel.receive(message[1])
+    return None
