@@ -19,7 +19,7 @@ from helix_fast.errors import (
 from helix_fast.locks.lock import Lock
 
 from .program import Program
-from .storing import ensure_session, told_of_sessions
+from .storing import create_or_go_on, told_of_sessions
 from .streaming import told_of_streams
 
 TTL_MS = 1500
@@ -103,7 +103,7 @@ async def _write(program: Program, helix: Helix, session: str, lock: Lock, name:
         program.journal.write("appended", session=session, names=[name], count=count, token=token)
     except SessionNotFoundError:
         program.journal.write("gone", stream=session)
-        await ensure_session(program, helix, session)
+        await create_or_go_on(program, helix, session)
     except StaleFencingTokenError as error:
         program.journal.write("refused", session=session, token=token, current=error.current)
     except HelixError as error:

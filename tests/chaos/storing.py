@@ -77,7 +77,7 @@ async def _converse(program: Program, helix: Helix, session: str) -> None:
             acknowledged = True
         except SessionNotFoundError:
             journal.write("gone", stream=session)
-            await _again(program, helix, session)
+            await create_or_go_on(program, helix, session)
         except HelixError as error:
             # The outcome is not known, and the same message again would be another one.
             program.failed(error, session)
@@ -87,7 +87,8 @@ async def _converse(program: Program, helix: Helix, session: str) -> None:
         await asyncio.sleep(dice.random() * 0.04)
 
 
-async def _again(program: Program, helix: Helix, session: str) -> None:
+async def create_or_go_on(program: Program, helix: Helix, session: str) -> None:
+    """Create the session; where that fails, its writer finds out with the next write."""
     try:
         await ensure_session(program, helix, session)
     except HelixError as error:
