@@ -47,13 +47,13 @@ async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
         await until(lambda: all(got))
         await writer.write(TextDeltaChunk(delta="1"))
         await until(lambda: all(len(chunks) == 2 for chunks in got))  # all of them take pushes
-        counted(channels.codec, "parse_push")
+        counted(channels.codec, "push_payload")
         counted(LineDecoder, "decode")
         requests = reading._requests.topology.requests
         for number in range(ENTRIES):
             await writer.write(TextDeltaChunk(delta=f"{number + 2}"))
             await until(lambda: all(len(chunks) == number + 3 for chunks in got))  # noqa: B023
-        assert calls == {"parse_push": ENTRIES, "decode": ENTRIES}
+        assert calls == {"push_payload": ENTRIES, "decode": ENTRIES}
         assert reading._requests.topology.requests == requests
         monkeypatch.undo()
         await writer.close()
