@@ -186,10 +186,12 @@ def main(url: str, socket_path: str, descriptor: str) -> None:
         await redis.close()
 
     settings = uvicorn.Config(
-        Starlette(lifespan=lifespan), fd=int(descriptor), loop="uvloop", http="httptools", log_level="warning",
+        Starlette(lifespan=lifespan), loop="uvloop", http="httptools", log_level="warning",
         access_log=False, timeout_graceful_shutdown=2, timeout_keep_alive=600, backlog=2048,
     )  # fmt: skip
-    uvicorn.Server(settings).run()
+    # As uvicorn binds one itself. By `fd=` it takes any socket for a Unix one, and leaves Nagle's algorithm on: small
+    # writes then wait for the client's delayed acknowledgement, 40 ms.
+    uvicorn.Server(settings).run([socket.socket(fileno=int(descriptor))])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def iso_now() -> str:
 def iso_from_ms(milliseconds: int) -> str:
     """Unix milliseconds as JavaScript's ``toISOString`` writes them."""
     moment = datetime.fromtimestamp(milliseconds // 1000, timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{milliseconds % 1000:03d}Z"
 
 
 def ms_from_iso(text: str) -> int | None:

@@ -122,13 +122,14 @@ class EventStream(Response):
 
     async def _send(self, scope: Scope, output: Output) -> None:
         with contextlib.suppress(OSError):  # the client has disconnected
-            if await self._events(output):
-                await output.write(b"", more=False)
-            else:
+            last = await self._events(output)
+            if last is None:
                 await cut(scope)
+            else:
+                await output.write(last, more=False)
 
-    async def _events(self, output: Output) -> bool:
-        """Send the events, the last one too; False where the connection is to be broken instead."""
+    async def _events(self, output: Output) -> bytes | None:
+        """Send all events but the last, which is returned; None where the connection is to be broken instead."""
         codec, position = self._codec, self._position
         await output.write(codec.opening())
         while True:
@@ -147,12 +148,12 @@ class EventStream(Response):
                     over = not (codec.retries and error.retryable)
                     event = codec.failed(error) if over else b""
                     if over and not event and codec.cuts:
-                        return False
+                        return None
                     position = reader.position
             del reader  # and the error that has ended it, whose traceback holds a page of the log
-            await output.write(event)
             if over:
-                return True
+                return event
+            await output.write(event)
             if not event:
                 await asyncio.sleep(RETRY_PAUSE)
 

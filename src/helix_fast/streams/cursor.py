@@ -302,11 +302,15 @@ class StreamCursor:
             self._begin(epoch, base)
         if not self._key.number and self._terms is not None and self.last > self._base:
             self._key = self._terms.key_at(self.last)  # a bare sequence: what it is compared with from now on
-        decoded = self._merge(entries)
+        far = bool(more) and (self._terms is None or not self._terms.sealed)  # the script takes one sealed entry at a time
         if more:
             self.pushes.mark_stale()
-            self._far = self._terms is None or not self._terms.sealed  # the script takes one sealed entry at a time
             self._page.fit(len(entries), sum(len(fields[1]) for _entry, fields in entries))
+        if far:
+            await self._read_ahead.prefetch(entries[-1][0], self._page.count)
+        decoded = self._merge(entries)
+        if more:
+            self._far = far
         elif not self.pushes.stale:
             self._at_end = True
             if self.reading:
@@ -370,7 +374,7 @@ class StreamCursor:
             return None
         if not found.taken or (self._terms is not None and self._terms.part(entry_id, found.first_id)):
             return None
-        self._page.fit(found.taken, len(found.body))
+        self._page.fit(found.entries, found.size)
         if found.taken == page:
             await self._read_ahead.prefetch(found.last_id, self._page.count)
         pushes.mark_stale()
