@@ -109,6 +109,30 @@ async def test_collected_listener_is_unsubscribed(server_url: str) -> None:
         assert await subscribers(store, b"kept") == 1
 
 
+async def test_subscribers_that_leave_in_the_order_they_came_are_found_at_once(server_url: str) -> None:
+    compared = 0
+
+    class Compared(Subscriber):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return self is other
+
+    async with storage(server_url) as store:
+        hub, count = hub_of(store), 1_000
+        present = [Compared() for _ in range(count)]
+        await asyncio.gather(*(hub.subscribe(b"many", subscriber) for subscriber in present))
+        for subscriber in present[:-1]:
+            hub.unsubscribe(b"many", subscriber)
+        assert compared < 2 * count
+        assert hub.channels == 1
+        hub.unsubscribe(b"many", present[0])  # not subscribed any more
+        hub.unsubscribe(b"many", present[-1])
+        assert hub.channels == 0
+
+
 async def test_coming_and_going_ends_as_the_last_call_says(server_url: str) -> None:
     """Subscribing and leaving at random moments, with cancellations: the server agrees in the end."""
     dice = random.Random(7)

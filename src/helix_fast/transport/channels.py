@@ -10,7 +10,10 @@ from helix_fast import codec
 
 
 class Subscriber(Protocol):
-    """A subscriber of a channel. Both methods are called from the event loop, must not block and must not raise."""
+    """A subscriber of a channel, by identity.
+
+    Both methods are called from the event loop, and must not block, raise, or unsubscribe from the channel.
+    """
 
     def pushed(self, message: Any, /) -> None:
         """One message: its bytes, or what a StreamChannel makes of them."""
