@@ -18,6 +18,27 @@ cdef extern from *:
     void helix_set_send(type type_of, int (*send)(object, object, PyObject**) except -1)
 
 
+cdef extern from *:
+    """
+    /* Cython makes a method of __anext__, which classes written in Python would look up by name at each step.
+       A slot wrapper, as the interpreter's own classes have it, has them inherit the slot. */
+    static int helix_wrap_anext(PyTypeObject *type_of) {
+        PyObject *like = PyObject_GetAttrString((PyObject *)&PyAsyncGen_Type, "__anext__");
+        int result = like ? 0 : -1;
+        if (like && Py_TYPE(like) == &PyWrapperDescr_Type) {
+            PyObject *made = PyDescr_NewWrapper(
+                type_of, ((PyWrapperDescrObject *)like)->d_base, (void *)type_of->tp_as_async->am_anext);
+            result = made ? PyDict_SetItemString(type_of->tp_dict, "__anext__", made) : -1;
+            Py_XDECREF(made);
+            PyType_Modified(type_of);
+        }
+        Py_XDECREF(like);
+        return result;
+    }
+    """
+    int helix_wrap_anext(type type_of) except -1
+
+
 cdef enum:
     RETURNED = 0                # PySendResult
     YIELDED = 1
@@ -175,6 +196,7 @@ cdef int send_step(object this, object value, PyObject** result) except -1:
 
 
 helix_set_send(_Step, send_step)
+helix_wrap_anext(ChunkIterator)
 
 
 @cython.final
@@ -223,6 +245,19 @@ cdef bytes make_entry_id(uint64_t term, uint64_t first):
     return PyBytes_FromStringAndSize(text, put_number(end + 1, &number) - text)
 
 
+cdef list copies_of(list chunks):
+    """A copy of each. Most are of one class, whose method is looked up once."""
+    cdef list copies = []
+    cdef object known = None
+    cdef object copy = None
+    for chunk in chunks:
+        if type(chunk) is not known:
+            known = type(chunk)
+            copy = known.__copy__
+        copies.append(copy(chunk))
+    return copies
+
+
 cdef object take_decoded(StreamEntry entry, object decoder, uint64_t seen):
     """One reader's chunks of an entry: decoded, or copies of what another reader has decoded."""
     cdef object shared
@@ -240,7 +275,7 @@ cdef object take_decoded(StreamEntry entry, object decoder, uint64_t seen):
     if entry.readers < 1:
         entry.decoded = None        # the last reader gets the originals
         return shared
-    return shared[0], [chunk.__copy__() for chunk in <list?> shared[1]], False
+    return shared[0], copies_of(shared[1]), False
 
 
 @cython.nonecheck(True)
