@@ -302,7 +302,8 @@ class StreamCursor:
             self._begin(epoch, base)
         if not self._key.number and self._terms is not None and self.last > self._base:
             self._key = self._terms.key_at(self.last)  # a bare sequence: what it is compared with from now on
-        far = bool(more) and (self._terms is None or not self._terms.sealed)  # the script takes one sealed entry at a time
+        # of sealed entries the script takes one at a time
+        far = bool(more) and (self._terms is None or not self._terms.sealed)
         if more:
             self.pushes.mark_stale()
             self._page.fit(len(entries), sum(len(fields[1]) for _entry, fields in entries))
@@ -374,7 +375,7 @@ class StreamCursor:
             return None
         if not found.taken or (self._terms is not None and self._terms.part(entry_id, found.first_id)):
             return None
-        self._page.fit(found.entries, found.size)
+        self._page.fit(found.taken, len(found.body))
         if found.taken == page:
             await self._read_ahead.prefetch(found.last_id, self._page.count)
         pushes.mark_stale()

@@ -50,8 +50,6 @@ class FarPage(NamedTuple):
     first_id: bytes
     last_id: bytes
     body: bytes
-    size: int
-    """Bytes of the page, as far as they are known: all that came, or those of the chunks."""
 
 
 class ReadAhead:
@@ -99,12 +97,12 @@ class ReadAhead:
             except HelixError:
                 return None
         if isinstance(reply, Unparsed):
-            return FarPage(*codec.merge_page(reply.reply, last), len(reply.reply))
+            return FarPage(*codec.merge_page(reply.reply, last))
         if not isinstance(reply, list):
             return None
         taken, top, body = codec.merge_entries(reply, last)
         first, newest = (reply[0][0], reply[taken - 1][0]) if taken else (b"", b"")
-        return FarPage(len(reply), taken, top, first, newest, body, len(body))
+        return FarPage(len(reply), taken, top, first, newest, body)
 
     def _request(self, entry_id: bytes, count: int) -> asyncio.Future[Any]:
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
