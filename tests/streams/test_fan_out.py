@@ -33,6 +33,9 @@ async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
         monkeypatch.setattr(owner, name, call)
 
     async with RedisStreamManager(server_url) as writing, RedisStreamManager(server_url) as reading:
+        writing._requests.topology.presence.poll_seconds = (
+            600  # a poll has the readers read the log, as a slow run showed
+        )
         writer = await writing.create_writer("s", "agent")
         await writer.write(TextDeltaChunk(delta="0"))
         got: list[list[Any]] = [[] for _ in range(READERS)]
