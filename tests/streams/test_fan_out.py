@@ -33,11 +33,11 @@ async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
         monkeypatch.setattr(owner, name, call)
 
     async with RedisStreamManager(server_url) as writing, RedisStreamManager(server_url) as reading:
-        writing._requests.topology.presence.poll_seconds = (
-            600  # a poll has the readers read the log, as a slow run showed
-        )
+        writing._requests.topology.presence.poll_seconds = 600  # a poll has the readers read the log
         writer = await writing.create_writer("s", "agent")
         await writer.write(TextDeltaChunk(delta="0"))
+        subscribers = writer._appender.subscribers
+        await until(lambda: not subscribers.present)
         got: list[list[Any]] = [[] for _ in range(READERS)]
 
         async def read(chunks: list[Any]) -> None:
@@ -47,15 +47,16 @@ async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
                 chunks.append(stored.chunk)  # noqa: PERF401  seen while it goes on
 
         reading_all = asyncio.gather(*map(read, got))
-        await until(lambda: all(got))
-        await writer.write(TextDeltaChunk(delta="1"))
-        await until(lambda: all(len(chunks) == 2 for chunks in got))  # all of them take pushes
+        await until(lambda: all(got) and subscribers.present)
+        for count in (1, 2):  # one that the log may have, behind the message to catch up; then all of them take pushes
+            await writer.write(TextDeltaChunk(delta=f"{count}"))
+            await until(lambda: all(len(chunks) == count + 1 for chunks in got))  # noqa: B023
         counted(channels.codec, "push_payload")
         counted(LineDecoder, "decode")
         requests = reading._requests.topology.requests
         for number in range(ENTRIES):
-            await writer.write(TextDeltaChunk(delta=f"{number + 2}"))
-            await until(lambda: all(len(chunks) == number + 3 for chunks in got))  # noqa: B023
+            await writer.write(TextDeltaChunk(delta=f"{number + 3}"))
+            await until(lambda: all(len(chunks) == number + 4 for chunks in got))  # noqa: B023
         assert calls == {"push_payload": ENTRIES, "decode": ENTRIES}
         assert reading._requests.topology.requests == requests
         monkeypatch.undo()
@@ -63,8 +64,8 @@ async def test_pushes_from_another_process_are_decoded_once_and_asked_for_never(
         await writing.end_stream("s")
         await reading_all
     texts = [[chunk.delta for chunk in chunks] for chunks in got]
-    assert texts == [[str(number) for number in range(ENTRIES + 2)]] * READERS
-    assert len({id(chunk) for chunks in got for chunk in chunks}) == READERS * (ENTRIES + 2)  # no two share a chunk
+    assert texts == [[str(number) for number in range(ENTRIES + 3)]] * READERS
+    assert len({id(chunk) for chunks in got for chunk in chunks}) == READERS * (ENTRIES + 3)  # no two share a chunk
 
 
 async def test_live_readers_of_many_streams_share_one_subscription_connection(server_url: str) -> None:
