@@ -119,7 +119,7 @@ class Evicting(Alone):
     # docs/promises.md: what is noticed is reported, the rest is silent; so is what a repetition would be known by.
     allowed = SESSIONS_GO_BACK | {
         "lost in silence", "locked twice", "token went back", "stale write", "sum is wrong", "entry twice",
-        "message twice",
+        "message twice", "malformed session",
     }  # fmt: skip
 
     async def act(self, fault: Fault) -> None:

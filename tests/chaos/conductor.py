@@ -16,7 +16,7 @@ from pathlib import Path
 
 from helix_fast import connect
 from helix_fast.connect import Helix
-from helix_fast.errors import StoreError
+from helix_fast.errors import MalformedStateError, StoreError
 from helix_fast.testing.waiting import until
 
 from .arena import Arena
@@ -192,7 +192,11 @@ async def _finish(arena: Arena, crew: Crew, findings: Findings) -> Left:
             )
         (arena.directory / "closing").touch()
         for session in (SHARED, LOCKED, *(order.name for order in crew.orders if order.kind == "talker")):
-            state = await helix.state.load_state(session)
+            state = None
+            try:
+                state = await helix.state.load_state(session)
+            except MalformedStateError as error:
+                findings.broken("malformed session", str(error))
             left.messages[session] = [
                 Message(message["content"], message.get("token")) for message in (state.messages if state else ())
             ]

@@ -26,6 +26,7 @@ BROKEN = (
     "message lost in silence",
     "message twice",
     "version went back",
+    "malformed session",
     "not sealed",
     "run is not whole",
 )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from .calls import HungError
@@ -29,11 +29,20 @@ KINDS: dict[str, Callable[[Program], Coroutine[Any, Any, None]]] = {
 }
 
 
+def _frames(waiting: Any) -> Iterator[str]:
+    """Where a coroutine waits, and where that which it awaits does, to the innermost."""
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        yield f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else repr(waiting)[:200]
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+
+
 async def _work(program: Program) -> None:
     def where() -> None:
         for task in asyncio.all_tasks():
-            frames = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
-            program.journal.write("task", name=task.get_name(), task=repr(task)[:300], frames=frames[-5:])
+            program.journal.write(
+                "task", name=task.get_name(), task=repr(task)[:300], frames=list(_frames(task.get_coro()))
+            )
 
     # Asked where it stands, when it does not end.
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, where)
