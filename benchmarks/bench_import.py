@@ -36,7 +36,7 @@ class Import(Measure):
     needs_server = False
 
     async def prepare(self) -> None:
-        self.times = self.size.pick(5, 1, 1)
+        self.times = self.size.pick(3, 1, 1)
         await import_ms("helix_fast, redis.asyncio")
 
     async def ours(self) -> float:

@@ -31,7 +31,7 @@ class RunChunks(Measure):
 
     async def prepare(self) -> None:
         self.runs_at_once = self.size.pick(500, 500, 20)
-        self.each = self.size.pick(200, 100, 3)
+        self.each = self.size.pick(150, 100, 3)
         self.helix = await connect(self.server.url)
         self.executor = AgentExecutor(self.helix)
         self.whole: float = 0.0

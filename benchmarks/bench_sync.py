@@ -29,7 +29,7 @@ class ThreadedWrites(Measure):
     target, reach = TARGETS["P18"]
 
     async def prepare(self) -> None:
-        self.chunks = self.size.pick(250, 100, 2)
+        self.chunks = self.size.pick(150, 100, 2)
         self.helix: Helix = connect(self.server.url)
         pool = redis.BlockingConnectionPool.from_url(self.server.url, max_connections=THREADS)
         self.client = redis.Redis(connection_pool=pool)

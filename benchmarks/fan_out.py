@@ -36,7 +36,6 @@ class FanOut(Measure):
 
     def variants(self) -> Iterator[tuple[str, Run, Run]]:
         if self.size.full:
-            yield "one chunk at a time", lambda: self._delivered(1), self.baseline
             yield "one at a time, against waking a task for each", lambda: self._delivered(1), self._woken
 
     async def ours(self) -> float:

@@ -171,7 +171,7 @@ class LiveLatency(Measure):
     async def prepare(self) -> None:
         self.streams = self.size.pick(1_000, 1_000, 20)
         self.per_second = 20.0
-        self.each = self.size.pick(60, 10, 5)
+        self.each = self.size.pick(40, 10, 5)
         self.baseline_count = self.size.pick(2_000, 300, 50)
         self.rates: list[float] = []
         self.acknowledged: list[float] = []

@@ -119,7 +119,7 @@ class ManyWriters(Measure):
 
     async def prepare(self) -> None:
         self.writers = self.size.pick(1_000, 1_000, 20)
-        self.each = self.size.pick(300, 30, 3)
+        self.each = self.size.pick(200, 30, 3)
         self.baseline_each = self.size.pick(30, 5, 3)
         self.helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
@@ -225,7 +225,7 @@ class StoredMemory(Measure):
     exact = True
 
     async def prepare(self) -> None:
-        self.count = 32 * self.size.pick(300, 50, 4)
+        self.count = 32 * self.size.pick(100, 50, 4)
         self.helix: Helix = await connect(self.server.url)
         self.store = PydanticStore(self.server.socket_path)
 
