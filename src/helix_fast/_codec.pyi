@@ -861,8 +861,8 @@ class RemoteSubscribers:
 
 @disjoint_base
 class ChunkIterator:
-    """Asynchronous iterator over a buffer. A subclass fills the buffer in `_take`, from a push, and in `_advance`, a
-    coroutine. Owned by one thread.
+    """Asynchronous iterator over a buffer. A subclass fills the buffer in `_take(decoded)`, with what
+    `PushBuffer.next_pushed` returned, and in `_advance()`, a coroutine. Owned by one thread.
 
     A step takes its item when it is awaited, not before: a step that is dropped or cancelled unstarted takes nothing.
     """
@@ -882,9 +882,6 @@ class ChunkIterator:
     """`loop` of the binding, and what this returns, must be the loop of the pushes; else a step advances."""
     _busy: bool
     """Somebody waits for the next item: another step advances."""
-
-    def _take(self, decoded: Any, /) -> None:
-        """Fill the buffer with what `PushBuffer.next_pushed` returned. Made by the subclass."""
 
     def __aiter__(self) -> Any: ...
     def __anext__(self) -> Any:
