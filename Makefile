@@ -84,7 +84,7 @@ test-quick: build
 # The traced extension is slow, so it does not stay: what comes next builds the ordinary one.
 coverage: $(INSTALLED)
 	@rm -f $(COMPILED) src/helix_fast/_codec.*.so
-	HELIX_FAST_COVERAGE=1 $(PY) setup.py -q build_ext --inplace --force
+	HELIX_FAST_COVERAGE=1 $(PY) setup.py -q build_ext --inplace --force --build-lib build/coverage --build-temp build/coverage
 	$(PY) -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(COVERAGE_ARGS) $(PYTEST_ARGS); \
 		status=$$?; rm -f src/helix_fast/_codec.*.so src/helix_fast/_codec.c; exit $$status
 
