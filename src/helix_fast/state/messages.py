@@ -8,7 +8,7 @@ from typing import Any
 from helix_fast import arguments
 from helix_fast.errors import SessionNotFoundError
 from helix_fast.keys import SessionKeys
-from helix_fast.lua import LONG, Argument, FramedArguments
+from helix_fast.lua import Argument
 from helix_fast.slices import Slices
 
 from .conversation import Conversation, decode_messages
@@ -27,11 +27,10 @@ class Messages:
 
     async def append(self, session_id: str, messages: Sequence[Any], fencing_token: int | None) -> int:
         """Append; returns the new number of messages."""
-        appended = await Conversation(messages).messages()
-        args = appended if len(appended) < LONG else await FramedArguments.of((), appended)
+        args = await Conversation(messages).messages()
         keys = self._session.keys(session_id)
         reply = await self._session.write("state_append", session_id, keys, args, fencing_token)
-        self._logs.remember_reply(session_id, reply[2], reply[3], appended)
+        self._logs.remember_reply(session_id, reply[2], reply[3], args)
         return int(reply[2])
 
     async def page(

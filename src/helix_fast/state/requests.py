@@ -12,7 +12,7 @@ from helix_fast import arguments
 from helix_fast.errors import HelixError, MalformedStateError, StoreResponseError
 from helix_fast.index import Index
 from helix_fast.keys import SessionKeys
-from helix_fast.lua import Argument, FramedArguments, script
+from helix_fast.lua import LONG, Argument, FramedArguments, script
 from helix_fast.replies import check_session_reply
 from helix_fast.requests import Requests
 
@@ -123,7 +123,7 @@ class SessionRequests:
         name: str,
         session_id: str,
         keys: SessionKeys,
-        args: Sequence[Argument] | FramedArguments,
+        args: Sequence[Argument],
         fencing_token: int | None = None,
         *,
         staging: bytes | None = None,
@@ -151,12 +151,9 @@ class SessionRequests:
         more = [self._index.key_beside(keys.hash, session_id, lists=lists)]
         if staging is not None:
             more.append(staging)
+        framed = (*head, *args) if len(args) < LONG else await FramedArguments.of(head, args)
         before = self.versions.before(session_id)
-        if isinstance(args, FramedArguments):
-            args.first = (*head, *args.first)
-        else:
-            args = (*head, *args)
-        reply: list[Any] = await self.run(name, session_id, keys, args, *more)
+        reply: list[Any] = await self.run(name, session_id, keys, framed, *more)
         if len(reply) > 3:  # else it was refused before the session was read
             self.versions.note(session_id, before, int(reply[1]), int(reply[2]), reply[3])
             del reply[2:4]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from helix_fast import arguments
 from helix_fast.errors import InvalidArgumentError, SessionNotFoundError
-from helix_fast.lua import LONG, Argument, FramedArguments
+from helix_fast.lua import Argument
 
 from .conversation import Conversation
 from .fields import Encoded, decode_state
@@ -44,7 +44,7 @@ class States:
         """Create a session; returns its state."""
         state = self.new(session_id, agent_type, initial_state, metadata)
         keys = self._session.keys(session_id)
-        args = _save_args("create", "", Encoded(state), Log(), Log())
+        args = _save_args("create", "", Encoded(state), [], Log(), Log())
         reply = await self._session.write("state_save", session_id, keys, args, fencing_token)
         self._logs.remember(session_id, EMPTY)
         state.version, state.created_at, state.updated_at = int(reply[1]), int(reply[2]), int(reply[3])
@@ -88,8 +88,7 @@ class States:
                 base, final, rest = _PROBE, _PROBE, []
             else:
                 final = await conversation.log(Log() if whole else base, rest)
-            words = _save_args("save", expected, encoded, base, final, whole=whole)
-            args = [*words, *rest] if len(rest) < LONG else await FramedArguments.of(words, rest)
+            args = _save_args("save", expected, encoded, rest, base, final, whole=whole)
             reply = await self._session.write(
                 "state_save", session_id, keys, args, fencing_token, expected=expected_version or 0
             )
@@ -174,9 +173,9 @@ class States:
 
 
 def _save_args(
-    mode: str, expected: str, encoded: Encoded, base: Log, final: Log, *, whole: bool = False
+    mode: str, expected: str, encoded: Encoded, messages: list[bytes], base: Log, final: Log, *, whole: bool = False
 ) -> list[Argument]:
-    """The arguments of ``state_save`` after the common ones, before the messages."""
+    """The arguments of ``state_save`` after the common ones."""
     return [
         mode,
         expected,
@@ -191,4 +190,5 @@ def _save_args(
         *encoded.fields,
         *encoded.custom,
         *encoded.subagents,
+        *messages,
     ]
