@@ -16,7 +16,6 @@ from helix_fast import codec
 from helix_fast.errors import (
     HelixError,
     StoreClosedError,
-    StoreConnectionError,
     StoreResponseError,
     StoreTimeoutError,
 )
@@ -236,7 +235,7 @@ class Hub(Link):
             while (reply := codec.deliver_messages(cutter, channels)) is not None:
                 super().data_received(reply)
         except ValueError as error:
-            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+            self._abort_foreign(error)
 
     def _handle(self, reply: Any) -> None:
         if isinstance(reply, StoreResponseError):

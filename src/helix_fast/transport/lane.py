@@ -245,7 +245,7 @@ class Lane(Link):
                     except Exception:  # noqa: BLE001
                         logger.exception("a reply handler failed")
         except hiredis.ProtocolError as error:
-            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+            self._abort_foreign(error)
 
     def _cut(self, data: bytes) -> None:
         """Cut what arrives into replies. That which is due unparsed stays as it is, the others are parsed."""
@@ -258,7 +258,7 @@ class Lane(Link):
                 else:
                     super().data_received(raw)
         except ValueError as error:
-            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+            self._abort_foreign(error)
 
     def _parse(self, data: bytes) -> None:
         """Parse all of it, and have what comes next cut where the last reply ended with it."""
@@ -269,7 +269,7 @@ class Lane(Link):
                 self._handle(reply)
                 ended = not reader.has_data()
         except hiredis.ProtocolError as error:
-            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+            self._abort_foreign(error)
         else:
             self._cutting.begun = ended and self._cutting.due > 0
 

@@ -196,7 +196,7 @@ class Link(asyncio.Protocol):
             while (reply := reader.gets()) is not INCOMPLETE:
                 self._handle(reply)
         except hiredis.ProtocolError as error:
-            self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
+            self._abort_foreign(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: all pending requests fail."""
@@ -212,6 +212,10 @@ class Link(asyncio.Protocol):
             self._drop(error)
             transport.abort()
         del held  # not sooner: finalizers warn of a transport that is still open
+
+    def _abort_foreign(self, error: Exception) -> None:
+        """What was received is no RESP."""
+        self._abort(StoreConnectionError(f"{self.target} does not speak RESP: {error}"))
 
     def give_up(self, reason: str) -> None:
         """Drop the connection; the next request or subscription makes another one."""
