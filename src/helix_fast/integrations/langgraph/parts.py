@@ -100,10 +100,9 @@ class Record(NamedTuple):
 
     def pack(self) -> bytes:
         """The record as it is stored."""
-        names = b"".join([b"%d:%b" % (len(name), name) for name in self.blobs])  # as part() does it, without its calls
-        deltas = b"".join([part(text(channel)) for channel in self.deltas])
+        names, deltas = b"".join(map(part, self.blobs)), b"".join(part(text(channel)) for channel in self.deltas)
         fields = (text(self.parent), text(self.run), names, deltas, typed(self.checkpoint), typed(self.metadata))
-        return b"".join([b"%d:%b" % (len(field), field) for field in fields])
+        return b"".join(map(part, fields))
 
     @classmethod
     def unpack(cls, data: bytes) -> Record:
